@@ -1,0 +1,19 @@
+"""What every test shares."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """The folder of real routing data; `ECCOS_DATA` names it, else it is looked for beside the checkout."""
+    place = Path(os.environ.get("ECCOS_DATA", ROOT.parent / "shared" / "data"))
+    if not (place / "qaserve_public.parquet").is_file():
+        pytest.skip(f"the real data is not at {place}; set ECCOS_DATA to run this test")
+    return place
