@@ -1,0 +1,163 @@
+"""What a predictor owes a router: for every query and model, the odds of a good answer and its length."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+import numpy as np
+
+from eccos_rs.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from eccos_rs.query import Query
+
+__all__ = ["Prediction", "Predictor"]
+
+# The order in which `seconds` is reported: the order in which the stages run.
+STAGES = ("tokenize", "encode", "retrieve", "predict")
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """What is expected of M models on N queries.
+
+    Attributes
+    ----------
+    models : tuple of str
+        The M column names, in column order.
+    quality : ndarray of float32, shape (N, M)
+        Calibrated probability, in [0, 1], that the model answers the query well.
+    output_tokens : ndarray of float32, shape (N, M)
+        Expected number of output tokens.
+    quality_std : ndarray of float32, shape (N, M)
+        Standard deviation of the error of `quality` (not of the coin flip that `quality` describes).
+    log_tokens_std : ndarray of float32, shape (N, M)
+        Standard deviation of ln(1 + output tokens).
+    input_tokens : ndarray of int64, shape (N,)
+        Estimated number of prompt tokens as a provider counts them.
+    embedding : ndarray of float32, shape (N, D), or None
+        Unit vectors of the queries, when the predictor makes them.
+    similarity : ndarray of float32, shape (N,), or None
+        Cosine similarity of the nearest query with known outcomes; NaN where nothing was searched.
+    seconds : mapping of str to float
+        Time spent in the stages ``tokenize``, ``encode``, ``retrieve`` and ``predict``, in seconds.
+    """
+
+    models: tuple[str, ...]
+    quality: NDArray[np.float32]
+    output_tokens: NDArray[np.float32]
+    quality_std: NDArray[np.float32]
+    log_tokens_std: NDArray[np.float32]
+    input_tokens: NDArray[np.int64]
+    embedding: NDArray[np.float32] | None = None
+    similarity: NDArray[np.float32] | None = None
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        rows, columns = len(self.input_tokens), len(self.models)
+        for name in ("quality", "output_tokens", "quality_std", "log_tokens_std"):
+            got = np.shape(getattr(self, name))
+            if got != (rows, columns):
+                raise InputError(f"{name}: got shape {got}, wanted {(rows, columns)} (queries, models)")
+        for name in ("embedding", "similarity"):
+            array = getattr(self, name)
+            if array is not None and len(array) != rows:
+                raise InputError(f"{name}: got {len(array)} rows, wanted {rows}, one a query")
+
+    def __len__(self) -> int:
+        return len(self.input_tokens)
+
+    def select(self, names: Sequence[str]) -> Prediction:
+        """Take the columns of some models, in the given order.
+
+        Parameters
+        ----------
+        names : sequence of str
+            Names out of `models`.
+
+        Returns
+        -------
+        Prediction
+            The same queries; the arrays are copies.
+
+        Raises
+        ------
+        InputError
+            If a name is not one of `models`.
+        """
+        if tuple(names) == self.models:
+            return self
+        position = {name: column for column, name in enumerate(self.models)}
+        unknown = [name for name in names if name not in position]
+        if unknown:
+            raise InputError(f"names: no prediction for {unknown}; this predictor knows {list(self.models)}")
+        columns = [position[name] for name in names]
+        return replace(
+            self,
+            models=tuple(names),
+            quality=self.quality[:, columns],
+            output_tokens=self.output_tokens[:, columns],
+            quality_std=self.quality_std[:, columns],
+            log_tokens_std=self.log_tokens_std[:, columns],
+        )
+
+    def rows(self, index: NDArray[np.intp] | slice) -> Prediction:
+        """Take some queries, in the given order; the models and the times stay."""
+        arrays = {
+            each.name: getattr(self, each.name)[index]
+            for each in fields(self)
+            if isinstance(getattr(self, each.name), np.ndarray)
+        }
+        return replace(self, **arrays)
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[Prediction]) -> Prediction:
+        """Put predictions for the same models below each other; the times add up.
+
+        Raises
+        ------
+        InputError
+            If `parts` is empty or the parts are for different models.
+        """
+        if not parts:
+            raise InputError("parts: got none, wanted at least one prediction")
+        first = parts[0]
+        if any(part.models != first.models for part in parts):
+            raise InputError("parts: got predictions for different models, wanted one set in one order")
+        arrays: dict[str, NDArray[np.generic] | None] = {}
+        for each in fields(cls):
+            if each.name in {"models", "seconds"}:
+                continue
+            pieces = [getattr(part, each.name) for part in parts]
+            arrays[each.name] = None if any(piece is None for piece in pieces) else np.concatenate(pieces)
+        seconds: dict[str, float] = {}
+        for part in parts:
+            for stage, spent in part.seconds.items():
+                seconds[stage] = seconds.get(stage, 0.0) + spent
+        return cls(models=first.models, seconds=seconds, **arrays)  # type: ignore[arg-type]
+
+    def __repr__(self) -> str:
+        spent = ", ".join(f"{stage} {1e3 * took:.1f} ms" for stage, took in self.seconds.items())
+        return f"Prediction({len(self)} queries x {len(self.models)} models{', ' if spent else ''}{spent})"
+
+
+@runtime_checkable
+class Predictor(Protocol):
+    """Anything that turns queries into a `Prediction`.
+
+    A predictor of one's own needs no more than these two members; `Router` asks for nothing else.
+    """
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The names of the models it knows, in column order."""
+        ...
+
+    def predict(self, queries: Sequence[Query]) -> Prediction:
+        """Predict every query for every model; the rows are in the order of `queries`."""
+        ...
