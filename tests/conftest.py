@@ -15,5 +15,8 @@ def data_dir() -> Path:
     """The folder of real routing data; `ECCOS_DATA` names it, else it is looked for beside the checkout."""
     place = Path(os.environ.get("ECCOS_DATA", ROOT.parent / "shared" / "data"))
     if not (place / "qaserve_public.parquet").is_file():
-        pytest.skip(f"the real data is not at {place}; set ECCOS_DATA to run this test")
+        absent = f"the real data is not at {place}; set ECCOS_DATA to run this test"
+        if os.environ.get("ECCOS_REQUIRE_DATA"):
+            pytest.fail(absent)
+        pytest.skip(absent)
     return place

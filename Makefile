@@ -1,0 +1,96 @@
+# Every target does its own set-up in .venv; a second run is quick. `make help` lists them.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DATA ?= ../shared/data
+OUT ?= results
+# The bundle that `make bundle` makes and the wheel carries.
+BUNDLE ?= qaserve-minilm
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+RUST_SOURCES := Cargo.toml Cargo.lock $(shell find rust -name '*.rs' -not -path '*/target/*' -not -path '*/fuzz/*' -o -name Cargo.toml -not -path '*/fuzz/*')
+# What the solver's own Python tests are: they also run on the debug build, where overflow and bounds are checked.
+SOLVER_TESTS := $(wildcard tests/test_assign*.py tests/test_certify*.py tests/test_frontier*.py)
+
+.DEFAULT_GOAL := help
+.PHONY: help tools demo test test-rust test-python test-debug lint bench bench-solver bench-gpu bench-once wheel bundle results clean
+
+help: ## Say what each target does
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+tools:
+	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 or newer is needed: install it, or name it with PYTHON=…"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: $$($(PYTHON) --version) is here; name another with PYTHON=…"; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "Python's venv module is needed (on Debian: the package python3-venv)."; exit 1; }
+	@command -v cargo >/dev/null || { echo "Rust 1.88 or newer is needed (cargo was not found): see https://rustup.rs"; exit 1; }
+	@command -v c++ >/dev/null || command -v g++ >/dev/null || command -v clang++ >/dev/null || { echo "A C++ compiler is needed: hnswlib is built when it is installed."; exit 1; }
+
+$(VENV)/.base: | tools
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q --upgrade 'pip>=25.1' 'maturin>=1.13,<2'
+	@touch $@
+
+# The package as a user installs it: the release build and the dependencies, no extras.
+$(VENV)/.release: $(VENV)/.base pyproject.toml $(RUST_SOURCES)
+	VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/maturin develop --release -q
+	@touch $@
+
+$(VENV)/.develop: $(VENV)/.base pyproject.toml
+	VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/maturin develop --release -q --extras all,litellm
+	$(BIN)/python -m pip install -q --group lint --group test
+	@touch $@ $(VENV)/.release
+
+$(VENV)/.bench: $(VENV)/.develop
+	$(BIN)/python -m pip install -q --group bench
+	@touch $@
+
+demo: $(VENV)/.release ## Route the sample queries with the shipped bundle
+	@$(BIN)/python examples/demo.py
+
+test: test-rust test-python ## Run every test
+
+test-rust: tools
+	cargo test --workspace --quiet
+
+test-python: $(VENV)/.develop $(VENV)/.release
+	$(BIN)/python -m pytest -q
+
+# The debug build takes the release build's place, so the stamp goes and the next target builds that again.
+test-debug: $(VENV)/.develop ## Run the solver's Python tests on the debug build
+	@rm -f $(VENV)/.release
+	VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/maturin develop -q --skip-install
+	$(BIN)/python -m pytest -q $(SOLVER_TESTS)
+
+lint: $(VENV)/.develop $(VENV)/.release ## Check format, lints, types and the stub of the extension
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --quiet -- -D warnings
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m mypy.stubtest eccos_rs._core
+
+bench: $(VENV)/.bench $(VENV)/.release ## Time the way from text to decision beside its rivals
+	$(BIN)/python -m pytest benches -q -s -p no:cacheprovider --ignore=benches/solver --benchmark-only --timeout=0
+
+bench-solver: $(VENV)/.bench $(VENV)/.release ## Time the solver beside other solvers
+	cargo bench -p eccos-core
+	$(BIN)/python -m pytest benches/solver -q -s -p no:cacheprovider --benchmark-only --timeout=0
+
+bench-gpu: $(VENV)/.bench $(VENV)/.release ## Check and time everything that needs a GPU
+	$(BIN)/python benches/gpu.py
+
+bench-once: $(VENV)/.bench $(VENV)/.release ## Run every benchmark once, untimed
+	cargo bench -p eccos-core -- --test
+	ECCOS_BENCH_ONCE=1 $(BIN)/python -m pytest benches -q -p no:cacheprovider --benchmark-disable --timeout=600
+
+wheel: $(VENV)/.base ## Build the wheel into dist/
+	$(BIN)/maturin build --release --locked --out dist
+
+bundle: $(VENV)/.develop $(VENV)/.release ## Train the shipped bundle from DATA=…
+	$(BIN)/eccos train $(DATA)/qaserve_public.parquet --out models/$(BUNDLE)
+
+results: $(VENV)/.develop $(VENV)/.release ## Train on one part of DATA=…, evaluate on the rest, write docs/results.md
+	$(BIN)/eccos evaluate $(DATA)/qaserve_public.parquet --out $(OUT)
+
+clean: ## Remove what was built (not .venv)
+	rm -rf target dist $(OUT) python/eccos_rs/*.so .pytest_cache .mypy_cache .ruff_cache
