@@ -1,0 +1,31 @@
+//! Least-cost assignment of queries to language models under a quality promise and hard workload limits.
+//!
+//! With `N` queries and `M` models, cost `c`, predicted quality `a`, load `w` and capacity `L`:
+//!
+//! ```text
+//! min  sum c[i,j] x[i,j]
+//! s.t. sum_j x[i,j] = 1                       every query once
+//!      sum a[i,j] x[i,j] >= min_quality * N   (or: maximise it under a budget, or give it a price)
+//!      sum_i w[r,i,j] x[i,j] <= L[r,j]        every resource r of every model j
+//!      x[i,j] = 0                             where the pair is not allowed
+//! ```
+//!
+//! The relaxation has one multiplier for the quality row and one for each capacity: at multipliers `(lambda, mu)` a
+//! query takes `argmin_j c - lambda a + sum_r mu[r,j] w[r]`. [`solve`] finds the best multipliers exactly, rounds,
+//! repairs by exchanges, and returns the dual bound with the answer. Nothing here prints, keeps global state or
+//! knows Python.
+
+mod check;
+mod explain;
+mod frontier;
+mod options;
+mod problem;
+mod solution;
+mod solve;
+
+pub use explain::{Explanation, Reason, Repair};
+pub use frontier::{Frontier, frontier};
+pub use options::Options;
+pub use problem::{Inputs, MAX_MODELS, Matrix, Objective, Problem, ProblemError, Unroutable};
+pub use solution::{Counterfactuals, Duals, Solution, Stats, Status};
+pub use solve::solve;

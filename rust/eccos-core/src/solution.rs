@@ -1,0 +1,122 @@
+//! What a solve returns.
+
+use std::time::Duration;
+
+use crate::explain::Explanation;
+use crate::problem::Problem;
+
+/// What the caller holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// Feasible, and the gap is at most the tolerance.
+    Optimal,
+    /// Feasible; the gap is known and larger than the tolerance.
+    Feasible,
+    /// The capacities hold; the highest mean quality that they allow.
+    QualityUnreachable,
+    /// The capacities hold; the cheapest assignment that they allow.
+    BudgetUnreachable,
+    /// Capacity below demand: everything that fits is assigned, the rest is deferred.
+    Overloaded,
+}
+
+impl Status {
+    /// The name users see.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Optimal => "optimal",
+            Self::Feasible => "feasible",
+            Self::QualityUnreachable => "quality_unreachable",
+            Self::BudgetUnreachable => "budget_unreachable",
+            Self::Overloaded => "overloaded",
+        }
+    }
+}
+
+/// Multipliers of the rows, all >= 0, in units of the objective for one unit of the row. They prove the bound:
+///
+/// `bound = requirement * limit - sum capacity * L + group terms + sum_i min_j reduced cost`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Duals {
+    /// Quality mode: dollars for one more unit of summed quality. Budget mode: summed quality for one more dollar.
+    /// Price mode: the given price of quality.
+    pub requirement: f64,
+    /// R x M, row-major: objective units for one more unit of the capacity.
+    pub capacity: Vec<f64>,
+    /// For each group: objective units for one more unit of summed quality of that group.
+    pub group_quality: Vec<f64>,
+    /// For each group: objective units for one more dollar of that group's budget.
+    pub group_budget: Vec<f64>,
+}
+
+/// How the solve went.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Stats {
+    /// Simplex steps over all levels.
+    pub steps: usize,
+    /// Branch-and-bound nodes.
+    pub nodes: usize,
+    /// Passes over all queries.
+    pub passes: usize,
+    /// Queries whose model the multipliers left open (of the last, smallest linear program).
+    pub open: usize,
+    /// True when a time limit or the stop flag ended the solve early.
+    pub interrupted: bool,
+    /// True when branch and bound proved the answer best.
+    pub proven: bool,
+    /// Time for preparing, multipliers, rounding and checking, together.
+    pub elapsed: Duration,
+}
+
+/// An assignment with its certificate.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Solution {
+    /// What the caller holds.
+    pub status: Status,
+    /// For each query the index of its model, -1 when deferred.
+    pub model: Vec<i32>,
+    /// Total cost in US dollars.
+    pub cost: f64,
+    /// Mean quality over the assigned queries (NaN when none is assigned).
+    pub quality: f64,
+    /// Value of the objective in its own unit: total cost, mean quality (budget mode), or cost minus value.
+    pub objective: f64,
+    /// What no assignment of the same queries can beat, in the unit of `objective`.
+    pub bound: f64,
+    /// What the multipliers alone prove (`bound` may be tighter after branching).
+    pub dual_bound: f64,
+    /// `|objective - bound| / |bound|`; 0 when both are equal.
+    pub gap: f64,
+    /// Dollars for one more unit of mean quality; infinite in budget mode when the budget does not bind.
+    pub quality_price: f64,
+    /// R x M: dollars for one more unit of each capacity.
+    pub capacity_price: Vec<f64>,
+    /// Raw multipliers, for warm starts and for certifying the bound.
+    pub duals: Duals,
+    /// By how much the requirement is missed: mean quality, or dollars over the budget; 0 when it is met.
+    pub violation: f64,
+    /// Why, when the problem could not be met as asked.
+    pub explanation: Option<Explanation>,
+    /// How the solve went.
+    pub stats: Stats,
+}
+
+/// For each query what would change its model.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Counterfactuals {
+    /// The second choice at the prices of the solution, -1 when there is none.
+    pub runner_up: Vec<i32>,
+    /// How far the runner-up's cost would have to fall (or the chosen one's rise) before the query would switch, in
+    /// units of the objective. Below 0: the query was moved away from its own best choice to fit the limits.
+    pub margin: Vec<f64>,
+}
+
+impl Counterfactuals {
+    /// Compares every query's model with its alternatives at the prices of `solution`.
+    #[must_use]
+    pub fn new(problem: &Problem<'_>, solution: &Solution) -> Self {
+        let _ = (problem, solution);
+        unimplemented!("follows in the next commit")
+    }
+}
