@@ -1,7 +1,7 @@
-"""Instances for tests and benches: real price lists, lognormal tokens, logistic qualities, degenerate variants.
+"""Instances for tests and benches: real prices, lognormal tokens, logistic qualities, degenerate variants.
 
-Deterministic in its arguments: tokens are whole numbers, prices whole nano-dollars a token and qualities multiples
-of 2**-20 (or k/16), so no value depends on the last bit of the platform's `exp` and `log`.
+Deterministic in its arguments: tokens are whole numbers, prices whole nano-dollars a token and qualities
+multiples of 2**-20 (or k/16), so no value depends on the last bit of the platform's `exp` and `log`.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def bids(
     capacity: NDArray[np.float64],
     allowed: NDArray[np.bool_] | None,
 ) -> NDArray[np.int64]:
-    """A feasible assignment of small total score by rounds of bids, highest regret first; -1 where none fits."""
+    """A feasible assignment of small score by rounds of bids, highest regret first; -1 where none fits."""
     n, m = score.shape
     s = score.astype(np.float64)
     if allowed is not None:
