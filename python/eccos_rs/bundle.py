@@ -142,7 +142,7 @@ class Bundle:
         kind : {"hybrid", "trained", "retrieval"}
             Heads and neighbours blended, the heads alone, or the neighbours alone.
         device : {"auto", "cpu", "cuda", "tensorrt"}
-            ``auto`` takes CUDA when it can really be started, else the CPU; `device` of the predictor says which.
+            ``auto`` takes CUDA when it can really be started, else the CPU; `predictor.device` says which.
         threads : int, optional
             CPU threads for the encoder; never more than the process may run on. The default is all of those.
         cache_size : int
