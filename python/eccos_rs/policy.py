@@ -1,0 +1,190 @@
+"""What is promised: the goal of a batch and what to do when it cannot be met."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from numbers import Real
+from types import MappingProxyType
+from typing import Any, Literal
+
+from eccos_rs.errors import PolicyError
+
+__all__ = ["DEFAULT_RELATIVE_QUALITY", "GOALS", "Policy"]
+
+GOALS = ("min_quality", "budget", "quality_value", "relative_quality")
+"""The fields of which a policy has exactly one."""
+
+DEFAULT_RELATIVE_QUALITY = 0.97
+"""The goal when none is given."""
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What a batch is promised. Exactly one of the first four fields is the goal.
+
+    Parameters
+    ----------
+    min_quality : float, optional
+        Least cost with a mean predicted success of at least this, in [0, 1].
+    budget : float, optional
+        Highest mean success for at most this many US dollars.
+    quality_value : float, optional
+        US dollars that one successful answer is worth: least cost minus this times success.
+    relative_quality : float, optional
+        Least cost with a mean predicted success of at least this share of what sending every query to
+        the strongest model is predicted to reach. With no goal given it is 0.97.
+    query_floor : float, optional
+        A floor in [0, 1] on every query's own predicted success (a query's `min_quality` goes above it).
+    confidence : float, optional
+        In (0.5, 1): promise the quality for this very batch with this probability, not only in
+        expectation. It costs a margin, which the plan shows.
+    overload : {"defer", "raise"}
+        What happens to queries beyond the capacity.
+    unroutable : {"raise", "defer"}
+        What happens to a query that no model may take.
+    tolerance : float
+        The gap to the bound at which an assignment counts as optimal.
+    time_limit : float, optional
+        Seconds for the solver.
+    capacity : mapping of str to float, optional
+        Requests that a model may take of this batch; goes above the pool's slots and limits.
+    per : {"hour", "day", "month"}, optional
+        The period a session's `budget` is for; a single batch takes none.
+    wait : float, optional
+        Seconds that a session's query may wait for a free slot.
+
+    Raises
+    ------
+    PolicyError
+        Two goals, or a field out of its range.
+
+    Examples
+    --------
+    >>> Policy().relative_quality
+    0.97
+    >>> Policy(min_quality=0.8).replace(budget=0.5).goal
+    ('budget', 0.5)
+    """
+
+    min_quality: float | None = None
+    budget: float | None = None
+    quality_value: float | None = None
+    relative_quality: float | None = None
+    query_floor: float | None = None
+    confidence: float | None = None
+    overload: Literal["defer", "raise"] = "defer"
+    unroutable: Literal["raise", "defer"] = "raise"
+    tolerance: float = 1e-4
+    time_limit: float | None = None
+    capacity: Mapping[str, float] | None = None
+    per: Literal["hour", "day", "month"] | None = None
+    wait: float | None = None
+
+    def __post_init__(self) -> None:
+        given = [name for name in GOALS if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise PolicyError(
+                f"a policy has one goal; got {' and '.join(given)}, wanted one of {', '.join(GOALS)}"
+            )
+        if not given:
+            object.__setattr__(self, "relative_quality", DEFAULT_RELATIVE_QUALITY)
+        for name in ("min_quality", "relative_quality", "query_floor"):
+            _check(name, getattr(self, name), 0.0, 1.0, "lie in [0, 1]")
+        for name in ("budget", "quality_value", "wait"):
+            _check(name, getattr(self, name), 0.0, math.inf, "be a finite number of at least 0")
+        _check("tolerance", self.tolerance, 0.0, 1.0, "lie in [0, 1]")
+        _check("time_limit", self.time_limit, 0.0, math.inf, "be a positive, finite number of seconds")
+        if self.time_limit == 0:
+            raise PolicyError("time_limit must be a positive, finite number of seconds, got 0")
+        _check_choice("overload", self.overload, ("defer", "raise"))
+        _check_choice("unroutable", self.unroutable, ("raise", "defer"))
+        if self.per is not None:
+            _check_choice("per", self.per, ("hour", "day", "month"))
+            if self.budget is None:
+                raise PolicyError(f"per={self.per!r} is the period of a budget, and no budget was given")
+        self._check_confidence()
+        if self.capacity is not None:
+            object.__setattr__(self, "capacity", _capacity(self.capacity))
+
+    def _check_confidence(self) -> None:
+        if self.confidence is None:
+            return
+        _check("confidence", self.confidence, 0.5, 1.0, "lie strictly between 0.5 and 1")
+        if self.confidence in (0.5, 1):
+            raise PolicyError(f"confidence must lie strictly between 0.5 and 1, got {self.confidence}")
+        if self.budget is not None or self.quality_value is not None:
+            got = self.goal[0]
+            raise PolicyError(
+                f"confidence is for a promised min_quality or relative_quality; got it with {got}"
+            )
+
+    @property
+    def goal(self) -> tuple[str, float]:
+        """The name and the value of the goal."""
+        return next((name, value) for name in GOALS if (value := getattr(self, name)) is not None)
+
+    def replace(self, **changes: Any) -> Policy:
+        """Return a policy with some fields changed; a new goal takes the place of the old one.
+
+        Parameters
+        ----------
+        **changes
+            Fields of `Policy`.
+
+        Returns
+        -------
+        Policy
+
+        Raises
+        ------
+        PolicyError
+            A field is unknown (the near one is named) or out of range, or two goals are given.
+        """
+        for name in changes:
+            if name not in _FIELDS:
+                near = difflib.get_close_matches(name, _FIELDS, n=1)
+                hint = f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(_FIELDS)}"
+                raise PolicyError(f"unknown policy field {name!r}{hint}")
+        values = {name: getattr(self, name) for name in _FIELDS}
+        if any(changes.get(name) is not None for name in GOALS):
+            values.update(dict.fromkeys(GOALS))
+        return Policy(**(values | changes))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The read-only view over `capacity` cannot be pickled; the dict it was made of can.
+        values = {name: getattr(self, name) for name in _FIELDS}
+        if self.capacity is not None:
+            values["capacity"] = dict(self.capacity)
+        return _rebuild, (values,)
+
+
+_FIELDS = tuple(field.name for field in fields(Policy))
+
+
+def _rebuild(values: dict[str, Any]) -> Policy:
+    return Policy(**values)
+
+
+def _check(name: str, value: Any, least: float, most: float, wanted: str) -> None:
+    if value is None:
+        return
+    number = not isinstance(value, bool) and isinstance(value, Real)
+    if not number or not math.isfinite(value) or not least <= value <= most:
+        raise PolicyError(f"{name} must {wanted}, got {value!r}")
+
+
+def _check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise PolicyError(f"{name} must be one of {', '.join(choices)}; got {value!r}")
+
+
+def _capacity(capacity: Any) -> Mapping[str, float]:
+    if not isinstance(capacity, Mapping):
+        raise PolicyError(f"capacity must map model names to requests, got {type(capacity).__name__}")
+    for name, value in capacity.items():
+        if isinstance(value, bool) or not isinstance(value, Real) or math.isnan(value) or value < 0:
+            raise PolicyError(f"capacity of {name!r} must be a number of at least 0, got {value!r}")
+    return MappingProxyType(dict(capacity))
