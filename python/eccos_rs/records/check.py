@@ -1,0 +1,157 @@
+"""One place that says what is wrong with a value, and where: file, row and column."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from eccos_rs.errors import RecordError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping
+
+__all__ = ["Place", "check_columns"]
+
+# float32 files carry 1.0000001 for 1; anything past this is a real mistake.
+ROUNDING = 1e-6
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a value stands: the file's name, the row (counted from 1) and the column.
+
+    Attributes
+    ----------
+    source : str
+        File name as the reader should find it.
+    row : int
+        Line of a JSONL file, or data row of a table, from 1.
+    column : str
+        Column name, with the position inside it when it holds a list.
+    """
+
+    source: str
+    row: int
+    column: str = ""
+
+    def at(self, column: str) -> Place:
+        """Point at another column of the same row."""
+        return Place(self.source, self.row, column)
+
+    def inside(self, index: int, key: str) -> Place:
+        """Point at a field of the `index`-th item of this column."""
+        return Place(self.source, self.row, f"{self.column}[{index}].{key}")
+
+    def __str__(self) -> str:
+        column = f", column {self.column!r}" if self.column else ""
+        return f"{self.source}, row {self.row}{column}"
+
+    def fail(self, problem: str) -> RecordError:
+        """Make an error that names this place."""
+        return RecordError(f"{self}: {problem}")
+
+    def text(self, value: Any) -> str:
+        """Check a text that is not blank."""
+        if not isinstance(value, str):
+            raise self.fail(f"got {_shown(value)}, wanted a text")
+        if not value.strip():
+            raise self.fail("got an empty text")
+        return value
+
+    def count(self, value: Any) -> int:
+        """Check a whole number that is not negative (12.0 will do, as CSV readers make it)."""
+        number = self.number(value)
+        if number < 0 or number != int(number):
+            raise self.fail(f"got {_shown(value)}, wanted a whole number of tokens, 0 or more")
+        return int(number)
+
+    def money(self, value: Any) -> float:
+        """Check an amount in US dollars."""
+        number = self.number(value)
+        if number < 0:
+            raise self.fail(f"got {_shown(value)}, wanted US dollars, 0 or more")
+        return number
+
+    def quality(self, value: Any, scale: float = 1.0) -> float:
+        """Check a quality, brought to [0, 1] by dividing by `scale`."""
+        number = self.number(value) / scale
+        if -ROUNDING <= number <= 1.0 + ROUNDING:
+            return min(max(number, 0.0), 1.0)
+        wanted = "[0, 1]" if scale == 1.0 else f"[0, {scale:g}], the scale that was stated"
+        advice = (
+            ""
+            if number < 0
+            else f"; if the whole file is on another scale, state it ({_likely_scale(number * scale)})"
+        )
+        raise self.fail(f"got {_shown(value)}, wanted a quality in {wanted}{advice}")
+
+    def number(self, value: Any) -> float:
+        """Check a finite number; true and false are 1 and 0."""
+        if value is None:
+            raise self.fail("is missing, wanted a number")
+        if not isinstance(value, (int, float)):
+            raise self.fail(f"got {_shown(value)}, wanted a number")
+        try:
+            number = float(value)
+        except OverflowError:
+            raise self.fail(f"got a number of {len(str(value))} digits, wanted a finite one") from None
+        if not math.isfinite(number):
+            raise self.fail(f"got {number}, wanted a finite number")
+        return number
+
+
+def _likely_scale(value: float) -> str:
+    for scale in (5, 10, 100):
+        if value <= scale:
+            return f"quality_scale={scale}, or --quality-scale {scale} on the command line"
+    return "quality_scale, or --quality-scale on the command line"
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def check_columns(
+    row: Mapping[str, Any],
+    place: Place,
+    *,
+    known: Collection[str],
+    needed: Iterable[str],
+    ignore: Collection[str] = (),
+) -> None:
+    """Refuse a row that lacks a needed column or holds one that nobody knows.
+
+    Parameters
+    ----------
+    row : mapping
+        Column name to value.
+    place : Place
+        Where the row stands.
+    known, needed : collections of str
+        Columns that may be there, and those that must.
+    ignore : collection of str
+        Further columns to leave out in silence; `"*"` stands for all of them.
+
+    Raises
+    ------
+    RecordError
+        With the column's name and, for a likely slip of the pen, the name that was meant.
+    """
+    for column in needed:
+        if column not in row:
+            near = difflib.get_close_matches(column, [str(key) for key in row], n=1, cutoff=0.75)
+            hint = f"; did {near[0]!r} mean it?" if near else f"; the columns are {', '.join(map(repr, row))}"
+            raise place.at(f"{place.column}{column}").fail("the column is missing" + hint)
+    if "*" in ignore:
+        return
+    for column in row:
+        if column not in known and column not in ignore:
+            near = difflib.get_close_matches(str(column), list(known), n=1, cutoff=0.75)
+            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(known))};"
+            raise place.at(f"{place.column}{column}").fail(
+                f"nobody knows this column; {hint} "
+                f"to leave it out, name it in ignore (--ignore-column {column})"
+            )
