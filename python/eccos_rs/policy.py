@@ -37,7 +37,8 @@ class Policy:
         Least cost with a mean predicted success of at least this share of what sending every query to
         the strongest model is predicted to reach. With no goal given it is 0.97.
     query_floor : float, optional
-        A floor in [0, 1] on every query's own predicted success (a query's `min_quality` goes above it).
+        A floor in [0, 1] on every query's own predicted success; a query's own `min_quality` takes its
+        place.
     confidence : float, optional
         In (0.5, 1): promise the quality for this very batch with this probability, not only in
         expectation. It costs a margin, which the plan shows.
@@ -50,7 +51,12 @@ class Policy:
     time_limit : float, optional
         Seconds for the solver.
     capacity : mapping of str to float, optional
-        Requests that a model may take of this batch; goes above the pool's slots and limits.
+        Requests that a model may take of this batch; takes the place of the pool's slots and
+        requests per minute for the models it names.
+    group_min_quality : mapping of str to float, optional
+        Least mean predicted success of the queries of a group (see `Query.group`), beside the goal.
+    group_budget : mapping of str to float, optional
+        US dollars that the queries of a group may cost, beside the goal.
     per : {"hour", "day", "month"}, optional
         The period a session's `budget` is for; a single batch takes none.
     wait : float, optional
@@ -80,6 +86,8 @@ class Policy:
     tolerance: float = 1e-4
     time_limit: float | None = None
     capacity: Mapping[str, float] | None = None
+    group_min_quality: Mapping[str, float] | None = None
+    group_budget: Mapping[str, float] | None = None
     per: Literal["hour", "day", "month"] | None = None
     wait: float | None = None
 
@@ -106,8 +114,10 @@ class Policy:
             if self.budget is None:
                 raise PolicyError(f"per={self.per!r} is the period of a budget, and no budget was given")
         self._check_confidence()
-        if self.capacity is not None:
-            object.__setattr__(self, "capacity", _capacity(self.capacity))
+        for name, most in _MAPPINGS.items():
+            value = getattr(self, name)
+            if value is not None:
+                object.__setattr__(self, name, _checked_mapping(name, value, most))
 
     def _check_confidence(self) -> None:
         if self.confidence is None:
@@ -154,12 +164,14 @@ class Policy:
         return Policy(**(values | changes))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # The read-only view over `capacity` cannot be pickled; the dict it was made of can.
+        # A read-only view of a mapping cannot be pickled; the dict it was made of can.
         values = {name: getattr(self, name) for name in _FIELDS}
-        if self.capacity is not None:
-            values["capacity"] = dict(self.capacity)
+        values.update({name: dict(values[name]) for name in _MAPPINGS if values[name] is not None})
         return _rebuild, (values,)
 
+
+_MAPPINGS = {"capacity": math.inf, "group_min_quality": 1.0, "group_budget": math.inf}
+"""The fields that map names to numbers, each with the most a number may be."""
 
 _FIELDS = tuple(field.name for field in fields(Policy))
 
@@ -181,10 +193,12 @@ def _check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
         raise PolicyError(f"{name} must be one of {', '.join(choices)}; got {value!r}")
 
 
-def _capacity(capacity: Any) -> Mapping[str, float]:
-    if not isinstance(capacity, Mapping):
-        raise PolicyError(f"capacity must map model names to requests, got {type(capacity).__name__}")
-    for name, value in capacity.items():
-        if isinstance(value, bool) or not isinstance(value, Real) or math.isnan(value) or value < 0:
-            raise PolicyError(f"capacity of {name!r} must be a number of at least 0, got {value!r}")
-    return MappingProxyType(dict(capacity))
+def _checked_mapping(name: str, value: Any, most: float) -> Mapping[str, float]:
+    if not isinstance(value, Mapping):
+        raise PolicyError(f"{name} must map names to numbers, got {type(value).__name__}")
+    for key, number in value.items():
+        wrong = isinstance(number, bool) or not isinstance(number, Real) or math.isnan(number)
+        if wrong or not 0 <= number <= most:
+            wanted = "of at least 0" if most == math.inf else f"in [0, {most:g}]"
+            raise PolicyError(f"{name} of {key!r} must be a number {wanted}, got {number!r}")
+    return MappingProxyType(dict(value))
