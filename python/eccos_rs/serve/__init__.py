@@ -1,0 +1,1 @@
+"""The gateway and the replay server; both speak the OpenAI protocol."""
