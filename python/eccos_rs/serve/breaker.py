@@ -77,7 +77,7 @@ class Breakers:
         self._states[model].failures = 0
 
     def failed(self, model: str, *, retry_after: float | None = None) -> None:
-        """Note a failure; `retry_after` seconds, where the endpoint named them, take the model out at once."""
+        """Note a failure; with `retry_after` (seconds that the endpoint named) the model is out at once."""
         state = self._states[model]
         state.failures += 1
         if retry_after is not None or state.failures >= self._threshold:

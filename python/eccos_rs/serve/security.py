@@ -1,0 +1,135 @@
+"""Who may ask, and how much: bearer tokens, the size of a body, the address to listen on."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import ipaddress
+from typing import TYPE_CHECKING
+
+from eccos_rs.errors import InputError
+from eccos_rs.serve.wire import error_response
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+__all__ = ["BearerTokens", "BodyLimit", "check_address", "read_tokens"]
+
+_OPEN_PATHS = frozenset({"/", "/healthz", "/readyz"})
+"""Open to all: what says nothing of the traffic. The page at / fetches its figures with a token."""
+
+
+def check_address(host: str, tokens: Iterable[str]) -> None:
+    """Refuse to be open to everybody.
+
+    Raises
+    ------
+    InputError
+        `host` can be reached from other machines and there is no token.
+    """
+    if any(True for _ in tokens):
+        return
+    try:
+        local = ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        local = host == "localhost"
+    if not local:
+        raise InputError(
+            f"host {host} can be reached from other machines: give client tokens (the environment variable "
+            "ECCOS_TOKENS, separated by commas), or listen on 127.0.0.1"
+        )
+
+
+def read_tokens(text: str | None) -> tuple[str, ...]:
+    """Split the value of ECCOS_TOKENS at its commas.
+
+    Raises
+    ------
+    InputError
+        A token is shorter than 16 characters or not plain ASCII; it is not repeated in the sentence.
+    """
+    tokens = tuple(token for part in (text or "").split(",") if (token := part.strip()))
+    for at, token in enumerate(tokens):
+        if len(token) < 16 or not token.isascii():
+            raise InputError(f"client token {at + 1} must be at least 16 ASCII characters, got {len(token)}")
+    return tokens
+
+
+class BearerTokens:
+    """Lets a request through that brings one of the tokens; with no token at all, every request.
+
+    Digests of equal length are compared, each with all of them, in constant time (`hmac.compare_digest`): how
+    long the answer takes tells nothing of how near a guess was.
+    """
+
+    def __init__(self, app: ASGIApp, tokens: Iterable[str]) -> None:
+        self._app = app
+        self._digests = [hashlib.sha256(token.encode()).digest() for token in tokens]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] == "http" and self._digests and scope["path"] not in _OPEN_PATHS:
+            header = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
+            kind, _, token = header.partition(b" ")
+            if kind.lower() != b"bearer" or not self._knows(token.strip()):
+                refusal = error_response(
+                    401, "invalid_api_key", "a valid bearer token is needed", {"WWW-Authenticate": "Bearer"}
+                )
+                await refusal(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+    def _knows(self, token: bytes) -> bool:
+        digest = hashlib.sha256(token).digest()
+        found = False
+        for known in self._digests:
+            found |= hmac.compare_digest(known, digest)
+        return found
+
+
+class _TooLargeError(Exception):
+    pass
+
+
+class BodyLimit:
+    """Refuses a body of more than `limit` bytes with 413, whether or not its header owns up to it."""
+
+    def __init__(self, app: ASGIApp, limit: int) -> None:
+        self._app = app
+        self._limit = limit
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        length = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
+        seen = 0
+        started = False
+
+        async def counted() -> Message:
+            nonlocal seen
+            message = await receive()
+            seen += len(message.get("body", b""))
+            if seen > self._limit:
+                raise _TooLargeError
+            return message
+
+        async def noted(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            if length.isdigit() and int(length) > self._limit:
+                raise _TooLargeError
+            await self._app(scope, counted, noted)
+        except _TooLargeError:
+            if started:
+                raise
+            refusal = error_response(
+                413, "body_too_large", f"the body is larger than {self._limit} bytes", {"Connection": "close"}
+            )
+            await refusal(scope, receive, send)
