@@ -21,7 +21,7 @@ __all__ = ["normalise", "text_groups"]
 BANDS, ROWS = 16, 8
 PRIME = np.uint64((1 << 31) - 1)
 
-_NOT_WORD = re.compile(r"[^\w]+")
+_WORDS = re.compile(r"\w+|[+\-*/=<>^%]")
 
 
 def normalise(text: str) -> str:
@@ -31,14 +31,11 @@ def normalise(text: str) -> str:
 
     Examples
     --------
-    >>> normalise("What  is 3+4?\\n(A) 7")
+    >>> normalise("What  is 3+4? (A) 7")
     'what is 3 + 4 a 7'
     """
     folded = unicodedata.normalize("NFKC", text).casefold()
-    spaced = re.sub(r"([+\-*/=<>^%])", r" \1 ", folded)
-    return " ".join(
-        _NOT_WORD.sub(" ", part) if part not in "+-*/=<>^%" else part for part in spaced.split()
-    ).strip()
+    return " ".join(_WORDS.findall(folded))
 
 
 def text_groups(texts: Sequence[str], *, threshold: float = 0.8) -> npt.NDArray[np.int64]:
