@@ -1,0 +1,264 @@
+"""What the solver answers: plain frozen data, read-only arrays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from enum import StrEnum
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+    Indices = NDArray[np.int32]
+
+
+class Status(StrEnum):
+    """What the caller holds."""
+
+    OPTIMAL = "optimal"
+    """Feasible, and the gap is at most the tolerance."""
+    FEASIBLE = "feasible"
+    """Feasible; the gap is known and larger than the tolerance."""
+    QUALITY_UNREACHABLE = "quality_unreachable"
+    """The capacities hold; the highest mean quality that they allow."""
+    BUDGET_UNREACHABLE = "budget_unreachable"
+    """The capacities hold; the cheapest assignment that they allow."""
+    OVERLOADED = "overloaded"
+    """Capacity below demand: everything that fits is assigned, the rest is deferred (-1)."""
+
+
+class _Frozen:
+    """Arrays of a frozen dataclass are read-only, after unpickling too."""
+
+    def __post_init__(self) -> None:
+        for value in vars(self).values():
+            if type(value) is np.ndarray:
+                value.setflags(write=False)
+
+    def __reduce__(self) -> tuple[type[_Frozen], tuple[Any, ...]]:
+        return type(self), tuple(getattr(self, f.name) for f in fields(self))  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, eq=False)
+class Duals(_Frozen):
+    """Multipliers of the rows, all >= 0, in units of the objective for one more unit of the row.
+
+    They prove the dual bound (see `docs/solver.md`) and start a later solve of a similar problem.
+
+    Attributes
+    ----------
+    requirement : float
+        Quality mode: US dollars for one more well answered query (the *sum* of quality). Budget mode: well
+        answered queries for one more dollar. Price mode: the given price of quality.
+    capacity : (M,) or (R, M) float64
+        For one more unit of each capacity.
+    group_quality, group_budget : (G,) float64
+        For one more well answered query of the group, and for one more dollar of its budget.
+    """
+
+    requirement: float
+    capacity: Floats
+    group_quality: Floats
+    group_budget: Floats
+
+
+@dataclass(frozen=True, eq=False)
+class Repair(_Frozen):
+    """The least change of the limits that makes the problem solvable.
+
+    Attributes
+    ----------
+    min_quality : float | None
+        Lower the promised mean quality to this.
+    budget : float | None
+        Raise the budget to this, in US dollars.
+    capacity : (M,) or (R, M) float64 | None
+        Or raise each capacity by this much.
+    """
+
+    min_quality: float | None
+    budget: float | None
+    capacity: Floats | None
+
+
+@dataclass(frozen=True, eq=False)
+class Alternatives(_Frozen):
+    """For each query its second choice, and the change of price that would flip it.
+
+    Attributes
+    ----------
+    model : (N,) int32
+        The second choice at the prices of the solution; -1 where there is none.
+    price_change : (N,) float64
+        US dollars by which the second choice would have to be cheaper for this query (or the chosen model
+        dearer) before the query switches, the prices of quality and capacity as they are. Negative: the query
+        already stands away from its own best choice so that a limit holds. NaN where there is none.
+    """
+
+    model: Indices
+    price_change: Floats
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Assignment(_Frozen):
+    """One model for every query, with the proof of how good that is.
+
+    Attributes
+    ----------
+    status : Status
+        What is held; see `Status`.
+    model : (N,) int32
+        Index into the pool; -1 = deferred.
+    mode : {"quality", "budget", "price"}
+        Which limit was asked for.
+    cost : float
+        Total in US dollars.
+    quality : float
+        Mean over the assigned queries; NaN when there is none.
+    objective : float
+        What was optimised: total cost, mean quality in budget mode, cost minus value in price mode. When the
+        status is `quality_unreachable` that is mean quality, and when it is `budget_unreachable` total cost.
+    bound : float
+        What no assignment of the same queries can beat, in the unit of `objective`.
+    dual_bound : float
+        What `duals` alone prove; `bound` is tighter when branch and bound has improved on it.
+    gap : float
+        |objective - bound| / |bound|.
+    quality_price : float
+        US dollars for one more unit of mean quality (infinite where no money buys more).
+    capacity_price : (M,) or (R, M) float64
+        US dollars for one more unit of each capacity.
+    duals : Duals
+        The multipliers as the bound needs them.
+    violation : float
+        By how much the requirement is missed: mean quality, or US dollars; 0 when it is met.
+    seconds : float
+        Wall-clock time of the call.
+    explanation : str | None
+        Why the problem cannot be met as asked, in words and numbers, and the cheapest repair.
+    reasons : tuple of str
+        The same as names: `capacity_short`, `quality_above_best`, `quality_above_capacities`,
+        `budget_below_cheapest`, `budget_below_capacities`, `group_quality`, `group_budget`,
+        `no_whole_assignment`.
+    repair : Repair | None
+        The cheapest repair as numbers.
+    steps, nodes, passes : int
+        Simplex steps, branch-and-bound nodes, passes over all queries.
+    interrupted : bool
+        A time limit ended the solve.
+    proven : bool
+        Branch and bound has proved that nothing is better.
+    alternatives : Alternatives | None
+        When asked for.
+    """
+
+    status: Status
+    model: Indices
+    mode: str
+    cost: float
+    quality: float
+    objective: float
+    bound: float
+    dual_bound: float
+    gap: float
+    quality_price: float
+    capacity_price: Floats
+    duals: Duals
+    violation: float
+    seconds: float
+    explanation: str | None = None
+    reasons: tuple[str, ...] = ()
+    repair: Repair | None = None
+    steps: int = 0
+    nodes: int = 0
+    passes: int = 0
+    interrupted: bool = False
+    proven: bool = False
+    alternatives: Alternatives | None = None
+
+    @property
+    def deferred(self) -> NDArray[np.intp]:
+        """Indices of the queries without a model."""
+        return np.flatnonzero(self.model < 0)
+
+    def __repr__(self) -> str:
+        return (
+            f"Assignment({self.status}: {self._size()}, cost ${self.cost:.6g}, quality {self.quality:.4f}, "
+            f"gap {self.gap:.1e}, {self.seconds * 1e3:.3g} ms)"
+        )
+
+    def _size(self) -> str:
+        n, left = len(self.model), len(self.deferred)
+        return f"{n} quer{'y' if n == 1 else 'ies'}" + (f", {left} deferred" if left else "")
+
+    def _repr_html_(self) -> str:
+        rows = [
+            ("status", str(self.status)),
+            ("queries", self._size()),
+            ("total cost", f"${self.cost:.6g}"),
+            ("mean quality", f"{self.quality:.4f}"),
+            ("bound", f"{self.bound:.6g}"),
+            ("gap", f"{self.gap:.1e}"),
+            ("price of quality", f"${self.quality_price:.4g} for one more unit of the mean"),
+            ("time", f"{self.seconds * 1e3:.3g} ms"),
+        ]
+        if self.explanation:
+            rows.append(("why", self.explanation))
+        body = "".join(f"<tr><th>{name}</th><td>{escape(value)}</td></tr>" for name, value in rows)
+        return f"<table>{body}</table>"
+
+
+_SENTENCES = {
+    "capacity_short": "The capacities hold {served:.0f} of {demand:.0f} queries: {short:.0f} do not fit.",
+    "quality_above_best": (
+        "A mean quality of {wanted:.6g} is above {best:.6g}, the mean when every query goes to its best "
+        "allowed model."
+    ),
+    "quality_above_capacities": (
+        "A mean quality of {wanted:.6g} is above {attainable:.6g}, the most that the limits allow."
+    ),
+    "budget_below_cheapest": (
+        "A budget of ${wanted:.6g} is below ${cheapest:.6g}, the cost when every query goes to its cheapest "
+        "allowed model."
+    ),
+    "budget_below_capacities": (
+        "A budget of ${wanted:.6g} is below ${attainable:.6g}, the least that the limits allow."
+    ),
+    "group_quality": "Group {group:.0f} was promised a mean quality of {wanted:.6g}; it gets {got:.6g}.",
+    "group_budget": "Group {group:.0f} was given a budget of ${wanted:.6g}; it costs ${got:.6g}.",
+}
+_NO_WHOLE = (
+    "Split queries would fit the limits, but no whole assignment was found with the effort allowed.",
+    "Split queries would fit the limits, but no whole assignment exists.",
+)
+
+
+def sentence(reason: str, numbers: Mapping[str, float]) -> str:
+    """Put one reason into words."""
+    if reason == "no_whole_assignment":
+        return _NO_WHOLE[int(numbers["proven"])]
+    if reason == "capacity_short":
+        numbers = {**numbers, "short": numbers["demand"] - numbers["served"]}
+    return _SENTENCES[reason].format(**numbers)
+
+
+def repair_sentence(repair: Repair, raised: Sequence[tuple[int, int, float]], resources: int) -> str | None:
+    """Put the cheapest repair into words."""
+    ways = []
+    if repair.min_quality is not None:
+        ways.append(f"lower min_quality to {repair.min_quality:.6g}")
+    if repair.budget is not None:
+        ways.append(f"raise the budget to ${repair.budget:.6g}")
+    if raised:
+        of = [
+            f"of model {j} by {by:.6g}" + (f" (resource {r})" if resources > 1 else "") for r, j, by in raised
+        ]
+        shown = of if len(of) <= 6 else [*of[:6], f"and of {len(of) - 6} more"]
+        ways.append("raise the capacity " + ", ".join(shown))
+    return f"Cheapest repair: {', or '.join(ways)}." if ways else None

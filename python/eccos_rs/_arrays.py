@@ -1,0 +1,272 @@
+"""The door of the solver: dtypes and shapes are made plain here, values are checked by the core.
+
+Everything is refused with a sentence that names the argument, what was got and what was wanted.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypedDict
+
+import numpy as np
+
+from eccos_rs.errors import ProblemError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import ArrayLike, NDArray
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+_SINGLE = np.dtype(np.float32)
+_DOUBLE = np.dtype(np.float64)
+_BOOL = np.dtype(np.bool_)
+_PLAIN = 0x101  # numpy's flags C_CONTIGUOUS | ALIGNED: what the core can borrow as it lies
+
+
+class Arrays(TypedDict):
+    """What `_core` takes as the problem; see `rust/eccos-py/src/arrays.rs`."""
+
+    shape: tuple[int, int, int]
+    cost: Array
+    quality: Array
+    goal: tuple[str, float]
+    load: Array | None
+    capacity: NDArray[np.float64] | None
+    allowed: NDArray[np.uint8] | None
+    query_floor: NDArray[np.float64] | None
+    priority: NDArray[np.int64] | None
+    group: NDArray[np.uint32] | None
+    group_min_quality: NDArray[np.float64] | None
+    group_budget: NDArray[np.float64] | None
+    defer_unroutable: bool
+
+
+def _array(name: str, value: object, wanted: str) -> Array:
+    """Make an array of numbers of any array-like."""
+    if isinstance(value, np.ma.MaskedArray):
+        raise ProblemError(f"{name} is a masked array; wanted a plain one, with the mask in allowed")
+    try:
+        array = np.asarray(value)
+    except (ValueError, TypeError) as error:
+        raise ProblemError(f"{name} is no array: {error}; wanted {wanted}") from error
+    if array.dtype.kind not in "fiub":
+        raise ProblemError(f"{name} has dtype {array.dtype}, wanted {wanted}")
+    return array
+
+
+def real(name: str, value: object, wanted: str = "real numbers") -> Array:
+    """Make a C-contiguous array: float32 and float64 as they are, float16 as float32, the rest as float64."""
+    array = value if type(value) is np.ndarray else _array(name, value, wanted)
+    kind = array.dtype
+    if kind is not _SINGLE and kind is not _DOUBLE:
+        array = _array(name, array, wanted)
+        array = array.astype(_SINGLE if kind in (_SINGLE, np.float16) else _DOUBLE)
+    return array if array.flags.num & _PLAIN == _PLAIN else array.copy()
+
+
+def double(name: str, value: object, wanted: str = "real numbers") -> NDArray[np.float64]:
+    """Make the same in float64 always: for what is small."""
+    array = real(name, value, wanted)
+    return array if array.dtype is _DOUBLE else array.astype(_DOUBLE)
+
+
+def whole(name: str, value: object, dtype: type[np.integer[Any]]) -> Array:
+    """Make integers of one dtype; refuse fractions and what does not fit."""
+    array = _array(name, value, "whole numbers")
+    if array.dtype.kind == "f":
+        raise ProblemError(f"{name} has dtype {array.dtype}, wanted whole numbers")
+    if array.dtype != dtype:
+        limits = np.iinfo(dtype)
+        outside = np.flatnonzero((array < limits.min) | (array > limits.max))
+        if outside.size:
+            at = int(outside[0])
+            raise ProblemError(f"{name}[{at}] is {array.ravel()[at]}, wanted {limits.min} to {limits.max}")
+    return np.ascontiguousarray(array, dtype)
+
+
+def shaped(name: str, array: Array, shape: tuple[int, ...], words: str) -> None:
+    """Refuse another shape."""
+    if array.shape != shape:
+        raise ProblemError(f"{name} has shape {array.shape}, wanted {shape} ({words})")
+
+
+def _mask(value: ArrayLike, shape: tuple[int, int]) -> NDArray[np.uint8]:
+    array = value if type(value) is np.ndarray else _array("allowed", value, "booleans")
+    if array.dtype is not _BOOL:
+        raise ProblemError(f"allowed has dtype {array.dtype}, wanted booleans")
+    shaped("allowed", array, shape, "queries x models")
+    if array.flags.num & _PLAIN != _PLAIN:
+        array = array.copy()
+    return array.view(np.uint8)
+
+
+def _loads(value: ArrayLike | None, n: int, m: int) -> tuple[Array | None, int]:
+    """Return the load and R."""
+    if value is None:
+        return None, 1
+    load = real("load", value)
+    if load.ndim == 2:
+        shaped("load", load, (n, m), "queries x models")
+        return load, 1
+    if load.ndim != 3 or load.shape[1:] != (n, m) or load.shape[0] == 0:
+        raise ProblemError(
+            f"load has shape {load.shape}, wanted {(n, m)} (queries x models) "
+            f"or (R, {n}, {m}) (resources x queries x models) with R >= 1"
+        )
+    return load, load.shape[0]
+
+
+def _capacities(value: ArrayLike | None, r: int, m: int) -> NDArray[np.float64] | None:
+    if value is None:
+        return None
+    capacity = double("capacity", value, "real numbers, infinity for none")
+    if capacity.shape != (r, m) and (r != 1 or capacity.shape != (m,)):
+        shapes = f"{(m,)} (one a model)" if r == 1 else f"{(r, m)} (resources x models, as load)"
+        raise ProblemError(f"capacity has shape {capacity.shape}, wanted {shapes}")
+    return capacity
+
+
+def _floors(value: ArrayLike | None, n: int) -> NDArray[np.float64] | None:
+    if value is None:
+        return None
+    floor = double("query_floor", value)
+    if floor.ndim == 0:
+        return np.full(n, floor)
+    shaped("query_floor", floor, (n,), "one a query, or one number for all")
+    return floor
+
+
+def _groups(value: ArrayLike | None, n: int) -> NDArray[np.uint32] | None:
+    if value is None:
+        return None
+    group = whole("group", value, np.uint32)
+    shaped("group", group, (n,), "one a query")
+    return group
+
+
+def _group_limits(name: str, value: ArrayLike | None) -> NDArray[np.float64] | None:
+    if value is None:
+        return None
+    limits = double(name, value, "real numbers, NaN for none")
+    if limits.ndim != 1:
+        raise ProblemError(f"{name} has shape {limits.shape}, wanted one dimension (one number a group)")
+    return limits
+
+
+def number(name: str, value: object, wanted: str = "a number") -> float:
+    """Make a float of anything that is one."""
+    try:
+        return float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        raise ProblemError(f"{name} is {value!r}, wanted {wanted}") from None
+
+
+def goal(min_quality: float | None, budget: float | None, quality_value: float | None) -> tuple[str, float]:
+    """Say which of the three is asked for, as `(mode, limit)`."""
+    given = [
+        (mode, name, value)
+        for mode, name, value in (
+            ("quality", "min_quality", min_quality),
+            ("budget", "budget", budget),
+            ("price", "quality_value", quality_value),
+        )
+        if value is not None
+    ]
+    if len(given) != 1:
+        got = " and ".join(name for _, name, _ in given) or "none"
+        raise ProblemError(f"got {got}, wanted exactly one of min_quality, budget and quality_value")
+    mode, name, value = given[0]
+    return mode, number(name, value)
+
+
+def one_of(name: str, value: object, choices: Sequence[str]) -> None:
+    """Refuse a word that is none of the choices."""
+    if value not in choices:
+        raise ProblemError(f"{name} is {value!r}, wanted {' or '.join(map(repr, choices))}")
+
+
+def problem(
+    cost: ArrayLike,
+    quality: ArrayLike,
+    asked: tuple[str, float],
+    *,
+    load: ArrayLike | None = None,
+    capacity: ArrayLike | None = None,
+    allowed: ArrayLike | None = None,
+    query_floor: ArrayLike | None = None,
+    priority: ArrayLike | None = None,
+    group: ArrayLike | None = None,
+    group_min_quality: ArrayLike | None = None,
+    group_budget: ArrayLike | None = None,
+    unroutable: str = "raise",
+) -> Arrays:
+    """Make everything a caller passes ready to be borrowed by the core."""
+    if unroutable != "raise":
+        one_of("unroutable", unroutable, ("raise", "defer"))
+    cost = real("cost", cost)
+    if cost.ndim != 2:
+        raise ProblemError(f"cost has shape {cost.shape}, wanted two dimensions (queries x models)")
+    quality = real("quality", quality)
+    if quality.shape != cost.shape:
+        raise ProblemError(
+            f"quality has shape {quality.shape}, wanted {cost.shape} as cost (queries x models)"
+        )
+    n, m = cost.shape
+    loads, r = _loads(load, n, m)
+    ranks = None if priority is None else whole("priority", priority, np.int64)
+    if ranks is not None:
+        shaped("priority", ranks, (n,), "one a query")
+    return {
+        "shape": (n, m, r),
+        "cost": cost,
+        "quality": quality,
+        "goal": asked,
+        "load": loads,
+        "capacity": _capacities(capacity, r, m),
+        "allowed": None if allowed is None else _mask(allowed, (n, m)),
+        "query_floor": _floors(query_floor, n),
+        "priority": ranks,
+        "group": _groups(group, n),
+        "group_min_quality": _group_limits("group_min_quality", group_min_quality),
+        "group_budget": _group_limits("group_budget", group_budget),
+        "defer_unroutable": unroutable == "defer",
+    }
+
+
+class Effort(TypedDict):
+    """What `_core` takes as options."""
+
+    tolerance: float
+    time_limit: float | None
+    node_limit: int | None
+    threads: int | None
+    warm_start: tuple[float, Array, Array, Array] | None
+
+
+def effort(tolerance: float, time_limit: float | None, node_limit: int | None, threads: int | None) -> Effort:
+    """Check how hard to try."""
+    tolerance = number("tolerance", tolerance)
+    if not 0.0 <= tolerance < np.inf:
+        raise ProblemError(f"tolerance is {tolerance}, wanted a finite number >= 0")
+    if time_limit is not None:
+        time_limit = number("time_limit", time_limit, "seconds")
+        if not time_limit >= 0.0:
+            raise ProblemError(f"time_limit is {time_limit}, wanted seconds >= 0")
+        time_limit = None if time_limit > 1e9 else time_limit
+    return {
+        "tolerance": tolerance,
+        "time_limit": time_limit,
+        "node_limit": None if node_limit is None else count("node_limit", node_limit, 0),
+        "threads": None if threads is None else count("threads", threads, 1),
+        "warm_start": None,
+    }
+
+
+def count(name: str, value: object, least: int) -> int:
+    """Make a whole number of at least so much."""
+    if isinstance(value, bool | np.bool_) or not isinstance(value, int | np.integer):
+        raise ProblemError(f"{name} is {value!r}, wanted a whole number >= {least}")
+    if value < least:
+        raise ProblemError(f"{name} is {value}, wanted a whole number >= {least}")
+    return min(int(value), 2**62)

@@ -1,0 +1,166 @@
+//! Borrows what Python passes. The names of the fields are the keys of the two mappings.
+
+use std::time::Duration;
+
+use bytemuck::checked::try_cast_slice;
+use eccos_core::{Duals, Inputs, Matrix, Objective, Unroutable};
+use numpy::{Element, PyArrayDyn, PyArrayMethods, PyReadonlyArrayDyn};
+use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::prelude::*;
+
+use crate::problem_error;
+
+/// A shared borrow of a C-contiguous array of any rank.
+pub struct Array<'py, T: Element>(PyReadonlyArrayDyn<'py, T>);
+
+impl<'py, T: Element> FromPyObject<'_, 'py> for Array<'py, T> {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
+        let array = object.cast::<PyArrayDyn<T>>()?.try_readonly();
+        let array = array.map_err(|error| PyValueError::new_err(error.to_string()))?;
+        array
+            .as_slice()
+            .map_err(|error| PyValueError::new_err(error.to_string()))?;
+        Ok(Self(array))
+    }
+}
+
+impl<T: Element> Array<'_, T> {
+    pub fn slice(&self) -> &[T] {
+        self.0
+            .as_slice()
+            .expect("extract has seen that it is contiguous")
+    }
+}
+
+/// Real numbers of either precision.
+pub enum Real<'py> {
+    Single(Array<'py, f32>),
+    Double(Array<'py, f64>),
+}
+
+impl<'py> FromPyObject<'_, 'py> for Real<'py> {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
+        if object.cast::<PyArrayDyn<f32>>().is_ok() {
+            return object.extract().map(Self::Single);
+        }
+        object.extract().map(Self::Double)
+    }
+}
+
+impl Real<'_> {
+    fn matrix(&self) -> Matrix<'_> {
+        match self {
+            Self::Single(array) => Matrix::F32(array.slice()),
+            Self::Double(array) => Matrix::F64(array.slice()),
+        }
+    }
+}
+
+/// What is asked for: `(mode, limit)`.
+#[derive(FromPyObject)]
+struct Goal(String, f64);
+
+impl Goal {
+    fn objective(&self) -> PyResult<Objective> {
+        match self.0.as_str() {
+            "quality" => Ok(Objective::Quality { min: self.1 }),
+            "budget" => Ok(Objective::Budget { max: self.1 }),
+            "price" => Ok(Objective::Price { value: self.1 }),
+            mode => Err(PyTypeError::new_err(format!("mode {mode:?}"))),
+        }
+    }
+}
+
+/// The problem, as `eccos_rs.assign` takes it.
+#[derive(FromPyObject)]
+#[pyo3(from_item_all)]
+pub struct Arrays<'py> {
+    shape: (usize, usize, usize),
+    cost: Real<'py>,
+    quality: Real<'py>,
+    goal: Goal,
+    load: Option<Real<'py>>,
+    capacity: Option<Array<'py, f64>>,
+    allowed: Option<Array<'py, u8>>,
+    query_floor: Option<Array<'py, f64>>,
+    priority: Option<Array<'py, i64>>,
+    group: Option<Array<'py, u32>>,
+    group_min_quality: Option<Array<'py, f64>>,
+    group_budget: Option<Array<'py, f64>>,
+    defer_unroutable: bool,
+}
+
+impl Arrays<'_> {
+    /// The same, for the core. Nothing is copied.
+    pub fn inputs(&self) -> PyResult<Inputs<'_>> {
+        let allowed = self
+            .allowed
+            .as_ref()
+            .map(|mask| try_cast_slice::<u8, bool>(mask.slice()))
+            .transpose();
+        let allowed = allowed.map_err(|_| {
+            problem_error("allowed holds a byte other than 0 and 1, wanted booleans")
+        })?;
+        let (queries, models, resources) = self.shape;
+        Ok(Inputs {
+            queries,
+            models,
+            cost: self.cost.matrix(),
+            quality: self.quality.matrix(),
+            objective: self.goal.objective()?,
+            resources,
+            load: self.load.as_ref().map(Real::matrix),
+            capacity: self.capacity.as_ref().map(Array::slice),
+            allowed,
+            query_floor: self.query_floor.as_ref().map(Array::slice),
+            priority: self.priority.as_ref().map(Array::slice),
+            group: self.group.as_ref().map(Array::slice),
+            group_min_quality: self.group_min_quality.as_ref().map(Array::slice),
+            group_budget: self.group_budget.as_ref().map(Array::slice),
+            unroutable: if self.defer_unroutable {
+                Unroutable::Defer
+            } else {
+                Unroutable::Refuse
+            },
+        })
+    }
+}
+
+/// Multipliers of an earlier solve.
+#[derive(FromPyObject)]
+struct Warm<'py>(f64, Array<'py, f64>, Array<'py, f64>, Array<'py, f64>);
+
+/// How to solve it.
+#[derive(FromPyObject)]
+#[pyo3(from_item_all)]
+pub struct Effort<'py> {
+    pub tolerance: f64,
+    time_limit: Option<f64>,
+    pub node_limit: Option<usize>,
+    pub threads: Option<usize>,
+    warm_start: Option<Warm<'py>>,
+}
+
+impl Effort<'_> {
+    pub fn time_limit(&self) -> PyResult<Option<Duration>> {
+        let limit = self.time_limit.map(Duration::try_from_secs_f64).transpose();
+        limit.map_err(|error| problem_error(format!("time_limit: {error}")))
+    }
+
+    pub fn duals(&self) -> Option<Duals> {
+        self.warm_start
+            .as_ref()
+            .map(
+                |Warm(requirement, capacity, group_quality, group_budget)| Duals {
+                    requirement: *requirement,
+                    capacity: capacity.slice().to_vec(),
+                    group_quality: group_quality.slice().to_vec(),
+                    group_budget: group_budget.slice().to_vec(),
+                },
+            )
+    }
+}

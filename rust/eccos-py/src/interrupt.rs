@@ -1,0 +1,46 @@
+//! Ctrl-C in the middle of a solve.
+
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use pyo3::prelude::*;
+
+/// How often the interpreter is asked; the solver polls far more often.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// Asks the interpreter now and then whether a signal has come, and keeps what its handler raised.
+pub struct Interrupt {
+    state: Mutex<(Instant, Option<PyErr>)>,
+}
+
+impl Interrupt {
+    pub fn new() -> Self {
+        Self {
+            state: Mutex::new((Instant::now(), None)),
+        }
+    }
+
+    /// True once a signal handler has raised. A second thread that polls at the same moment is told "not yet".
+    pub fn poll(&self) -> bool {
+        let Ok(mut state) = self.state.try_lock() else {
+            return false;
+        };
+        if state.1.is_some() {
+            return true;
+        }
+        if state.0.elapsed() >= PAUSE {
+            state.1 = Python::attach(|py| py.check_signals()).err();
+            state.0 = Instant::now();
+        }
+        state.1.is_some()
+    }
+
+    /// What the handler raised, when it did.
+    pub fn into_result(self) -> PyResult<()> {
+        let state = self
+            .state
+            .into_inner()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        state.1.map_or(Ok(()), Err)
+    }
+}
