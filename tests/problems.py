@@ -92,7 +92,7 @@ def largest_remainder(share: NDArray[np.float64], total: float) -> NDArray[np.fl
     whole = np.floor(raw)
     left = round(total - whole.sum())
     whole[np.argsort(-(raw - whole), kind="stable")[:left]] += 1
-    return whole
+    return np.asarray(whole)
 
 
 def bids(
@@ -153,7 +153,7 @@ def _capacities(pool: tuple[Seller, ...], shape: str, g: np.random.Generator) ->
     share = np.ones(m)
     if shape == "zero":  # a third of the models is down
         share[::3] = 0.0
-    return share
+    return np.asarray(share)
 
 
 def _costs(
