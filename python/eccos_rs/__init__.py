@@ -1,1 +1,137 @@
-"""Route batches of queries to a pool of LLMs at least cost, under a promised quality and hard workload limits."""
+"""Route batches of queries to LLMs at least cost, under a promised quality and hard workload limits."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+__all__ = [
+    "LLM",
+    "Assignment",
+    "Bundle",
+    "BundleError",
+    "DeviceError",
+    "EccosError",
+    "Endpoint",
+    "HybridPredictor",
+    "InputError",
+    "MissingExtraError",
+    "NoModelError",
+    "Overloaded",
+    "Plan",
+    "PlanRow",
+    "Policy",
+    "PolicyError",
+    "Pool",
+    "PoolError",
+    "Prediction",
+    "Predictor",
+    "ProblemError",
+    "Query",
+    "QueryError",
+    "Record",
+    "RecordError",
+    "RecordTable",
+    "RetrievalPredictor",
+    "Router",
+    "Session",
+    "Status",
+    "StoreError",
+    "TrainedPredictor",
+    "__version__",
+    "assign",
+    "certify",
+    "frontier",
+    "read_records",
+    "route",
+    "write_records",
+]
+
+# Where each public name lives. A name is imported when it is first used, so that `import eccos_rs` loads
+# neither onnxruntime nor a server.
+_HOMES = {
+    "route": "router",
+    "Router": "router",
+    "Plan": "plan",
+    "PlanRow": "plan",
+    "LLM": "pool",
+    "Endpoint": "pool",
+    "Pool": "pool",
+    "Policy": "policy",
+    "Query": "query",
+    "assign": "assignment",
+    "Assignment": "assignment",
+    "Status": "assignment",
+    "certify": "assignment",
+    "frontier": "assignment",
+    "Prediction": "predict.protocol",
+    "Predictor": "predict.protocol",
+    "TrainedPredictor": "predict.trained",
+    "RetrievalPredictor": "predict.trained",
+    "HybridPredictor": "predict.hybrid",
+    "Bundle": "bundle",
+    "Session": "online.session",
+    "Record": "records",
+    "RecordTable": "records",
+    "read_records": "records",
+    "write_records": "records",
+    "BundleError": "errors",
+    "DeviceError": "errors",
+    "EccosError": "errors",
+    "InputError": "errors",
+    "MissingExtraError": "errors",
+    "NoModelError": "errors",
+    "Overloaded": "errors",
+    "PolicyError": "errors",
+    "PoolError": "errors",
+    "ProblemError": "errors",
+    "QueryError": "errors",
+    "RecordError": "errors",
+    "StoreError": "errors",
+}
+
+if TYPE_CHECKING:
+    from eccos_rs.assignment import Assignment, Status, assign
+    from eccos_rs.bundle import Bundle
+    from eccos_rs.errors import (
+        BundleError,
+        DeviceError,
+        EccosError,
+        InputError,
+        MissingExtraError,
+        NoModelError,
+        Overloaded,
+        PolicyError,
+        PoolError,
+        ProblemError,
+        QueryError,
+        RecordError,
+        StoreError,
+    )
+    from eccos_rs.plan import Plan, PlanRow
+    from eccos_rs.policy import Policy
+    from eccos_rs.pool import LLM, Endpoint, Pool
+    from eccos_rs.predict.protocol import Prediction, Predictor
+    from eccos_rs.query import Query
+    from eccos_rs.records import Record, RecordTable, read_records, write_records
+    from eccos_rs.router import Router, route
+
+    __version__: str
+
+
+def __getattr__(name: str) -> Any:
+    from importlib import import_module
+
+    if name == "__version__":
+        from importlib.metadata import version
+
+        value: Any = version("eccos-rs")
+    elif name in _HOMES:
+        value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES, "__version__"})

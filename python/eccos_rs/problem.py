@@ -63,25 +63,39 @@ class Problem:
     groups: tuple[str, ...]
     unroutable: dict[int, str]
 
-    def options(self, policy: Policy, rows: NDArray[np.intp] | slice) -> dict[str, Any]:
-        """Return the keywords of `assign` that this problem and a policy give, for some of its rows."""
-        allowed = self.allowed[rows]
+    def options(self, policy: Policy) -> dict[str, Any]:
+        """Return the keywords of `assign` that this problem and a policy give, the goal aside."""
         options: dict[str, Any] = {
-            "allowed": None if allowed.all() else allowed,
-            "load": None if self.load is None else self.load[:, rows],
+            "allowed": None if self.allowed.all() else self.allowed,
+            "load": self.load,
             "capacity": self.capacity,
-            "priority": None if self.priority is None else self.priority[rows],
+            "priority": self.priority,
             "overload": policy.overload,
+            # Queries without a model were refused by name before, unless the policy defers them.
+            "unroutable": "defer",
             "tolerance": policy.tolerance,
             "time_limit": policy.time_limit,
+            "alternatives": True,
         }
         if self.group is not None:
-            options["group"] = self.group[rows]
+            options["group"] = self.group
             for name in ("group_min_quality", "group_budget"):
                 limits = getattr(policy, name)
                 if limits is not None:
                     options[name] = np.array([limits.get(group, np.nan) for group in self.groups])
         return options
+
+    def strongest(self) -> NDArray[np.int64]:
+        """Return for each query the model with the highest mean quality of those it may take; -1 for none."""
+        return self._first_of(self.quality.sum(axis=0, dtype=np.float64))
+
+    def cheapest(self) -> NDArray[np.int64]:
+        """Return for each query the model with the lowest total cost of those it may take; -1 for none."""
+        return self._first_of(-self.cost.sum(axis=0))
+
+    def _first_of(self, score: NDArray[np.float64]) -> NDArray[np.int64]:
+        best = np.where(self.allowed, score, -np.inf).argmax(axis=1)
+        return np.where(self.allowed.any(axis=1), best, -1)
 
 
 def output_tokens_of(prediction: Prediction, queries: Sequence[Query] | None = None) -> NDArray[np.float64]:

@@ -1,0 +1,331 @@
+"""A configured router: queries, pool, predictor and policy make a plan."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from functools import lru_cache
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+from eccos_rs.errors import InputError, PolicyError, PoolError, QueryError
+from eccos_rs.plan import Plan
+from eccos_rs.policy import Policy
+from eccos_rs.pool import Pool
+from eccos_rs.predict.protocol import Prediction, Predictor
+from eccos_rs.problem import Problem, build_problem, costs_of, output_tokens_of
+from eccos_rs.promise import solve
+from eccos_rs.query import Query
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from os import PathLike
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+__all__ = ["Router", "route"]
+
+Item = str | Query | Mapping[str, Any] | list[Mapping[str, Any]]
+"""What a batch holds: texts, chats, mappings or `Query`."""
+
+SLICE = 1024
+"""Queries predicted at a time: what a slice needs is freed before the next, so memory stays bounded."""
+
+
+class Router:
+    """Routes batches to the models of one pool.
+
+    Parameters
+    ----------
+    pool : Pool
+        The models to route among; the predictor must know each of them.
+    predictor : Predictor
+        Text to predicted success and output length.
+    policy : Policy, optional
+        The default of `route`; without one it is ``Policy()``.
+
+    Raises
+    ------
+    PoolError
+        The predictor does not know a model of the pool.
+
+    Examples
+    --------
+    >>> router = Router.load()  # doctest: +SKIP
+    >>> plan = router.route(["What is 2 + 2?"], min_quality=0.7)  # doctest: +SKIP
+    """
+
+    def __init__(self, pool: Pool, predictor: Predictor, policy: Policy | None = None) -> None:
+        if not isinstance(pool, Pool):
+            raise PoolError(f"pool must be a Pool, got {type(pool).__name__}")
+        if not isinstance(predictor, Predictor):
+            raise InputError(
+                f"predictor must have models and predict(queries), got {type(predictor).__name__}"
+            )
+        if policy is not None and not isinstance(policy, Policy):
+            raise PolicyError(f"policy must be a Policy, got {type(policy).__name__}")
+        unknown = [name for name in pool.names if name not in predictor.models]
+        if unknown:
+            raise PoolError(
+                f"the predictor does not know {', '.join(map(repr, unknown))}; it knows "
+                f"{', '.join(predictor.models)}. Train it with that model's records, or leave the model out"
+            )
+        self.pool = pool
+        self.predictor = predictor
+        self.policy = Policy() if policy is None else policy
+
+    @classmethod
+    def load(
+        cls,
+        path_or_name: str | PathLike[str] | None = None,
+        *,
+        predictor: str = "hybrid",
+        device: str = "auto",
+        pool: Pool | str | PathLike[str] | None = None,
+        policy: Policy | None = None,
+        threads: int | None = None,
+    ) -> Router:
+        """Make a router of a bundle.
+
+        Parameters
+        ----------
+        path_or_name : str or path, optional
+            A bundle's folder or the name of a shipped one; None takes the one inside the wheel.
+        predictor : {"hybrid", "trained", "retrieval"}
+        device : {"auto", "cpu", "cuda"}
+            ``auto`` takes CUDA where it can really be started, else the CPU; `Plan.device` says which.
+        pool : Pool or path, optional
+            In place of the bundle's own: other prices, limits, endpoints, or fewer models.
+        policy : Policy, optional
+        threads : int, optional
+            For the encoder on a CPU; None chooses.
+
+        Returns
+        -------
+        Router
+
+        Raises
+        ------
+        BundleError, DeviceError, PoolError
+        """
+        from eccos_rs.bundle import Bundle
+
+        # The pool first: it is read in no time, and a typo in it should not wait for the weights.
+        own = pool if pool is None or isinstance(pool, Pool) else Pool.load(pool)
+        bundle = Bundle.load(path_or_name)
+        own = Pool.load(bundle.pool_path) if own is None else own
+        return cls(own, bundle.predictor(predictor, device=device, threads=threads), policy)
+
+    @property
+    def device(self) -> str | None:
+        """Where the predictor runs, when it says so."""
+        device = getattr(self.predictor, "device", None)
+        return None if device is None else str(device)
+
+    def __repr__(self) -> str:
+        goal, value = self.policy.goal
+        return f"Router({', '.join(self.pool.names)}; {goal}={value:g}; {type(self.predictor).__name__})"
+
+    def predict(
+        self, batch: Iterable[Item], *, progress: Callable[[int], object] | None = None
+    ) -> Prediction:
+        """Predict success and output length.
+
+        Parameters
+        ----------
+        batch : iterable of str, chat, mapping or Query
+        progress : callable, optional
+            Called with the number of queries that were just done.
+
+        Returns
+        -------
+        Prediction
+            N rows in the order of the batch, M columns in the order of the pool.
+        """
+        return self._predict(_queries(batch), progress, keep_embedding=True)
+
+    def costs(self, prediction: Prediction, queries: Sequence[Query] | None = None) -> NDArray[np.float64]:
+        """Return what each query would cost at each model.
+
+        Parameters
+        ----------
+        prediction : Prediction
+            Columns in the order of the pool.
+        queries : sequence of Query, optional
+            For their `max_output_tokens`, above which nothing is priced.
+
+        Returns
+        -------
+        ndarray of float64, shape (N, M)
+            US dollars.
+        """
+        return costs_of(self.pool, prediction.input_tokens, output_tokens_of(prediction, queries))
+
+    def problem(
+        self, prediction: Prediction, queries: Sequence[Query], policy: Policy | None = None
+    ) -> Problem:
+        """Return the arrays that `assign` is given for these queries: costs, hard needs, capacities.
+
+        Raises
+        ------
+        NoModelError
+            No model may take a query, and the policy does not defer such queries.
+        """
+        return build_problem(self.pool, prediction, queries, self.policy if policy is None else policy)
+
+    def route(
+        self,
+        batch: Iterable[Item],
+        *,
+        policy: Policy | None = None,
+        progress: Callable[[int], object] | None = None,
+        **policy_fields: Any,
+    ) -> Plan:
+        """Choose a model for every query of a batch.
+
+        Parameters
+        ----------
+        batch : iterable of str, chat, mapping or Query
+            A chat is a list of messages. An empty batch gives an empty plan.
+        policy : Policy, optional
+            In place of the router's own.
+        progress : callable, optional
+            Called with the number of queries that were just predicted.
+        **policy_fields
+            Fields of `Policy` that are changed for this call, such as ``min_quality=0.8``.
+
+        Returns
+        -------
+        Plan
+            What cannot be met is told by its `status`, with the best that can be had.
+
+        Raises
+        ------
+        QueryError, PolicyError
+            Something passed in is malformed; the sentence names it.
+        NoModelError
+            No model may take a query, and the policy does not defer such queries.
+        Overloaded
+            The capacity is short and the policy says ``overload="raise"``.
+        """
+        start = perf_counter()
+        policy = (self.policy if policy is None else policy).replace(**policy_fields)
+        if policy.per is not None:
+            raise PolicyError(f"per={policy.per!r} paces a session; a batch's budget is for the batch alone")
+        queries = _queries(batch)
+        prediction = self._predict(queries, progress, keep_embedding=False)
+        problem = self.problem(prediction, queries, policy)
+        before = perf_counter()
+        assignment, promised, margin = solve(problem, policy)
+        after = perf_counter()
+        seconds = {**prediction.seconds, "assign": after - before}
+        seconds["other"] = max(0.0, perf_counter() - start - sum(seconds.values()))
+        return Plan(
+            queries=tuple(queries),
+            pool=self.pool,
+            policy=policy,
+            prediction=prediction,
+            problem=problem,
+            assignment=assignment,
+            promised=promised,
+            margin=margin,
+            device=self.device,
+            seconds=seconds,
+        )
+
+    def _predict(
+        self, queries: Sequence[Query], progress: Callable[[int], object] | None, *, keep_embedding: bool
+    ) -> Prediction:
+        parts = []
+        for start in range(0, max(1, len(queries)), SLICE):
+            some = queries[start : start + SLICE]
+            part = self.predictor.predict(some)
+            if len(part) != len(some):
+                raise InputError(f"the predictor gave {len(part)} rows for {len(some)} queries")
+            part = part.select(self.pool.names)
+            parts.append(part if keep_embedding else _without_embedding(part))
+            if progress is not None and some:
+                progress(len(some))
+        return parts[0] if len(parts) == 1 else Prediction.concatenate(parts)
+
+
+def route(
+    batch: Iterable[Item],
+    *,
+    pool: Pool | str | PathLike[str] | None = None,
+    router: Router | None = None,
+    policy: Policy | None = None,
+    **policy_fields: Any,
+) -> Plan:
+    """Choose a model for every query of a batch: the one call.
+
+    With nothing configured it uses the bundle shipped in the wheel, loaded once and kept.
+
+    Parameters
+    ----------
+    batch : iterable of str, chat, mapping or Query
+    pool : Pool or path, optional
+        In place of the bundle's own.
+    router : Router, optional
+        In place of the shipped one; it has its own pool, so `pool` is not given beside it.
+    policy : Policy, optional
+        What is promised; without one 97 % of the quality of sending all to the strongest model.
+    **policy_fields
+        Fields of `Policy`, such as ``min_quality=0.8``, ``budget=0.05`` or ``quality_value=0.01``.
+
+    Returns
+    -------
+    Plan
+
+    Examples
+    --------
+    >>> plan = route(["What is 2 + 2?", "Prove that there are infinitely many primes."])  # doctest: +SKIP
+    >>> plan.models  # doctest: +SKIP
+    ['llama-3.1-8b', 'gpt-4o']
+    """
+    if router is not None and pool is not None:
+        raise InputError("pool was given beside router, which has its own; give one of them")
+    if router is None:
+        router = _default_router()
+        if pool is not None:
+            own = pool if isinstance(pool, Pool) else Pool.load(pool)
+            router = Router(own, router.predictor)
+    return router.route(batch, policy=policy, **policy_fields)
+
+
+_loading = threading.Lock()
+
+
+def _default_router() -> Router:
+    # The lock keeps two threads that ask first from loading the weights twice.
+    with _loading:
+        return _load_default()
+
+
+@lru_cache(maxsize=1)
+def _load_default() -> Router:
+    return Router.load()
+
+
+def _queries(batch: Iterable[Item]) -> list[Query]:
+    if isinstance(batch, str | bytes | Query | Mapping):
+        raise QueryError(
+            f"a batch is a list of queries, got a single {type(batch).__name__}; put it in a list"
+        )
+    try:
+        items = iter(batch)
+    except TypeError:
+        raise QueryError(f"a batch is a list of queries, got {type(batch).__name__}") from None
+    queries = []
+    for at, item in enumerate(items):
+        try:
+            queries.append(Query.of(item))
+        except QueryError as error:
+            raise QueryError(f"query {at}: {error}") from error
+    return queries
+
+
+def _without_embedding(part: Prediction) -> Prediction:
+    return part if part.embedding is None else replace(part, embedding=None)
