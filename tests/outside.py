@@ -75,7 +75,7 @@ def highs_milp(
 def min_cost_flow(
     score: NDArray[np.float64], capacity: NDArray[np.float64], unit: float
 ) -> tuple[int, float, NDArray[np.int64]]:
-    """Serve as many queries as fit at the least total score, counted in whole units (unit loads, one resource).
+    """Serve as many queries as fit at the least total score, counted in whole units (unit loads).
 
     Returns how many are served, the total, and the model of each query (-1 when it is not served).
     """

@@ -147,7 +147,7 @@ def _capacities(pool: tuple[Seller, ...], shape: str, g: np.random.Generator) ->
     """The share of the capacity that each model has."""
     m = len(pool)
     if shape == "tier":  # cheap models have more replicas
-        return 1.0 / np.sqrt(np.array([float(s.price_out) for s in pool]))
+        return np.asarray(1.0 / np.sqrt(np.array([float(s.price_out) for s in pool])))
     if shape == "random":
         return np.asarray(g.gamma(1.5, 1.0, m) + 1e-3)
     share = np.ones(m)
