@@ -33,7 +33,7 @@ class Status(StrEnum):
     """Capacity below demand: everything that fits is assigned, the rest is deferred (-1)."""
 
 
-class _Frozen:
+class Frozen:
     """Arrays of a frozen dataclass are read-only, after unpickling too."""
 
     def __post_init__(self) -> None:
@@ -41,12 +41,12 @@ class _Frozen:
             if type(value) is np.ndarray:
                 value.setflags(write=False)
 
-    def __reduce__(self) -> tuple[type[_Frozen], tuple[Any, ...]]:
+    def __reduce__(self) -> tuple[type[Frozen], tuple[Any, ...]]:
         return type(self), tuple(getattr(self, f.name) for f in fields(self))  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True, eq=False)
-class Duals(_Frozen):
+class Duals(Frozen):
     """Multipliers of the rows, all >= 0, in units of the objective for one more unit of the row.
 
     They prove the dual bound (see `docs/solver.md`) and start a later solve of a similar problem.
@@ -69,7 +69,7 @@ class Duals(_Frozen):
 
 
 @dataclass(frozen=True, eq=False)
-class Repair(_Frozen):
+class Repair(Frozen):
     """The least change of the limits that makes the problem solvable.
 
     Attributes
@@ -88,7 +88,7 @@ class Repair(_Frozen):
 
 
 @dataclass(frozen=True, eq=False)
-class Alternatives(_Frozen):
+class Alternatives(Frozen):
     """For each query its second choice, and the change of price that would flip it.
 
     Attributes
@@ -106,7 +106,7 @@ class Alternatives(_Frozen):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Assignment(_Frozen):
+class Assignment(Frozen):
     """One model for every query, with the proof of how good that is.
 
     Attributes

@@ -17,12 +17,26 @@ from eccos_rs._answer import (
     repair_sentence,
     sentence,
 )
+from eccos_rs.certificate import Certificate, Claim, certify
 from eccos_rs.errors import Overloaded, ProblemError
+from eccos_rs.tradeoff import Frontier, frontier
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-__all__ = ["Alternatives", "Assignment", "Duals", "Repair", "Status", "assign"]
+__all__ = [
+    "Alternatives",
+    "Assignment",
+    "Certificate",
+    "Claim",
+    "Duals",
+    "Frontier",
+    "Repair",
+    "Status",
+    "assign",
+    "certify",
+    "frontier",
+]
 
 _STATUS = {str(status): status for status in Status}
 
