@@ -129,8 +129,8 @@ def certify(
     -----
     Cost, quality, loads, mask, floors, group limits, violation and status are recomputed from
     `assignment.model`; the dual bound from `assignment.duals` alone, whatever found them, since any
-    multipliers >= 0 prove a bound. What branching proves beyond that (`bound` tighter than `dual_bound`) cannot
-    be recomputed from an answer; the certificate then says that the bound rests on so many nodes.
+    multipliers >= 0 prove a bound. What branching proves beyond that (`bound` tighter than `dual_bound`)
+    cannot be recomputed from an answer; the certificate then says that the bound rests on so many nodes.
 
     Examples
     --------

@@ -25,7 +25,7 @@ class Frontier(Frozen):
     cost : (K,) float64
         Least total cost in US dollars there.
     price : (K,) float64
-        US dollars for one more unit of mean quality on the piece that ends at the breakpoint; 0 for the first.
+        US dollars for one more unit of mean quality on the piece that ends here; 0 for the first.
     complete : bool
         False when a limit ended the walk before the best attainable quality.
     """
@@ -59,7 +59,7 @@ class Frontier(Frozen):
         ndarray
             US dollars, of the shape of `min_quality`.
         """
-        return np.asarray(np.interp(min_quality, self.quality, self.cost, right=np.inf))
+        return np.asarray(np.interp(np.asarray(min_quality, float), self.quality, self.cost, right=np.inf))
 
     def quality_at(self, budget: ArrayLike) -> NDArray[np.float64]:
         """Return the highest mean quality that a budget buys; NaN below the cheapest assignment.
@@ -74,7 +74,7 @@ class Frontier(Frozen):
         ndarray
             Mean quality, of the shape of `budget`.
         """
-        return np.asarray(np.interp(budget, self.cost, self.quality, left=np.nan))
+        return np.asarray(np.interp(np.asarray(budget, float), self.cost, self.quality, left=np.nan))
 
 
 def frontier(
@@ -88,8 +88,9 @@ def frontier(
 ) -> Frontier:
     """Follow the least cost from the cheapest assignment to the best attainable quality.
 
-    The walk follows the dual solution from breakpoint to breakpoint; it is not a sweep of separate solves. The
-    curve is that of the linear relaxation: no assignment lies below it, and `assign` comes within its gap of it.
+    The walk follows the dual solution from breakpoint to breakpoint; it is not a sweep of separate solves.
+    The curve is that of the linear relaxation: no assignment lies below it, and `assign` comes within its gap
+    of it.
 
     Parameters
     ----------
@@ -102,7 +103,8 @@ def frontier(
     threads : int, optional
         As for `assign`.
     **limits
-        load, capacity, allowed, query_floor, group, group_min_quality, group_budget, unroutable: as for `assign`.
+        load, capacity, allowed, query_floor, group, group_min_quality, group_budget, unroutable: as for
+        `assign`.
 
     Returns
     -------
