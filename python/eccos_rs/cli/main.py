@@ -1,0 +1,119 @@
+"""`eccos`: finds the command, runs it, and turns what it raises into an exit status."""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+from importlib import import_module
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from eccos_rs.errors import EccosError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+__all__ = ["COMMANDS", "main"]
+
+COMMANDS = ("route", "bench", "train", "evaluate", "collect", "import", "serve", "replay", "info")
+"""In the order of `eccos --help`; a command lives in the file of its name, imported when it is asked for."""
+
+INTERRUPTED = 130
+"""128 + SIGINT, what a shell expects of a program that Ctrl-C ended."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one command.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        Without the program's name; None takes those of the process.
+
+    Raises
+    ------
+    SystemExit
+        Always: 0 fine, 1 failed (one sentence on standard error), 2 bad usage, 130 interrupted.
+    """
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        _app(arguments)(arguments, prog_name="eccos")
+    except EccosError as error:
+        _fail(str(error))
+    except KeyboardInterrupt:
+        _fail("interrupted", INTERRUPTED)
+    except BrokenPipeError:
+        # The reader went away (`eccos route … | head`): nothing more to say, and nowhere to say it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(1) from None
+    except OSError as error:
+        where = "" if error.filename is None else f"{error.filename}: "
+        _fail(f"{where}{error.strerror or error}")
+
+
+def _fail(sentence: str, status: int = 1) -> None:
+    # What was passed in may hold lone surrogates, which standard error cannot write as they are.
+    text = f"eccos: {sentence}\n".encode("utf-8", "backslashreplace").decode("utf-8")
+    sys.stderr.write(text)
+    sys.stderr.flush()
+    raise SystemExit(status) from None
+
+
+def _app(arguments: Sequence[str]) -> typer.Typer:
+    """Build the program; only the command that is asked for is imported, all of them for the overview."""
+    app = typer.Typer(
+        name="eccos",
+        help="Route batches of queries to LLMs at least cost, under a promised quality and workload limits.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_options)
+    there = [name for name in COMMANDS if find_spec(_module(name)) is not None]
+    asked = next((word for word in arguments if not word.startswith("-")), None)
+    for name in [asked] if asked in there else there:
+        function = getattr(import_module(_module(name)), _identifier(name))
+        app.command(name)(_interruptible(function))
+    return app
+
+
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and end.", is_eager=True)
+    ] = False,
+) -> None:
+    if version:
+        import eccos_rs
+
+        typer.echo(f"eccos-rs {eccos_rs.__version__}")
+        raise typer.Exit
+
+
+def _identifier(name: str) -> str:
+    return "import_" if name == "import" else name
+
+
+def _module(name: str) -> str:
+    return f"eccos_rs.cli.{_identifier(name)}"
+
+
+def _interruptible(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Let Ctrl-C end in the same status whichever release of typer is installed."""
+
+    @functools.wraps(function)
+    def run(*positional: Any, **named: Any) -> Any:
+        try:
+            return function(*positional, **named)
+        except KeyboardInterrupt:
+            _fail("interrupted", INTERRUPTED)
+
+    return run
+
+
+if __name__ == "__main__":
+    main()

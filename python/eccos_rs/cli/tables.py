@@ -1,0 +1,121 @@
+"""Plans as tables for a terminal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.box import SIMPLE, SIMPLE_HEAD
+from rich.columns import Columns
+from rich.table import Table
+from rich.text import Text
+
+from eccos_rs.render import cells, money, stage_lines, summary
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from eccos_rs.plan import Plan
+
+__all__ = ["show_plan"]
+
+_MODEL_STYLES = ("green", "cyan", "blue", "yellow", "magenta", "red")
+"""From the cheapest model to the dearest."""
+
+_RUNNER_UP_WIDTH = 110
+"""Columns from which the second choice fits beside the query."""
+
+_GOOD, _FAIR = 0.75, 0.5
+
+_STATUS_STYLES = {"optimal": "bold green", "feasible": "green"}
+
+
+def show_plan(console: Console, plan: Plan, *, why: bool, tokens_per_second: float) -> None:
+    """Print every row, who gets how much, what holds for the batch, and what routing took."""
+    if len(plan):
+        styles = _styles(plan)
+        console.print(_rows(plan, styles, why=why, wide=console.width >= _RUNNER_UP_WIDTH))
+        # Side by side where that fits, else below each other.
+        console.print(Columns([_shares(plan, styles), _stages(plan, tokens_per_second)], padding=(0, 3)))
+    console.print(_summary(plan))
+
+
+def _styles(plan: Plan) -> dict[str, str]:
+    """Give each model a colour by its rank in price."""
+    total = plan.problem.cost.sum(axis=0)
+    names = [plan.pool.names[column] for column in total.argsort(kind="stable").tolist()]
+    last = len(_MODEL_STYLES) - 1
+    span = max(1, len(names) - 1)
+    return {name: _MODEL_STYLES[round(rank * last / span)] for rank, name in enumerate(names)}
+
+
+def _rows(plan: Plan, styles: dict[str, str], *, why: bool, wide: bool) -> Table:
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, expand=True)
+    table.add_column("#", justify="right", style="dim", no_wrap=True)
+    table.add_column("query", ratio=1, no_wrap=True, overflow="ellipsis")
+    table.add_column("model", no_wrap=True)
+    for head in ("success", "tokens", "cost"):
+        table.add_column(head, justify="right", no_wrap=True)
+    if why:
+        table.add_column("why", ratio=1, style="dim")
+    elif wide:
+        table.add_column("runner-up", style="dim", no_wrap=True)
+    for row in plan:
+        number, query, model, success, tokens, cost, runner_up = cells(row)
+        line = [
+            Text(number),
+            Text(query, style="dim" if query == "(empty)" else ""),
+            Text(model, style=styles.get(model, "bold red")),
+            Text(success, style=_success_style(row.quality)),
+            Text(tokens),
+            Text(cost),
+        ]
+        if why:
+            line.append(Text(row.reason))
+        elif wide:
+            line.append(Text(runner_up))
+        table.add_row(*line)
+    return table
+
+
+def _success_style(quality: float | None) -> str:
+    if quality is None:
+        return ""
+    return "green" if quality >= _GOOD else "yellow" if quality >= _FAIR else "red"
+
+
+def _shares(plan: Plan, styles: dict[str, str]) -> Table:
+    """Say which model gets how many queries and how much of the money."""
+    table = Table(box=SIMPLE, pad_edge=False)
+    table.add_column("model", no_wrap=True)
+    table.add_column("queries", justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    table.add_column("cost", justify="right", no_wrap=True)
+    for name, style in styles.items():
+        rows = plan.assignment.model == plan.pool.index(name)
+        count = int(rows.sum())
+        cost = float(plan.cost[rows].sum())
+        bar = "█" * round(16 * count / len(plan)) or ("▏" if count else "")
+        table.add_row(Text(name, style=style), str(count), Text(f"{bar:<16}", style=style), money(cost))
+    return table
+
+
+def _stages(plan: Plan, tokens_per_second: float) -> Table:
+    """Say what each stage took and its share of the time the models will take to answer."""
+    table = Table(box=SIMPLE, pad_edge=False)
+    where = "" if plan.device is None else f" ({plan.device})"
+    table.add_column(f"stage{where}", no_wrap=True)
+    table.add_column("time", justify="right", no_wrap=True)
+    table.add_column(f"of response time at {tokens_per_second:g} tok/s", justify="right", no_wrap=True)
+    for name, took, share in stage_lines(plan, tokens_per_second):
+        table.add_row(name, took, share, style="bold" if name == "all" else "")
+    return table
+
+
+def _summary(plan: Plan) -> Table:
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True, style="bold")
+    table.add_column(overflow="fold")
+    for label, text in summary(plan):
+        style = _STATUS_STYLES.get(str(plan.status), "bold yellow") if label == "status" else ""
+        table.add_row(label, Text(text, style=style))
+    return table
