@@ -33,7 +33,8 @@ def logit(probability: Array) -> NDArray[np.float32]:
 
 def expit(log_odds: Array) -> NDArray[np.float32]:
     """Return the probability; the inverse of `logit`."""
-    return (0.5 * (1.0 + np.tanh(0.5 * np.asarray(log_odds, dtype=np.float32)))).astype(np.float32)
+    half = 0.5 * np.asarray(log_odds, dtype=np.float32)
+    return np.asarray(0.5 * (1.0 + np.tanh(half)), dtype=np.float32)
 
 
 @dataclass(frozen=True, eq=False)
