@@ -1,0 +1,199 @@
+"""What a router must do to be judged: two methods, and what it is shown."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+
+from eccos_rs.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from eccos_rs.records import RecordTable
+
+__all__ = ["Batch", "Contender", "View", "dials_of", "place"]
+
+#: Positions of the dial at which a contender's curve is drawn, unless it names its own.
+DIALS = tuple(np.linspace(0.0, 1.0, 61).tolist())
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """What one predictor expects of the N held-back queries and M models.
+
+    Attributes
+    ----------
+    name : str
+        The predictor's name, as it stands in the tables.
+    quality : ndarray of float32, shape (N, M)
+        Probability of a good answer, in [0, 1].
+    cost : ndarray of float64, shape (N, M)
+        Expected US dollars of the call.
+    log_tokens : ndarray of float64, shape (N, M), or None
+        Expected ln(1 + output tokens), where the predictor tells it.
+    seconds : float
+        Time of the prediction per query; 0 for one that looks nothing up.
+    """
+
+    name: str
+    quality: npt.NDArray[np.float32]
+    cost: npt.NDArray[np.float64]
+    log_tokens: npt.NDArray[np.float64] | None = None
+    seconds: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.quality.ndim != 2 or self.quality.shape != self.cost.shape:
+            raise InputError(
+                f"view {self.name!r}: got quality {self.quality.shape} and cost {self.cost.shape}, "
+                "wanted two matrices of one shape (queries, models)"
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """n queries that arrive together, in their order of arrival.
+
+    Attributes
+    ----------
+    texts : sequence of str, length n
+        The queries.
+    rows : ndarray of int64, shape (n,)
+        Where they stand among the held-back queries; a `View` is indexed with it.
+    models : tuple of str, length M
+        The pool.
+    prices : ndarray of float64, shape (M, 2)
+        US dollars per million input and output tokens; NaN where the data tell no price.
+    capacity : ndarray of float64, shape (M,)
+        Queries of this batch that a model may take; inf where there is no limit.
+    """
+
+    texts: Sequence[str]
+    rows: npt.NDArray[np.int64]
+    models: tuple[str, ...]
+    prices: npt.NDArray[np.float64]
+    capacity: npt.NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+@runtime_checkable
+class Contender(Protocol):
+    """A router under judgement.
+
+    Two methods are all that is needed. `name` labels it in tables and plots. It may also carry
+    ``dials``, a sequence of floats: the positions at which it is swept (a router without a dial names one).
+
+    Examples
+    --------
+    A router that sends long questions to one model and the rest to another, the dial being the share:
+
+    >>> class ByLength:
+    ...     name = "by length"
+    ...     def fit(self, table):
+    ...         self.lengths = np.sort([len(text) for text in table.query])
+    ...         self.strong = int(np.nanmean(table.quality, axis=0).argmax())
+    ...         self.weak = int(np.nanmean(table.cost, axis=0).argmin())
+    ...     def choose(self, batch, dial):
+    ...         limit = np.quantile(self.lengths, 1 - dial)
+    ...         return np.array([self.strong if len(t) > limit else self.weak for t in batch.texts])
+    >>> isinstance(ByLength(), Contender)
+    True
+    """
+
+    name: str
+
+    def fit(self, table: RecordTable) -> None:
+        """Learn from labelled queries; none of them is judged later."""
+        ...
+
+    def choose(self, batch: Batch, dial: float) -> npt.NDArray[np.generic]:
+        """Choose a model for each query of a batch.
+
+        Parameters
+        ----------
+        batch : Batch
+            The queries and the limits. It holds no outcomes.
+        dial : float
+            In [0, 1]: 0 is the cheapest that the router does, 1 the best. Contenders are compared at equal
+            realised cost, so what lies between is its own affair.
+
+        Returns
+        -------
+        ndarray, shape (n,) of int or shape (n, M) of float
+            Column of the chosen model. Or a score for each model, the highest wins: then a query whose first
+            choice is full takes its own next choice, in the order of arrival.
+        """
+        ...
+
+
+def dials_of(contender: Contender) -> tuple[float, ...]:
+    """Return the dial positions at which a contender is swept."""
+    return tuple(getattr(contender, "dials", DIALS))
+
+
+def place(choice: npt.NDArray[np.generic], batch: Batch) -> npt.NDArray[np.int64]:
+    """Turn what a contender returned into one model a query.
+
+    Parameters
+    ----------
+    choice : ndarray, shape (n,) or (n, M)
+        See `Contender.choose`. Columns are taken as they are, even where they break a capacity: that is
+        counted against the contender. Scores are served first come, first served, which for limits in
+        queries leaves no model overfull.
+    batch : Batch
+        Whose capacities hold.
+
+    Returns
+    -------
+    ndarray of int64, shape (n,)
+
+    Raises
+    ------
+    InputError
+        If the shape is neither, a column does not exist, or a score is NaN.
+    """
+    n, m = len(batch), len(batch.models)
+    choice = np.asarray(choice)
+    if choice.shape == (n,):
+        columns = choice.astype(np.int64)
+        if n and (columns.min() < 0 or columns.max() >= m or (columns != choice).any()):
+            raise InputError(f"choose: got columns {columns.min()} to {columns.max()}, wanted 0 to {m - 1}")
+        return columns
+    if choice.shape != (n, m):
+        raise InputError(f"choose: got shape {choice.shape}, wanted ({n},) columns or ({n}, {m}) scores")
+    if np.isnan(choice).any():
+        raise InputError("choose: got a score that is NaN, wanted numbers (-inf for never)")
+    if not np.isfinite(batch.capacity).any():
+        return np.asarray(np.argmax(choice, axis=1), dtype=np.int64)
+    return _first_come(choice.astype(np.float64), batch.capacity)
+
+
+def _first_come(scores: npt.NDArray[np.float64], capacity: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+    """Serve in the order of arrival, each its best model that still has room.
+
+    Deferred acceptance, where every model prefers whoever came first, ends in just that assignment and takes
+    a few passes over arrays where the plain loop takes n steps.
+    """
+    n, m = scores.shape
+    room = np.minimum(np.floor(capacity), n).astype(np.int64)
+    if room.sum() < n:
+        raise InputError(f"capacity: got room for {room.sum()} queries, wanted at least {n}")
+    order = np.argsort(-scores, axis=1, kind="stable")
+    turn = np.zeros(n, dtype=np.int64)
+    columns = order[:, 0].copy()
+    while True:
+        full = False
+        for model in range(m):
+            asking = np.flatnonzero(columns == model)
+            late = asking[room[model] :]
+            if late.size:
+                turn[late] += 1
+                columns[late] = order[late, turn[late]]
+                full = True
+        if not full:
+            return columns

@@ -1,0 +1,128 @@
+"""From a data set and a trained router to held-back queries with forecasts, none of them trained on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from eccos_rs.errors import InputError
+from eccos_rs.evaluate.contender import View
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from eccos_rs.evaluate.harness import Held
+    from eccos_rs.records import RecordTable
+
+__all__ = ["Evidence", "complete_rows", "list_prices", "neighbour_means"]
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """What a study rests on.
+
+    Attributes
+    ----------
+    held : Held
+        The queries that are judged.
+    fit : RecordTable
+        Labelled queries that routers may learn from; none of them is judged.
+    views : dict of str to View
+        Forecasts for the judged queries.
+    best, plain : str
+        Keys in `views`: the scores of the champion, and the unweighted 16-neighbour means.
+    about : dict
+        Where all this comes from, for the report.
+    """
+
+    held: Held
+    fit: RecordTable
+    views: Mapping[str, View]
+    best: str
+    plain: str
+    about: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        shape = self.held.table.quality.shape
+        for key in (self.best, self.plain):
+            if key not in self.views:
+                raise InputError(f"views: got {', '.join(self.views)}, wanted {key!r} among them")
+        for view in self.views.values():
+            if view.quality.shape != shape:
+                raise InputError(f"view {view.name!r}: got shape {view.quality.shape}, wanted {shape}")
+        if not len(self.fit):
+            raise InputError("fit: got no labelled query to learn from, wanted at least one")
+
+
+def complete_rows(table: RecordTable) -> npt.NDArray[np.bool_]:
+    """Rows in which every model was observed: only there can a choice be judged."""
+    return np.asarray((np.isfinite(table.quality) & np.isfinite(table.cost)).all(axis=1))
+
+
+def list_prices(table: RecordTable) -> npt.NDArray[np.float64]:
+    """Read the prices off the recorded costs.
+
+    Returns
+    -------
+    ndarray of float64, shape (M, 2)
+        US dollars per million input and output tokens; NaN for a model whose costs are not linear in its
+        tokens
+        (a price that changed, a cache), or whose lengths are unknown.
+    """
+    found = np.full((len(table.models), 2), np.nan)
+    for column in range(len(table.models)):
+        output, cost = table.output_tokens[:, column].astype(np.float64), table.cost[:, column]
+        known = np.isfinite(output) & np.isfinite(cost)
+        tokens = np.stack([table.input_tokens[known].astype(np.float64), output[known]], axis=1)
+        if known.sum() < 2:
+            continue
+        price, _, rank, _ = np.linalg.lstsq(tokens, cost[known], rcond=None)
+        if rank == 2 and np.allclose(tokens @ price, cost[known], rtol=1e-3, atol=1e-9):
+            found[column] = price * 1e6
+    return found
+
+
+def neighbour_means(
+    name: str, *, queries: npt.NDArray[np.floating], known: npt.NDArray[np.floating], fit: RecordTable,
+    input_tokens: npt.NDArray[np.integer], prices: npt.NDArray[np.float64], neighbours: int = 16,
+) -> View:  # fmt: skip
+    """Forecast by unweighted means over the nearest labelled queries: AIOS's retrieval.
+
+    Parameters
+    ----------
+    name : str
+        Of the view.
+    queries, known : ndarray, shapes (N, D) and (n, D)
+        Unit vectors of the judged and of the labelled queries.
+    fit : RecordTable
+        The n labelled queries.
+    input_tokens : ndarray, shape (N,)
+        Of the judged queries.
+    prices : ndarray, shape (M, 2)
+        US dollars per million tokens.
+    neighbours : int
+        How many; fewer when there are not so many.
+    """
+    count = min(neighbours, len(known))
+    quality = np.empty((len(queries), len(fit.models)), dtype=np.float32)
+    tokens = np.empty(quality.shape)
+    priors = np.nanmean(fit.quality, axis=0), np.nanmean(fit.output_tokens, axis=0)
+    for start in range(0, len(queries), 512):
+        rows = slice(start, start + 512)
+        near = np.argpartition(-(queries[rows] @ known.T), count - 1, axis=1)[:, :count]
+        quality[rows] = _mean(fit.quality[near], priors[0])
+        tokens[rows] = _mean(fit.output_tokens[near], priors[1])
+    cost = (input_tokens[:, None] * prices[:, 0] + tokens * prices[:, 1]) / 1e6
+    return View(name, quality, cost, log_tokens=np.log1p(tokens))
+
+
+def _mean(labels: npt.NDArray[np.floating], prior: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
+    """Mean over the neighbours that were observed; the model's own mean where none was."""
+    seen = np.isfinite(labels)
+    total = np.where(seen, labels, 0.0).sum(axis=1)
+    number = seen.sum(axis=1)
+    mean: npt.NDArray[np.floating] = np.where(number > 0, total / np.maximum(number, 1), prior)
+    return mean

@@ -1,0 +1,137 @@
+"""Sweeps each contender through each setting and compares them at equal realised cost."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from eccos_rs.errors import InputError
+from eccos_rs.evaluate.contender import Batch, dials_of, place
+from eccos_rs.evaluate.curves import Curve
+
+if TYPE_CHECKING:
+    from eccos_rs.evaluate.contender import Contender
+    from eccos_rs.evaluate.settings import Setting
+    from eccos_rs.records import RecordTable
+
+__all__ = ["Conduct", "Held", "Run", "sweep"]
+
+
+@dataclass(frozen=True, eq=False)
+class Held:
+    """The queries that are judged: none of them was seen by any predictor.
+
+    Attributes
+    ----------
+    table : RecordTable
+        N queries and M models, every pair observed.
+    hardness : ndarray, shape (N,)
+        The higher, the harder the query looks before it is answered.
+    prices : ndarray of float64, shape (M, 2)
+        US dollars per million input and output tokens; NaN where unknown.
+    """
+
+    table: RecordTable
+    hardness: npt.NDArray[np.floating]
+    prices: npt.NDArray[np.float64]
+    strength: npt.NDArray[np.float64] = field(init=False)
+    mean_cost: npt.NDArray[np.float64] = field(init=False)
+
+    def __post_init__(self) -> None:
+        table = self.table
+        if not len(table) or len(table.models) < 2:
+            raise InputError(
+                f"data: got {len(table)} queries and {len(table.models)} models to judge, wanted 1 and 2 or "
+                "more"
+            )
+        if not (np.isfinite(table.quality).all() and np.isfinite(table.cost).all()):
+            raise InputError("data: some (query, model) pairs are not observed; judge complete rows only")
+        object.__setattr__(self, "strength", table.quality.astype(np.float64).mean(axis=0))
+        object.__setattr__(self, "mean_cost", table.cost.mean(axis=0))
+
+    @property
+    def strongest(self) -> int:
+        """Column of the best single model; of equally good ones the cheapest."""
+        return int(np.lexsort((self.mean_cost, -self.strength))[0])
+
+    @property
+    def weakest(self) -> int:
+        """Column of the cheapest single model: where the gap that a router recovers begins."""
+        return int(np.lexsort((-self.strength, self.mean_cost))[0])
+
+    def batch(self, rows: npt.NDArray[np.int64], capacity: npt.NDArray[np.float64]) -> Batch:
+        """Return what a contender is shown of these rows."""
+        texts = [self.table.query[row] for row in rows.tolist()]
+        return Batch(texts, rows, self.table.models, self.prices, capacity)
+
+
+@dataclass(frozen=True)
+class Conduct:
+    """How a contender kept the limits, and how long it took.
+
+    Attributes
+    ----------
+    batches : int
+        Batches times dial positions.
+    over_capacity : float
+        Share of those in which some model got more than it may take.
+    excess : float
+        Mean share of a batch's queries that were too many, over the batches that broke a limit; 0 if none.
+    seconds : float
+        Per query, for choosing alone: the predictor's time is not in it.
+    """
+
+    batches: int
+    over_capacity: float
+    excess: float
+    seconds: float
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """One contender in one setting."""
+
+    curve: Curve
+    conduct: Conduct
+
+
+def sweep(contender: Contender, setting: Setting, held: Held) -> Run:
+    """Let a contender serve every batch of a setting at every position of its dial.
+
+    Returns
+    -------
+    Run
+        Realised quality and cost are those of the models that it chose.
+    """
+    table, dials = held.table, dials_of(contender)
+    n, m = table.quality.shape
+    quality, cost = np.zeros((len(dials), n)), np.zeros((len(dials), n))
+    count, share = np.zeros(n), np.zeros((len(dials), m))
+    excess: list[float] = []
+    spent, served = 0.0, 0
+    for repeat in range(setting.repeats(n)):
+        for rows in setting.batches(held.hardness, repeat):
+            batch = held.batch(rows, setting.capacity(len(rows), held.strength))
+            count[rows] += 1
+            for position, dial in enumerate(dials):
+                started = time.perf_counter()
+                columns = place(contender.choose(batch, dial), batch)
+                spent += time.perf_counter() - started
+                taken = np.bincount(columns, minlength=m)
+                quality[position, rows] += table.quality[rows, columns]
+                cost[position, rows] += table.cost[rows, columns]
+                share[position] += taken
+                excess.append(float(np.clip(taken - batch.capacity, 0, None).sum()) / len(rows))
+                served += len(rows)
+    broke = np.asarray(excess) > 0
+    conduct = Conduct(
+        batches=len(excess),
+        over_capacity=float(broke.mean()),
+        excess=float(np.asarray(excess)[broke].mean()) if broke.any() else 0.0,
+        seconds=spent / served,
+    )
+    return Run(Curve(contender.name, quality, cost, count, share / count.sum()), conduct)

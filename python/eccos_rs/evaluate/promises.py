@@ -1,0 +1,250 @@
+"""Whether what was promised came true: expectation, single batches, and the margin that keeps those."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from eccos_rs.evaluate.curves import Estimate, Resamples, summarise
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from eccos_rs.assignment import Assignment
+    from eccos_rs.evaluate.contender import View
+    from eccos_rs.evaluate.harness import Held
+    from eccos_rs.evaluate.settings import Setting
+    from eccos_rs.promise import Margin
+
+__all__ = ["PROMISES", "Chosen", "Guarantee", "Promise", "chosen_pairs", "keep_promises", "keep_with_margin"]
+
+#: Mean qualities that are promised.
+PROMISES = (0.66, 0.68, 0.70, 0.72, 0.74)
+#: Shuffles of the data into batches; batches of different shuffles share queries, so more adds little.
+SHUFFLES = 20
+
+
+@dataclass(frozen=True)
+class Promise:
+    """One promise in one setting.
+
+    Attributes
+    ----------
+    view : str
+        Whose forecasts were used.
+    setting : str
+        Name of the setting.
+    promised : float
+        Mean quality that each batch was to have in expectation.
+    predicted, realised : float
+        Mean over all batches, of the pairs that were chosen.
+    difference : Estimate
+        Realised minus predicted, over the batches that could be promised.
+    unreachable : float
+        Share of the batches whose limits allow no such mean, by the forecasts; they are in no other figure.
+    broken : float
+        Share of the batches whose realised mean lay below the promise. Half, when forecasts are right.
+    shortfall, worst : float
+        Mean and largest distance below the promise, over the broken batches.
+    over_capacity : float
+        Share of the batches in which some model got more than it may take.
+    cost : float
+        Mean US dollars a query.
+    batches : int
+        Number of batches promised.
+    """
+
+    view: str
+    setting: str
+    promised: float
+    predicted: float
+    realised: float
+    difference: Estimate
+    unreachable: float
+    broken: float
+    shortfall: float
+    worst: float
+    over_capacity: float
+    cost: float
+    batches: int
+
+
+@dataclass(frozen=True)
+class Guarantee:
+    """A promise made for each single batch, with a confidence.
+
+    Attributes
+    ----------
+    view, setting : str
+        As in `Promise`.
+    promised, confidence : float
+        The mean quality, and how often it was to be kept.
+    kept, kept_without : float
+        Share of the batches that kept it, with the margin and without one.
+    refused : float
+        Share of the batches for which it was not promised at all; `kept` is of the others.
+    points : float
+        Mean margin, in quality.
+    cost_ratio : float
+        Realised cost with the margin over that without.
+    batches : int
+        Number of batches.
+    """
+
+    view: str
+    setting: str
+    promised: float
+    confidence: float
+    kept: float
+    kept_without: float
+    refused: float
+    points: float
+    cost_ratio: float
+    batches: int
+
+
+@dataclass(frozen=True, eq=False)
+class Chosen:
+    """Forecast and outcome of the pairs chosen under all `PROMISES`, pooled."""
+
+    forecast: npt.NDArray[np.float64]
+    outcome: npt.NDArray[np.float64]
+
+
+def _solve(
+    view: View, rows: npt.NDArray[np.int64], capacity: npt.NDArray[np.float64], promised: float,
+    confidence: float | None = None,
+) -> tuple[Assignment, Margin | None]:  # fmt: skip
+    """Solve one batch as the router would: the same code, fed with arrays."""
+    from eccos_rs.policy import Policy
+    from eccos_rs.problem import Problem
+    from eccos_rs.promise import solve
+
+    cost, quality = view.cost[rows], view.quality[rows]
+    problem = Problem(
+        cost=cost, quality=quality, output_tokens=np.ones_like(cost), allowed=np.ones(cost.shape,
+        dtype=np.bool_),
+        load=None, capacity=capacity if np.isfinite(capacity).any() else None, priority=None, group=None,
+        groups=(),
+        unroutable={},
+    )  # fmt: skip
+    assignment, _, margin = solve(problem, Policy(min_quality=promised, confidence=confidence))
+    return assignment, margin
+
+
+def _batches(
+    held: Held, setting: Setting, shuffles: int
+) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]]:
+    for repeat in range(shuffles if setting.size is not None else 1):
+        for rows in setting.batches(held.hardness, repeat):
+            yield rows, setting.capacity(len(rows), held.strength)
+
+
+def keep_promises(
+    view: View, setting: Setting, held: Held, resamples: Resamples, *, promises: Sequence[float] = PROMISES,
+    shuffles: int = SHUFFLES,
+) -> list[Promise]:  # fmt: skip
+    """Promise a mean quality in expectation and look at what came of it.
+
+    Parameters
+    ----------
+    view : View
+        Forecasts.
+    setting : Setting
+        Limits and batches.
+    held : Held
+        The judged queries.
+    resamples : Resamples
+        For the intervals.
+    promises : sequence of float
+        Mean qualities.
+    shuffles : int
+        How often the queries are dealt into batches anew.
+    """
+    return [
+        _keep(view, setting, held, resamples, promised=promised, shuffles=shuffles) for promised in promises
+    ]
+
+
+def _keep(
+    view: View, setting: Setting, held: Held, resamples: Resamples, *, promised: float, shuffles: int
+) -> Promise:
+    from eccos_rs.assignment import Status
+
+    n = len(held.table)
+    count, predicted, realised, cost = np.zeros(n), np.zeros(n), np.zeros(n), np.zeros(n)
+    short: list[float] = []
+    asked = over = 0
+    for rows, capacity in _batches(held, setting, shuffles):
+        assignment, _ = _solve(view, rows, capacity, promised)
+        asked += 1
+        over += bool((np.bincount(assignment.model, minlength=len(capacity)) > capacity).any())
+        if assignment.status is Status.QUALITY_UNREACHABLE:
+            continue
+        outcome = held.table.quality[rows, assignment.model]
+        count[rows] += 1
+        predicted[rows] += view.quality[rows, assignment.model]
+        realised[rows] += outcome
+        cost[rows] += held.table.cost[rows, assignment.model]
+        short.append(promised - float(outcome.mean(dtype=np.float64)))
+    missed = np.asarray([each for each in short if each > 1e-9])
+    served = float(count.sum())
+    nothing = Estimate(float("nan"), float("nan"), float("nan"))
+    return Promise(
+        view.name, setting.name, promised,
+        predicted=float(predicted.sum() / served) if served else float("nan"),
+        realised=float(realised.sum() / served) if served else float("nan"),
+        difference=summarise(resamples.mean((realised - predicted)[None], count)[:, 0]) if served else
+        nothing,
+        unreachable=1 - len(short) / asked,
+        broken=len(missed) / len(short) if short else float("nan"),
+        shortfall=float(missed.mean()) if missed.size else 0.0,
+        worst=float(missed.max()) if missed.size else 0.0,
+        over_capacity=over / asked,
+        cost=float(cost.sum() / served) if served else float("nan"),
+        batches=len(short),
+    )  # fmt: skip
+
+
+def keep_with_margin(
+    view: View, setting: Setting, held: Held, *, promised: float = 0.70, confidence: float = 0.95,
+    shuffles: int = 2 * SHUFFLES,
+) -> Guarantee:  # fmt: skip
+    """Promise a mean quality for each batch, with the router's own margin, and count those that kept it."""
+    kept, plain, points, spent, usual = [], [], [], 0.0, 0.0
+    batches = 0
+    for rows, capacity in _batches(held, setting, shuffles):
+        batches += 1
+        assignment, margin = _solve(view, rows, capacity, promised, confidence)
+        if margin is None or not margin.kept:
+            continue
+        without, _ = _solve(view, rows, capacity, promised)
+        kept.append(held.table.quality[rows, assignment.model].mean(dtype=np.float64) >= promised - 1e-9)
+        plain.append(held.table.quality[rows, without.model].mean(dtype=np.float64) >= promised - 1e-9)
+        points.append(margin.points)
+        spent += float(held.table.cost[rows, assignment.model].sum())
+        usual += float(held.table.cost[rows, without.model].sum())
+    nan = float("nan")
+    return Guarantee(
+        view.name, setting.name, promised, confidence,
+        kept=float(np.mean(kept)) if kept else nan,
+        kept_without=float(np.mean(plain)) if plain else nan,
+        refused=1 - len(kept) / batches,
+        points=float(np.mean(points)) if points else nan,
+        cost_ratio=spent / usual if usual else nan,
+        batches=batches,
+    )  # fmt: skip
+
+
+def chosen_pairs(view: View, setting: Setting, held: Held, shuffles: int = 4) -> Chosen:
+    """Collect the pairs that are chosen under all promises: where optimism would show first."""
+    forecast, outcome = [], []
+    for promised in PROMISES:
+        for rows, capacity in _batches(held, setting, shuffles):
+            assignment, _ = _solve(view, rows, capacity, promised)
+            forecast.append(view.quality[rows, assignment.model].astype(np.float64))
+            outcome.append(held.table.quality[rows, assignment.model].astype(np.float64))
+    return Chosen(np.concatenate(forecast), np.concatenate(outcome))

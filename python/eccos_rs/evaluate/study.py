@@ -1,0 +1,237 @@
+"""The whole comparison: every contender in every setting, the forecasts, the promises, the identity."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from eccos_rs.errors import InputError
+from eccos_rs.evaluate.baselines import (
+    PerQuery,
+    Priced,
+    Random,
+    RoundRobin,
+    Single,
+    StrongWeak,
+    Threshold,
+    mean_view,
+)
+from eccos_rs.evaluate.compare import Comparison, compare
+from eccos_rs.evaluate.contender import DIALS, Contender, View
+from eccos_rs.evaluate.curves import Resamples
+from eccos_rs.evaluate.forecasts import Forecast, judge_forecasts
+from eccos_rs.evaluate.harness import sweep
+from eccos_rs.evaluate.joint import Joint
+from eccos_rs.evaluate.promises import Guarantee, Promise, chosen_pairs, keep_promises, keep_with_margin
+from eccos_rs.evaluate.settings import SETTINGS, Setting
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from eccos_rs.evaluate.evidence import Evidence
+
+__all__ = ["BLIND", "ORACLE", "Identity", "Study", "contenders_for", "identity", "study"]
+
+ORACLE = "oracle"
+BLIND = "blind mix"
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Joint against per-query assignment with the same scores, one quality row and no capacity.
+
+    Attributes
+    ----------
+    positions : int
+        Positions of the dial that were compared.
+    differing : int
+        Queries, over all positions, for which the two chose different models at one price.
+    quality, cost : float
+        Largest difference of realised mean quality and of realised cost (a part of the per-query cost).
+    promised_cost : float
+        Largest difference in predicted cost, as a part, when the joint assignment is promised just the mean
+        that
+        the per-query rule predicts for itself.
+    """
+
+    positions: int
+    differing: int
+    quality: float
+    cost: float
+    promised_cost: float
+
+
+@dataclass(frozen=True, eq=False)
+class Study:
+    """All that was found.
+
+    Attributes
+    ----------
+    about : dict
+        What was judged: data, predictor, counts, versions.
+    singles : list of (name, quality, cost)
+        The models by themselves: mean quality and mean US dollars.
+    comparisons : dict of Setting to Comparison
+        One for each setting.
+    forecasts : list of Forecast
+        One for each predictor.
+    promises : list of Promise
+        Expectation promised, in every setting.
+    guarantees : list of Guarantee
+        Promised for each batch.
+    identity : Identity
+        For the champion's scores.
+    champion, rival, rule : str
+        The joint assignment with the best scores; the per-query rule with the same; AIOS's rule.
+    """
+
+    about: dict[str, Any]
+    singles: list[tuple[str, float, float]]
+    comparisons: dict[Setting, Comparison]
+    forecasts: list[Forecast]
+    promises: list[Promise]
+    guarantees: list[Guarantee]
+    identity: Identity
+    champion: str
+    rival: str
+    rule: str
+    pairs: list[tuple[str, str]] = field(default_factory=list)
+
+
+def contenders_for(evidence: Evidence, setting: Setting) -> list[Contender]:
+    """Make every baseline for one setting, fitted anew."""
+    held, views = evidence.held, evidence.views
+    best = views[evidence.best]
+    table = held.table
+    free = setting.limit == "none"
+    found: list[Contender] = []
+    if free:
+        found += [Single(name, column) for column, name in enumerate(table.models)]
+    found += [PerQuery(mean_view(table.quality, table.cost), BLIND), Random(), RoundRobin()]
+    found += [Threshold(views[evidence.plain]), StrongWeak(best)]
+    for view in views.values():
+        found += [PerQuery(view), Joint(view)]
+    if not free:
+        found.append(Priced(best))
+    for view in (views[evidence.plain], best):
+        found += [Joint(view, "promise"), Joint(view, "budget")]
+    found.append(Joint(View(ORACLE, table.quality, table.cost), name=ORACLE))
+    for each in found:
+        each.fit(evidence.fit)
+    return found
+
+
+def study(
+    evidence: Evidence, *, settings: Sequence[Setting] = SETTINGS, resamples: int = 500, seed: int = 0,
+    extra: Sequence[Contender] = (), progress: Callable[[str, int, int], object] | None = None,
+) -> Study:  # fmt: skip
+    """Run everything.
+
+    Parameters
+    ----------
+    evidence : Evidence
+        Held-back queries and forecasts for them.
+    settings : sequence of Setting
+        What to run.
+    resamples : int
+        Bootstrap draws.
+    seed : int
+        Of the draws.
+    extra : sequence of Contender
+        Routers to judge beside the baselines.
+    progress : callable, optional
+        Called with what comes next, its number and how many there are.
+    """
+    if not settings:
+        raise InputError("settings: got none, wanted at least one")
+    held = evidence.held
+    tell = progress or (lambda what, done, total: None)
+    draws = Resamples.draw(len(held.table), resamples, seed)
+    steps = len(settings) + len(evidence.views) + 1
+    best = evidence.views[evidence.best]
+    champion, rival = Joint(best).name, PerQuery(best).name
+    pairs = _pairs(evidence)
+    comparisons, promises = {}, []
+    for number, setting in enumerate(settings):
+        tell(setting.title, number, steps)
+        contenders = [*contenders_for(evidence, setting), *extra]
+        called = [each.name for each in contenders]
+        if len(set(called)) < len(called):
+            twice = next(name for name in called if called.count(name) > 1)
+            raise InputError(f"contenders: two are called {twice!r}; give each its own name")
+        for each in extra:
+            each.fit(evidence.fit)
+        runs = {each.name: sweep(each, setting, held) for each in contenders}
+        comparisons[setting] = compare(runs, held, draws, champion=champion, pairs=pairs, oracle=ORACLE)
+        # Where a shuffle is one batch there is little to shuffle.
+        promises += keep_promises(best, setting, held, draws, shuffles=8)
+    forecasts, guarantees = [], []
+    for number, view in enumerate(evidence.views.values(), len(settings)):
+        tell(f"forecasts and promises of {view.name}", number, steps)
+        setting = Setting()
+        forecasts.append(judge_forecasts(view, held, chosen_pairs(view, setting, held)))
+        if view is not best or setting not in comparisons:
+            promises += keep_promises(view, setting, held, draws)
+        sizes = (64, 256, 1024) if view is best else (256,)
+        guarantees += [
+            keep_with_margin(view, Setting(size=size), held) for size in sizes if size <= len(held.table)
+        ]
+    tell("the identity", steps - 1, steps)
+    names = held.table.models
+    return Study(
+        about={**evidence.about, "resamples": resamples, "seed": seed},
+        singles=[
+            (names[j], float(held.strength[j]), float(held.mean_cost[j])) for j in
+            np.argsort(held.mean_cost).tolist()
+        ],
+        comparisons=comparisons, forecasts=forecasts, promises=promises, guarantees=guarantees,
+        identity=identity(best, evidence), champion=champion, rival=rival,
+        rule=Threshold(evidence.views[evidence.plain]).name, pairs=pairs,
+    )  # fmt: skip
+
+
+def _pairs(evidence: Evidence) -> list[tuple[str, str]]:
+    """Which differences the doubt is about: joint minus per query with the same scores, in every mode."""
+    found = [(Joint(view).name, PerQuery(view).name) for view in evidence.views.values()]
+    for key in (evidence.plain, evidence.best):
+        view = evidence.views[key]
+        found += [(Joint(view, mode).name, PerQuery(view).name) for mode in ("promise", "budget")]
+    best = evidence.views[evidence.best]
+    found.append((Priced(best).name, PerQuery(best).name))
+    found += [
+        (PerQuery(best).name, BLIND),
+        (PerQuery(best).name, Threshold(evidence.views[evidence.plain]).name),
+    ]
+    return found
+
+
+def identity(view: View, evidence: Evidence) -> Identity:
+    """Check the theorem on these scores: one quality row is one price, so a batch gains nothing by itself."""
+    from eccos_rs.assignment import assign
+
+    held = evidence.held
+    table, rows = held.table, np.arange(len(held.table))
+    batch = held.batch(rows, np.full(len(table.models), np.inf))
+    one, two = Joint(view), PerQuery(view)
+    differing, worst = 0, np.zeros(3)
+    for dial in DIALS:
+        joint, single = one.choose(batch, dial), two.choose(batch, dial).argmax(axis=1)
+        differing += int((joint != single).sum())
+        quality = [float(table.quality[rows, pick].mean(dtype=np.float64)) for pick in (joint, single)]
+        cost = [float(table.cost[rows, pick].sum()) for pick in (joint, single)]
+        spent = float(view.cost[rows, single].sum())
+        predicted = float(view.quality[rows, single].astype(np.float64).mean())
+        promised = assign(view.cost, view.quality, min_quality=predicted).cost
+        new = [
+            abs(quality[0] - quality[1]),
+            _part(cost[0] - cost[1], cost[1]),
+            _part(promised - spent, spent),
+        ]
+        worst = np.maximum(worst, new)
+    return Identity(len(DIALS), differing, float(worst[0]), float(worst[1]), float(worst[2]))
+
+
+def _part(difference: float, of: float) -> float:
+    return abs(difference) / of if of else abs(difference)
