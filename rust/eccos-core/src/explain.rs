@@ -1,5 +1,9 @@
 //! Why a problem cannot be met as asked, the best that can be had, and the cheapest way to repair it.
 
+use crate::answer::Candidate;
+use crate::measure::Measured;
+use crate::problem::{Objective, Problem};
+
 /// What stands in the way.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Reason {
@@ -81,4 +85,85 @@ pub struct Explanation {
     pub reasons: Vec<Reason>,
     /// The cheapest repair known.
     pub repair: Repair,
+}
+
+/// Everything that stands in the way of the stated problem, and the least that would have to give.
+pub(crate) fn explain(
+    problem: &Problem<'_>,
+    candidate: &Candidate,
+    measured: &Measured,
+    deferred: bool,
+) -> Explanation {
+    let mut reasons = vec![];
+    let mut repair = Repair::default();
+    if deferred {
+        reasons.push(Reason::CapacityShort {
+            demand: problem.routable.as_ref().map_or(problem.queries(), Vec::len),
+            served: measured.assigned,
+        });
+    }
+    if !candidate.met && measured.assigned > 0 {
+        requirement(problem, candidate, measured, (&mut reasons, &mut repair));
+        for group in 0..problem.groups {
+            groups(problem, measured, group, &mut reasons);
+        }
+    }
+    Explanation { reasons, repair }
+}
+
+/// The requirement against what is possible with and without the capacities.
+fn requirement(
+    problem: &Problem<'_>,
+    candidate: &Candidate,
+    measured: &Measured,
+    (reasons, repair): (&mut Vec<Reason>, &mut Repair),
+) {
+    let (dearest, cheapest) = row_extremes(problem, &candidate.model);
+    match problem.objective() {
+        Objective::Quality { min } if measured.quality_short(min) > 0.0 => {
+            let best = dearest / measured.assigned as f64;
+            let attainable = measured.mean_quality();
+            repair.min_quality = Some(attainable);
+            if candidate.relaxed {
+                reasons.push(Reason::NoWholeAssignment { proven: candidate.proven_none });
+            } else if measured.quality_short(min) > 0.0 && min - best > 1e-9 {
+                reasons.push(Reason::QualityAboveBest { wanted: min, best });
+            } else {
+                reasons.push(Reason::QualityAboveCapacities { wanted: min, attainable });
+            }
+        }
+        Objective::Budget { max } if measured.over_budget(max) > 0.0 => {
+            repair.budget = Some(measured.cost);
+            if candidate.relaxed {
+                reasons.push(Reason::NoWholeAssignment { proven: candidate.proven_none });
+            } else if cheapest - max > 1e-9 * max {
+                reasons.push(Reason::BudgetBelowCheapest { wanted: max, cheapest });
+            } else {
+                reasons.push(Reason::BudgetBelowCapacities { wanted: max, attainable: measured.cost });
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Sum over the assigned queries of the best quality and of the least cost among their models.
+fn row_extremes(problem: &Problem<'_>, model: &[i32]) -> (f64, f64) {
+    let mut sums = (0.0, 0.0);
+    for (i, _) in model.iter().enumerate().filter(|(_, j)| **j >= 0) {
+        let may = || (0..problem.models()).filter(|&j| problem.may(i, j));
+        sums.0 += may().map(|j| problem.quality(i, j)).fold(f64::NEG_INFINITY, f64::max);
+        sums.1 += may().map(|j| problem.cost(i, j)).fold(f64::INFINITY, f64::min);
+    }
+    sums
+}
+
+fn groups(problem: &Problem<'_>, measured: &Measured, group: usize, reasons: &mut Vec<Reason>) {
+    let (short, over) = measured.group_misses(problem, group);
+    let (size, quality, cost) = measured.group[group];
+    if let Some(wanted) = problem.group_floor(group).filter(|_| short > 0.0) {
+        reasons.push(Reason::GroupQuality { group, wanted, got: quality / size });
+    }
+    if let Some(wanted) = problem.group_budget(group).filter(|_| over > 0.0) {
+        reasons.push(Reason::GroupBudget { group, wanted, got: cost });
+    }
 }

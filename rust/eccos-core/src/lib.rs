@@ -15,17 +15,31 @@
 //! repairs by exchanges, and returns the dual bound with the answer. Nothing here prints, keeps global state or
 //! knows Python.
 
+mod answer;
+mod basis;
 mod check;
+mod branch;
+mod control;
+mod defer;
+mod dual;
 mod explain;
 mod frontier;
+mod ledger;
+mod lp;
+mod measure;
 mod options;
+mod prepare;
 mod problem;
 mod solution;
+mod relax;
+mod repair;
+mod simd;
 mod solve;
+mod whole;
 
 pub use explain::{Explanation, Reason, Repair};
 pub use frontier::{Frontier, frontier};
 pub use options::Options;
 pub use problem::{Inputs, MAX_MODELS, Matrix, Objective, Problem, ProblemError, Unroutable};
-pub use solution::{Counterfactuals, Duals, Solution, Stats, Status};
+pub use solution::{Counterfactuals, Duals, Goal, Solution, Stats, Status};
 pub use solve::solve;

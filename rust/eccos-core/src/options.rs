@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::problem::ProblemError;
 use crate::solution::Duals;
 
 /// How hard to try, how long, and with how many threads.
@@ -25,5 +26,20 @@ pub struct Options<'a> {
 impl Default for Options<'_> {
     fn default() -> Self {
         Self { tolerance: 1e-4, time_limit: None, node_limit: None, threads: None, stop: None, warm: None }
+    }
+}
+
+impl Options<'_> {
+    /// Refuses a tolerance that means nothing.
+    pub(crate) fn check(&self) -> Result<(), ProblemError> {
+        if self.tolerance >= 0.0 {
+            return Ok(());
+        }
+        Err(ProblemError::Value {
+            argument: "tolerance",
+            place: String::new(),
+            got: self.tolerance.to_string(),
+            wanted: "a number >= 0 (0: exact)",
+        })
     }
 }

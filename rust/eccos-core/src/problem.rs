@@ -272,6 +272,13 @@ impl<'a> Problem<'a> {
         self.input.capacity.map_or(f64::INFINITY, |capacity| capacity[resource * self.input.models + model])
     }
 
+    /// The capacity as far as it can be used: whole requests when every query is one.
+    #[inline]
+    pub(crate) fn whole_capacity(&self, resource: usize, model: usize) -> f64 {
+        let capacity = self.capacity(resource, model);
+        if self.input.load.is_none() { capacity.floor() } else { capacity }
+    }
+
     /// The group's own quality floor, when it has one.
     pub(crate) fn group_floor(&self, group: usize) -> Option<f64> {
         self.input.group_min_quality.map(|floors| floors[group]).filter(|floor| !floor.is_nan())

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::explain::Explanation;
 use crate::problem::Problem;
+pub use crate::prepare::Goal;
 
 /// What the caller holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,7 +81,10 @@ pub struct Solution {
     pub cost: f64,
     /// Mean quality over the assigned queries (NaN when none is assigned).
     pub quality: f64,
-    /// Value of the objective in its own unit: total cost, mean quality (budget mode), or cost minus value.
+    /// What `objective`, `bound`, `gap` and `duals` are about: the stated objective; or, when it could not be met, the
+    /// one that comes nearest to it (the most quality, or the least cost).
+    pub goal: Goal,
+    /// Value of the goal in its own unit: total cost, mean quality, or cost minus value.
     pub objective: f64,
     /// What no assignment of the same queries can beat, in the unit of `objective`.
     pub bound: f64,
@@ -116,7 +120,35 @@ impl Counterfactuals {
     /// Compares every query's model with its alternatives at the prices of `solution`.
     #[must_use]
     pub fn new(problem: &Problem<'_>, solution: &Solution) -> Self {
-        let _ = (problem, solution);
-        unimplemented!("follows in the next commit")
+        let m = problem.models();
+        let value = |i: usize, j: usize| reduced_value(problem, solution, i, j);
+        let mut out = Self { runner_up: vec![-1; problem.queries()], margin: vec![f64::INFINITY; problem.queries()] };
+        for (i, &chosen) in solution.model.iter().enumerate() {
+            let others = (0..m).filter(|&j| j as i32 != chosen && problem.may(i, j));
+            let Some(second) = others.min_by(|&a, &b| value(i, a).total_cmp(&value(i, b))) else { continue };
+            out.runner_up[i] = second as i32;
+            if chosen >= 0 {
+                out.margin[i] = value(i, second) - value(i, chosen as usize);
+            }
+        }
+        out
     }
+}
+
+/// The value of a pair at the prices of a solution, in units of its objective.
+fn reduced_value(problem: &Problem<'_>, solution: &Solution, query: usize, model: usize) -> f64 {
+    let duals = &solution.duals;
+    let (cost, quality) = (problem.cost(query, model), problem.quality(query, model));
+    let mut value = match solution.goal {
+        Goal::Cost | Goal::Value(_) => cost - duals.requirement * quality,
+        Goal::Quality => duals.requirement * cost - quality,
+    };
+    for r in 0..problem.input.resources {
+        value += duals.capacity[r * problem.models() + model] * problem.load(r, query, model);
+    }
+    if let Some(group) = problem.input.group {
+        let group = group[query] as usize;
+        value += duals.group_budget[group] * cost - duals.group_quality[group] * quality;
+    }
+    value
 }

@@ -1,8 +1,27 @@
 //! The method, step by step.
+//!
+//! 1. Who is served: with one request a query, a matching decides it beforehand ([`crate::defer`]).
+//! 2. The relaxation: multipliers, keys, bound ([`crate::relax`], [`crate::dual`]).
+//! 3. Whole queries: rounding, exchanges, branch and bound ([`crate::whole`]).
+//! 4. What cannot be met: the extreme problem instead (most quality, or least cost), and why ([`crate::explain`]).
+//! 5. The answer is measured again on the data as given ([`crate::answer`]).
 
+use std::time::Instant;
+
+use crate::answer::{self, Candidate};
+use crate::control::Control;
+use crate::defer;
+use crate::dual::{Outcome, Work};
+use crate::measure::Measured;
 use crate::options::Options;
-use crate::problem::{Problem, ProblemError};
-use crate::solution::Solution;
+use crate::prepare::{Goal, Prepared};
+use crate::problem::{Objective, Problem, ProblemError};
+use crate::relax::{self, Relaxed};
+use crate::solution::{Solution, Stats};
+use crate::whole::{self, Effort, Whole};
+
+/// Branch-and-bound nodes in exact mode when the caller sets no limit.
+const EXACT_NODES: usize = 200_000;
 
 /// Assigns every query to a model.
 ///
@@ -10,6 +29,187 @@ use crate::solution::Solution;
 /// When a limit in `options` is malformed. A problem that cannot be met is an answer, not an error: see
 /// [`Solution::status`].
 pub fn solve(problem: &Problem<'_>, options: &Options<'_>) -> Result<Solution, ProblemError> {
-    let _ = (problem, options);
-    unimplemented!("follows in the next commit")
+    options.check()?;
+    let start = Instant::now();
+    let mut run = Run::new(problem, options, start);
+    let served = if problem.input.load.is_none() { defer::match_requests(problem) } else { None };
+    let overloaded = served.is_some();
+    let served = served.or_else(|| problem.routable.clone());
+    let mut candidate = run.best_effort(served.as_deref());
+    let mut deferred = overloaded;
+    if candidate.is_none() {
+        // Loads of their own that do not fit, or were not made to: serve what a greedy packing serves.
+        let packing = defer::pack_loads(problem);
+        deferred = packing.served.len() < problem.routable.as_ref().map_or(problem.queries(), Vec::len);
+        candidate = Some(run.packed(&packing));
+    }
+    let candidate = candidate.unwrap_or_default();
+    let mut stats = run.stats;
+    stats.interrupted = run.control.expired();
+    stats.elapsed = start.elapsed();
+    Ok(answer::finish(problem, options, candidate, deferred, stats))
+}
+
+/// One solve: what all its programs share.
+pub(crate) struct Run<'a> {
+    problem: &'a Problem<'a>,
+    options: &'a Options<'a>,
+    pub control: Control<'a>,
+    work: Work,
+    pub stats: Stats,
+}
+
+impl<'a> Run<'a> {
+    pub fn new(problem: &'a Problem<'a>, options: &'a Options<'a>, start: Instant) -> Self {
+        let control = Control::new(options, start);
+        Self { problem, options, control, work: Work::default(), stats: Stats::default() }
+    }
+
+    /// The best assignment of the served queries: of the stated problem, else of what comes nearest to it. `None` when
+    /// no assignment within the capacities was found.
+    fn best_effort(&mut self, served: Option<&[u32]>) -> Option<Candidate> {
+        let stated = Prepared::stated(self.problem, served);
+        let warm = self.options.warm.and_then(|duals| answer::scaled_duals(&stated, duals));
+        let first = self.attempt(&stated, warm.as_deref());
+        if first.candidate.is_some() {
+            return first.candidate;
+        }
+        let mut extreme = self.extreme(served)?;
+        extreme.relaxed = !first.infeasible;
+        extreme.proven_none = first.proven_none;
+        if self.meets(&extreme) {
+            // Found by the extreme problem, bounded by the stated one.
+            extreme.bound = first.bound.unwrap_or(extreme.bound);
+            extreme.goal = stated.goal;
+            extreme.met = true;
+            return Some(extreme);
+        }
+        Some(self.second_goal(served, extreme))
+    }
+
+    /// The most quality (or the least cost, when the requirement is a budget) within the capacities, and within the
+    /// limits of the groups when that is possible.
+    fn extreme(&mut self, served: Option<&[u32]>) -> Option<Candidate> {
+        let goal = match self.problem.objective() {
+            Objective::Quality { .. } => Goal::Quality,
+            Objective::Budget { .. } => Goal::Cost,
+            Objective::Price { value } => Goal::Value(value),
+        };
+        let within_groups = Prepared::new(self.problem, served, goal, None);
+        let grouped = within_groups.has_groups();
+        if !(grouped && matches!(goal, Goal::Value(_))) {
+            let found = self.attempt(&within_groups, None).candidate;
+            if found.is_some() || !grouped {
+                return found;
+            }
+        }
+        self.attempt(&within_groups.without_groups(), None).candidate
+    }
+
+    /// Among the assignments as extreme as this one, the one that is best in the other respect.
+    fn second_goal(&mut self, served: Option<&[u32]>, extreme: Candidate) -> Candidate {
+        let reached = Measured::new(self.problem, &extreme.model);
+        let (goal, requirement) = match extreme.goal {
+            Goal::Quality => (Goal::Cost, reached.mean_quality()),
+            Goal::Cost => (Goal::Quality, reached.cost),
+            Goal::Value(_) => return extreme,
+        };
+        let mut prepared = Prepared::new(self.problem, served, goal, Some(requirement));
+        if !reached.groups_hold(self.problem) {
+            prepared = prepared.without_groups();
+        }
+        let Some(better) = self.attempt(&prepared, None).candidate else { return extreme };
+        let measured = Measured::new(self.problem, &better.model);
+        let as_extreme = match extreme.goal {
+            Goal::Quality => measured.quality >= reached.quality - 1e-9 * reached.quality,
+            _ => measured.cost <= reached.cost * (1.0 + 1e-9),
+        };
+        if as_extreme { Candidate { model: better.model, ..extreme } } else { extreme }
+    }
+
+    /// True when an assignment meets everything that was asked for.
+    fn meets(&self, candidate: &Candidate) -> bool {
+        let measured = Measured::new(self.problem, &candidate.model);
+        let requirement = match self.problem.objective() {
+            Objective::Quality { min } => measured.quality_short(min) == 0.0,
+            Objective::Budget { max } => measured.over_budget(max) == 0.0,
+            Objective::Price { .. } => true,
+        };
+        requirement && measured.groups_hold(self.problem) && measured.capacities_hold(self.problem)
+    }
+
+    /// The answer over the queries of a packing; the packing itself when nothing better is found.
+    fn packed(&mut self, packing: &defer::Packing) -> Candidate {
+        let found = self.best_effort(Some(&packing.served));
+        found.unwrap_or_else(|| {
+            let mut model = vec![-1; self.problem.queries()];
+            for (&query, &j) in packing.served.iter().zip(&packing.model) {
+                model[query as usize] = i32::from(j);
+            }
+            let stated = Prepared::stated(self.problem, Some(&packing.served));
+            let relaxed = relax::direct(&stated, &vec![0.0; stated.rows()], &self.control, &mut self.work);
+            let mut candidate = Candidate::new(&stated, &relaxed, model);
+            candidate.met = self.meets(&candidate);
+            candidate
+        })
+    }
+
+    /// Relaxation and whole search of one prepared problem.
+    fn attempt(&mut self, prepared: &Prepared<'_>, warm: Option<&[f64]>) -> Attempt {
+        let relaxed = self.relax(prepared, warm);
+        let mut attempt = Attempt { bound: None, candidate: None, infeasible: false, proven_none: false };
+        if relaxed.outcome == Outcome::Infeasible {
+            attempt.infeasible = true;
+            return attempt;
+        }
+        let whole = self.whole(&relaxed);
+        attempt.proven_none = whole.proven && whole.model.is_none();
+        attempt.bound = Some(answer::unscaled_bound(prepared, relaxed.bound));
+        let Some(model) = whole.model else { return attempt };
+        let mut key = relaxed.key.clone();
+        for (&place, j) in relaxed.places.iter().zip(model) {
+            key[place as usize] = j;
+        }
+        let mut candidate = Candidate::new(prepared, &relaxed, answer::spread(prepared, &key));
+        candidate.raise_bound(prepared, whole.bound, whole.proven);
+        candidate.met = self.meets(&candidate);
+        // A rounding that the measure does not accept is no answer to the stated problem.
+        if candidate.met || prepared.is_extreme() {
+            attempt.candidate = Some(candidate);
+        }
+        attempt
+    }
+
+    fn relax(&mut self, prepared: &Prepared<'_>, warm: Option<&[f64]>) -> Relaxed {
+        let cold = vec![0.0; prepared.rows()];
+        let relaxed = relax::direct(prepared, warm.unwrap_or(&cold), &self.control, &mut self.work);
+        self.stats.steps += relaxed.steps;
+        self.stats.passes += relaxed.passes;
+        self.stats.open = relaxed.places.len();
+        relaxed
+    }
+
+    fn whole(&mut self, relaxed: &Relaxed) -> Whole {
+        let exact = if self.options.tolerance == 0.0 { EXACT_NODES } else { 0 };
+        let effort = Effort {
+            tolerance: self.options.tolerance,
+            nodes: self.options.node_limit.unwrap_or(exact),
+            control: &self.control,
+        };
+        let whole = whole::search(relaxed, &effort, &mut self.work);
+        self.stats.nodes += whole.nodes;
+        self.stats.steps += whole.steps;
+        self.stats.proven = whole.proven;
+        whole
+    }
+}
+
+/// What came of one prepared problem.
+struct Attempt {
+    /// The bound of its relaxation, in the unit of the objective.
+    bound: Option<f64>,
+    candidate: Option<Candidate>,
+    infeasible: bool,
+    /// Branch and bound proved that there is no whole assignment.
+    proven_none: bool,
 }

@@ -1,0 +1,266 @@
+//! From what was found to what the caller reads: prices, bound and gap in the caller's units, and the status.
+
+use crate::explain;
+use crate::measure::Measured;
+use crate::options::Options;
+use crate::prepare::{By, Goal, NO_ROW, Prepared, Source};
+use crate::problem::{Objective, Problem};
+use crate::relax::Relaxed;
+use crate::solution::{Duals, Solution, Stats, Status};
+
+/// An assignment with what is proven about it, in the caller's units.
+#[derive(Clone, Debug)]
+pub(crate) struct Candidate {
+    pub goal: Goal,
+    /// For each query of the problem its model, -1 when it is not served.
+    pub model: Vec<i32>,
+    /// What no assignment of the same queries can beat, in the unit of the goal.
+    pub bound: f64,
+    pub dual_bound: f64,
+    pub duals: Duals,
+    /// Branch and bound proved the assignment best.
+    pub proven: bool,
+    /// The assignment meets everything that was asked for.
+    pub met: bool,
+    /// The relaxation of the stated problem has a solution (only read when it is not met).
+    pub relaxed: bool,
+    /// Branch and bound proved that the stated problem has no whole solution.
+    pub proven_none: bool,
+}
+
+impl Default for Candidate {
+    fn default() -> Self {
+        Self {
+            goal: Goal::Cost,
+            model: vec![],
+            bound: 0.0,
+            dual_bound: 0.0,
+            duals: Duals::default(),
+            proven: false,
+            met: false,
+            relaxed: false,
+            proven_none: false,
+        }
+    }
+}
+
+impl Candidate {
+    pub fn new(prepared: &Prepared<'_>, relaxed: &Relaxed, model: Vec<i32>) -> Self {
+        let bound = unscaled_bound(prepared, relaxed.bound);
+        Self {
+            goal: prepared.goal,
+            model,
+            bound,
+            dual_bound: bound,
+            duals: unscaled_duals(prepared, &relaxed.state.y),
+            ..Self::default()
+        }
+    }
+
+    /// Takes the bound that branching proved; a proven optimum is its own bound.
+    pub fn raise_bound(&mut self, prepared: &Prepared<'_>, scaled: f64, proven: bool) {
+        self.proven = proven;
+        let own = objective(self.goal, &Measured::new(prepared.problem, &self.model));
+        let branched = if proven { own } else { unscaled_bound(prepared, scaled) };
+        self.bound = match self.goal {
+            Goal::Quality => self.bound.min(branched),
+            Goal::Cost | Goal::Value(_) => self.bound.max(branched),
+        };
+    }
+}
+
+/// The models of the served places, spread over all queries.
+pub(crate) fn spread(prepared: &Prepared<'_>, key: &[u8]) -> Vec<i32> {
+    if prepared.served.is_none() {
+        return key.iter().map(|&j| i32::from(j)).collect();
+    }
+    let mut model = vec![-1; prepared.problem.queries()];
+    for (place, &j) in key.iter().enumerate() {
+        model[prepared.query(place)] = i32::from(j);
+    }
+    model
+}
+
+/// Value of a goal in its own unit.
+pub(crate) fn objective(goal: Goal, measured: &Measured) -> f64 {
+    match goal {
+        Goal::Cost => measured.cost,
+        Goal::Quality => measured.mean_quality(),
+        Goal::Value(value) => measured.cost - value * measured.quality,
+    }
+}
+
+/// A bound of the scaled program in the unit of the goal; never worse than what holds without any multipliers.
+pub(crate) fn unscaled_bound(prepared: &Prepared<'_>, scaled: f64) -> f64 {
+    let value = scaled / prepared.scale_p;
+    match prepared.goal {
+        Goal::Cost => value.max(0.0),
+        Goal::Quality => (-value / prepared.len() as f64).min(1.0),
+        Goal::Value(_) => value,
+    }
+}
+
+/// Multipliers in units of the objective for one unit of the row.
+pub(crate) fn unscaled_duals(prepared: &Prepared<'_>, y: &[f64]) -> Duals {
+    let problem = prepared.problem;
+    let m = problem.models();
+    let mut duals = Duals {
+        requirement: match prepared.goal {
+            Goal::Value(value) => value,
+            _ => y[0] * prepared.scale_q / prepared.scale_p,
+        },
+        capacity: vec![0.0; problem.input.resources * m],
+        group_quality: vec![0.0; problem.groups],
+        group_budget: vec![0.0; problem.groups],
+    };
+    for term in &prepared.terms {
+        let out = match term.source {
+            Source::Unit => &mut duals.capacity[..],
+            Source::Load(resource) => &mut duals.capacity[resource * m..(resource + 1) * m],
+            Source::MinusQuality => &mut duals.group_quality[..],
+            Source::Cost => &mut duals.group_budget[..],
+        };
+        for (slot, &row) in out.iter_mut().zip(&term.rows) {
+            if row != NO_ROW {
+                *slot = y[row as usize] * term.scale / prepared.scale_p;
+            }
+        }
+    }
+    duals
+}
+
+/// The caller's multipliers as a starting point; `None` when they do not fit the problem.
+pub(crate) fn scaled_duals(prepared: &Prepared<'_>, duals: &Duals) -> Option<Vec<f64>> {
+    let problem = prepared.problem;
+    let m = problem.models();
+    let fits = duals.capacity.len() == problem.input.resources * m
+        && duals.group_quality.len() == problem.groups
+        && duals.group_budget.len() == problem.groups;
+    if !fits {
+        return None;
+    }
+    let mut y = vec![0.0; prepared.rows()];
+    if prepared.scale_q > 0.0 {
+        y[0] = duals.requirement * prepared.scale_p / prepared.scale_q;
+    }
+    for term in &prepared.terms {
+        let from = match (term.by, term.source) {
+            (By::Model, Source::Load(resource)) => &duals.capacity[resource * m..],
+            (By::Model, _) => &duals.capacity[..],
+            (By::Group, Source::Cost) => &duals.group_budget[..],
+            (By::Group, _) => &duals.group_quality[..],
+        };
+        for (&value, &row) in from.iter().zip(&term.rows) {
+            if row != NO_ROW {
+                y[row as usize] = value * prepared.scale_p / term.scale;
+            }
+        }
+    }
+    y.iter().all(|y| y.is_finite() && *y >= 0.0).then_some(y)
+}
+
+/// `|objective - bound| / |bound|`, 0 when they are equal, infinite when only the bound is 0.
+fn gap(goal: Goal, objective: f64, bound: f64) -> f64 {
+    let distance = match goal {
+        Goal::Quality => bound - objective,
+        Goal::Cost | Goal::Value(_) => objective - bound,
+    };
+    if distance <= 0.0 {
+        0.0
+    } else if bound == 0.0 {
+        f64::INFINITY
+    } else {
+        distance / bound.abs()
+    }
+}
+
+/// The solution of a problem from the best candidate.
+pub(crate) fn finish(
+    problem: &Problem<'_>,
+    options: &Options<'_>,
+    candidate: Candidate,
+    deferred: bool,
+    stats: Stats,
+) -> Solution {
+    let measured = Measured::new(problem, &candidate.model);
+    if measured.assigned == 0 {
+        return nothing(problem, candidate, deferred, stats);
+    }
+    let value = objective(candidate.goal, &measured);
+    let gap = gap(candidate.goal, value, candidate.bound);
+    let violation = match problem.objective() {
+        Objective::Quality { min } => measured.quality_short(min),
+        Objective::Budget { max } => measured.over_budget(max),
+        Objective::Price { .. } => 0.0,
+    };
+    let groups_short = (0..problem.groups).any(|g| measured.group_misses(problem, g).0 > 0.0);
+    let missed_quality = groups_short || matches!(problem.objective(), Objective::Quality { .. }) && violation > 0.0;
+    let status = match candidate.met {
+        _ if deferred => Status::Overloaded,
+        true if gap <= options.tolerance => Status::Optimal,
+        true => Status::Feasible,
+        false if missed_quality => Status::QualityUnreachable,
+        false => Status::BudgetUnreachable,
+    };
+    let (quality_price, capacity_price) = prices(candidate.goal, &candidate.duals, measured.assigned);
+    let explanation = (deferred || !candidate.met)
+        .then(|| explain::explain(problem, &candidate, &measured, deferred));
+    Solution {
+        status,
+        cost: measured.cost,
+        quality: measured.mean_quality(),
+        objective: value,
+        bound: candidate.bound,
+        dual_bound: candidate.dual_bound,
+        gap,
+        quality_price,
+        capacity_price,
+        violation,
+        explanation,
+        stats: Stats { proven: candidate.proven, ..stats },
+        model: candidate.model,
+        duals: candidate.duals,
+        goal: candidate.goal,
+    }
+}
+
+/// Dollars for one more unit of mean quality, and of each capacity.
+fn prices(goal: Goal, duals: &Duals, queries: usize) -> (f64, Vec<f64>) {
+    match goal {
+        Goal::Cost | Goal::Value(_) => (duals.requirement * queries as f64, duals.capacity.clone()),
+        Goal::Quality => {
+            // Summed quality for a dollar, turned over.
+            let dollars = |quality: f64| if quality == 0.0 { 0.0 } else { quality / duals.requirement };
+            (queries as f64 / duals.requirement, duals.capacity.iter().map(|&q| dollars(q)).collect())
+        }
+    }
+}
+
+/// An empty batch, or one of which nothing fits.
+fn nothing(problem: &Problem<'_>, candidate: Candidate, deferred: bool, stats: Stats) -> Solution {
+    let model = vec![-1; problem.queries()];
+    let measured = Measured::new(problem, &model);
+    let size = problem.input.resources * problem.models();
+    Solution {
+        status: if deferred { Status::Overloaded } else { Status::Optimal },
+        model,
+        cost: 0.0,
+        quality: f64::NAN,
+        objective: 0.0,
+        bound: 0.0,
+        dual_bound: 0.0,
+        gap: 0.0,
+        quality_price: 0.0,
+        capacity_price: vec![0.0; size],
+        duals: Duals {
+            requirement: 0.0,
+            capacity: vec![0.0; size],
+            group_quality: vec![0.0; problem.groups],
+            group_budget: vec![0.0; problem.groups],
+        },
+        goal: candidate.goal,
+        violation: 0.0,
+        explanation: deferred.then(|| explain::explain(problem, &candidate, &measured, deferred)),
+        stats,
+    }
+}

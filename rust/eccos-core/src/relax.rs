@@ -1,0 +1,68 @@
+//! The relaxation over all served queries: its multipliers, its keys and its bound.
+
+use crate::control::Control;
+use crate::dual::{Limits, Outcome, State, Work};
+use crate::lp::{Lp, dot};
+use crate::prepare::{NO_ROW, Prepared};
+
+/// The relaxation solved: a program over the queries that the multipliers leave open, and fixed keys for the others.
+pub(crate) struct Relaxed {
+    pub lp: Lp,
+    pub state: State,
+    pub outcome: Outcome,
+    /// The served place of every query of `lp`, ascending.
+    pub places: Vec<u32>,
+    /// Keys of all served queries.
+    pub key: Vec<u8>,
+    /// Objective of the fixed queries at their keys.
+    pub held: f64,
+    /// `g(y)` over all served queries, in double precision on the unperturbed data.
+    pub bound: f64,
+    pub steps: usize,
+    pub passes: usize,
+}
+
+/// Solves the whole program at once, from the multipliers `y`.
+pub(crate) fn direct(prepared: &Prepared<'_>, y: &[f64], control: &Control<'_>, work: &mut Work) -> Relaxed {
+    let n = prepared.len();
+    let lp = Lp::build(prepared, 0..n, prepared.limit.clone());
+    let mut state = State::new(&lp, y);
+    let outcome = state.climb(&lp, work, &Limits::new(control));
+    let places: Vec<u32> = (0..n as u32).collect();
+    let bound = dual_value(prepared, &places, &lp.limit, &state.y);
+    let (key, steps) = (state.key.clone(), state.steps);
+    Relaxed { lp, state, outcome, places, key, held: 0.0, bound, steps, passes: 0 }
+}
+
+/// `g(y)` over some places, on the data as given.
+pub(crate) fn dual_value(prepared: &Prepared<'_>, places: &[u32], limit: &[f64], y: &[f64]) -> f64 {
+    let values = places.iter().map(|&place| least_value(prepared, prepared.query(place as usize), y).0);
+    values.sum::<f64>() - dot(y, limit)
+}
+
+/// The least value of a query's pairs at `y`, and its model.
+pub(crate) fn least_value(prepared: &Prepared<'_>, query: usize, y: &[f64]) -> (f64, usize) {
+    let mut best = (f64::INFINITY, 0);
+    for model in 0..prepared.problem.models() {
+        if prepared.problem.may(query, model) {
+            let value = pair_value(prepared, query, model, y);
+            if value < best.0 {
+                best = (value, model);
+            }
+        }
+    }
+    best
+}
+
+/// `v` of one allowed pair at `y`, on the data as given.
+pub(crate) fn pair_value(prepared: &Prepared<'_>, query: usize, model: usize, y: &[f64]) -> f64 {
+    let (p, q) = prepared.pair(query, model);
+    let mut value = p - y[0] * q;
+    for term in &prepared.terms {
+        let row = prepared.row(term, query, model);
+        if row != NO_ROW {
+            value += y[row as usize] * prepared.coefficient(term, query, model);
+        }
+    }
+    value
+}

@@ -1,0 +1,310 @@
+//! From the fractional vertex to whole queries: rounding, then exchanges among the rows nearest to a tie.
+//!
+//! A vertex has at most as many fractional queries as there are rows. They go to their heaviest model with room. Then
+//! single moves, pairs and triples (a: j->k, b: k->l, c) are tried in the order of their reduced cost: first the cheapest
+//! that repairs what is still violated, then the one that saves most. A change whose reduced cost exceeds the distance
+//! to the bound cannot help, which cuts the search to a few hundred moves.
+
+use crate::basis::Element;
+use crate::dual::State;
+use crate::ledger::{Ledger, Move};
+use crate::lp::Lp;
+
+/// Moves kept in a round: while something is violated, and while saving.
+const KEEP: (usize, usize) = (500, 1500);
+/// Rounds of exchange.
+const ROUNDS: usize = 60;
+
+/// Fractional queries of a vertex: query, then (fraction, model), heaviest first.
+fn fractional(lp: &Lp, state: &State) -> Vec<(u32, Vec<(f64, u8)>)> {
+    let mut rows: Vec<(u32, Vec<(f64, u8)>)> = vec![];
+    for (t, element) in state.basis.elements.iter().enumerate() {
+        let Element::Tie { row, model } = *element else { continue };
+        let theta = state.fraction(t);
+        match rows.iter_mut().find(|(i, _)| *i == row) {
+            Some((_, shares)) => {
+                shares[0].0 -= theta;
+                shares.push((theta, model));
+            }
+            None => rows.push((row, vec![(1.0 - theta, state.key[row as usize]), (theta, model)])),
+        }
+    }
+    for (_, shares) in &mut rows {
+        shares.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+    }
+    rows.sort_by(|a, b| b.1[0].0.total_cmp(&a.1[0].0).then(a.0.cmp(&b.0)));
+    debug_assert!(rows.iter().all(|(i, _)| (*i as usize) < lp.n));
+    rows
+}
+
+/// The vertex in whole queries: fractional ones to their heaviest model with room, else to the one of least value.
+pub(crate) fn round_vertex(lp: &Lp, state: &State) -> Vec<u8> {
+    let mut model = state.key.clone();
+    let open = fractional(lp, state);
+    if open.is_empty() {
+        return model;
+    }
+    let mut ledger = Ledger::new(lp, &model);
+    for (i, _) in &open {
+        let i = *i as usize;
+        lp.each(i, model[i] as usize, |k, a| ledger.room[k] += a);
+    }
+    for (i, shares) in &open {
+        let i = *i as usize;
+        let heaviest = shares.iter().map(|&(_, j)| j as usize).find(|&j| ledger.takes(i, j));
+        let cheapest = || {
+            let open = (0..lp.m).filter(|&j| lp.may(i, j) && ledger.takes(i, j));
+            open.min_by(|&a, &b| lp.value(&state.y, i, a).total_cmp(&lp.value(&state.y, i, b)))
+        };
+        let j = heaviest.or_else(cheapest).unwrap_or(shares[0].1 as usize);
+        model[i] = j as u8;
+        lp.each(i, j, |k, a| ledger.room[k] -= a);
+    }
+    model
+}
+
+/// The exchange search over one (small) program.
+pub(crate) struct Exchange<'a> {
+    ledger: Ledger<'a>,
+    /// Reduced cost of every pair, row by row.
+    reduced: Vec<f64>,
+    model: Vec<u8>,
+    moves: Vec<Move>,
+    /// Places in `moves` by the model they leave, and those whose target has room.
+    from: Vec<Vec<u32>>,
+    free: Vec<u32>,
+    cost: f64,
+    reduced_cost: f64,
+    /// What is proven for this program.
+    bound: f64,
+    /// Combinations that may still be looked at.
+    pub budget: usize,
+}
+
+/// The best change of a round: places in `moves`.
+struct Best {
+    objective: f64,
+    moves: [u32; 3],
+    len: usize,
+}
+
+impl Best {
+    fn take(&mut self, objective: f64, moves: &[usize]) {
+        self.objective = objective;
+        self.len = moves.len();
+        for (slot, &place) in self.moves.iter_mut().zip(moves) {
+            *slot = place as u32;
+        }
+    }
+}
+
+impl<'a> Exchange<'a> {
+    pub fn new(lp: &'a Lp, y: &[f64], bound: f64, model: Vec<u8>, budget: usize) -> Self {
+        let mut reduced = vec![0.0; lp.n * lp.m];
+        let mut reduced_cost = 0.0;
+        for (i, row) in reduced.chunks_exact_mut(lp.m).enumerate() {
+            let mut least = f64::INFINITY;
+            for (j, slot) in row.iter_mut().enumerate() {
+                *slot = lp.value(y, i, j);
+                least = least.min(*slot);
+            }
+            row.iter_mut().for_each(|x| *x -= least);
+            reduced_cost += row[model[i] as usize];
+        }
+        Self {
+            ledger: Ledger::new(lp, &model),
+            cost: lp.objective(&model),
+            reduced,
+            model,
+            moves: vec![],
+            from: vec![vec![]; lp.m],
+            free: vec![],
+            reduced_cost,
+            bound,
+            budget,
+        }
+    }
+
+    /// Repairs, then improves until the objective is within `target` of the bound or nothing helps. Returns the
+    /// assignment and its objective when every limit holds.
+    pub fn run(mut self, target: f64) -> Option<(Vec<u8>, f64)> {
+        for _ in 0..ROUNDS {
+            let feasible = self.ledger.holds();
+            if self.budget == 0 || feasible && self.cost - self.bound <= target {
+                break;
+            }
+            let limit = if feasible { self.cost - self.bound - self.reduced_cost } else { f64::INFINITY };
+            self.list_moves(limit, if feasible { KEEP.1 } else { KEEP.0 });
+            let best = if feasible { self.best_saving(limit) } else { self.best_repair() };
+            let Some(best) = best else { break };
+            self.apply(&best);
+        }
+        let lp = self.ledger.lp;
+        if !Ledger::new(lp, &self.model).holds() {
+            return None;
+        }
+        let objective = lp.objective(&self.model);
+        Some((self.model, objective))
+    }
+
+    fn apply(&mut self, best: &Best) {
+        let chosen: Vec<Move> = best.moves[..best.len].iter().map(|&u| self.moves[u as usize]).collect();
+        self.ledger.apply(&chosen.iter().collect::<Vec<_>>());
+        for m in chosen {
+            self.model[m.row as usize] = m.to;
+            self.cost += m.objective;
+            self.reduced_cost += m.reduced;
+        }
+    }
+
+    /// The moves of reduced cost below `limit`, cheapest first, at most `keep`.
+    fn list_moves(&mut self, limit: f64, keep: usize) {
+        let lp = self.ledger.lp;
+        self.moves.clear();
+        for (i, row) in self.reduced.chunks_exact(lp.m).enumerate() {
+            let from = self.model[i] as usize;
+            for (to, &reduced) in row.iter().enumerate() {
+                if to == from || reduced - row[from] >= limit || !lp.may(i, to) {
+                    continue;
+                }
+                let (old, new) = (from * lp.stride + i, to * lp.stride + i);
+                self.moves.push(Move {
+                    row: i as u32,
+                    from: from as u8,
+                    to: to as u8,
+                    reduced: reduced - row[from],
+                    objective: lp.p[new] - lp.p[old],
+                    requirement: lp.q[new] - lp.q[old],
+                });
+            }
+        }
+        let order = |a: &Move, b: &Move| {
+            a.reduced.total_cmp(&b.reduced).then(a.row.cmp(&b.row)).then(a.to.cmp(&b.to))
+        };
+        if self.moves.len() > keep {
+            self.moves.select_nth_unstable_by(keep, order);
+            self.moves.truncate(keep);
+        }
+        self.moves.sort_unstable_by(order);
+        self.from.iter_mut().for_each(Vec::clear);
+        self.free.clear();
+        for (u, m) in self.moves.iter().enumerate() {
+            self.from[m.from as usize].push(u as u32);
+            if self.ledger.fits(&[m]) {
+                self.free.push(u as u32);
+            }
+        }
+    }
+
+    /// The change that saves most while every limit keeps holding.
+    fn best_saving(&mut self, limit: f64) -> Option<Best> {
+        let need = self.ledger.need();
+        let lowest = self.moves.first().map_or(0.0, |m| m.reduced.min(0.0));
+        let mut best = Best { objective: -1e-12 * (1.0 + self.cost.abs()), moves: [0; 3], len: 0 };
+        let (moves, ledger) = (&self.moves, &mut self.ledger);
+        let mut free = self.free.iter().peekable();
+        for (x, a) in moves.iter().enumerate() {
+            if a.reduced + 2.0 * lowest >= limit || self.budget == 0 {
+                break;
+            }
+            if free.next_if(|&&u| u as usize == x).is_some() {
+                self.budget = self.budget.saturating_sub(1);
+                if a.requirement >= need && a.objective < best.objective {
+                    best.take(a.objective, &[x]);
+                }
+                for &y in free.clone() {
+                    let b = &moves[y as usize];
+                    if a.reduced + b.reduced >= limit {
+                        break;
+                    }
+                    self.budget = self.budget.saturating_sub(1);
+                    let objective = a.objective + b.objective;
+                    let helps = objective < best.objective && a.requirement + b.requirement >= need;
+                    if helps && b.row != a.row && ledger.fits(&[a, b]) {
+                        best.take(objective, &[x, y as usize]);
+                    }
+                }
+            }
+            // a opens room that b fills, or b empties a's target; c does the same for b.
+            for &y in &self.from[a.to as usize] {
+                let b = &moves[y as usize];
+                if a.reduced + b.reduced + lowest >= limit || self.budget == 0 {
+                    break;
+                }
+                if b.row == a.row {
+                    continue;
+                }
+                self.budget = self.budget.saturating_sub(1);
+                if ledger.fits(&[a, b]) {
+                    let objective = a.objective + b.objective;
+                    if objective < best.objective && a.requirement + b.requirement >= need {
+                        best.take(objective, &[x, y as usize]);
+                    }
+                    continue;
+                }
+                for &z in &self.from[b.to as usize] {
+                    let c = &moves[z as usize];
+                    if a.reduced + b.reduced + c.reduced >= limit || self.budget == 0 {
+                        break;
+                    }
+                    self.budget = self.budget.saturating_sub(1);
+                    let objective = a.objective + b.objective + c.objective;
+                    let helps = objective < best.objective && a.requirement + b.requirement + c.requirement >= need;
+                    if helps && c.row != a.row && c.row != b.row && ledger.fits(&[a, b, c]) {
+                        best.take(objective, &[x, y as usize, z as usize]);
+                    }
+                }
+            }
+        }
+        (best.len > 0).then_some(best)
+    }
+
+    /// The cheapest change after which every limit holds; else the one that mends most for its reduced cost.
+    fn best_repair(&mut self) -> Option<Best> {
+        let before = self.ledger.excess();
+        let mut best = Best { objective: f64::INFINITY, moves: [0; 3], len: 0 };
+        let mut relief = Best { objective: 0.0, moves: [0; 3], len: 0 };
+        let (moves, ledger) = (&self.moves, &mut self.ledger);
+        let mut offer = |ledger: &mut Ledger<'_>, chosen: &[&Move], places: &[usize]| {
+            let after = ledger.excess_after(chosen, before);
+            let objective: f64 = chosen.iter().map(|m| m.objective).sum();
+            let reduced: f64 = chosen.iter().map(|m| m.reduced).sum();
+            let mended = (before - after) / (reduced.max(0.0) + 1e-9);
+            if after <= 1e-15 * before {
+                if objective < best.objective {
+                    best.take(objective, places);
+                }
+            } else if mended > relief.objective && before - after > 1e-12 * before {
+                relief.take(mended, places);
+            }
+        };
+        let mut free = self.free.iter().peekable();
+        for (x, a) in moves.iter().enumerate() {
+            if self.budget == 0 {
+                break;
+            }
+            self.budget = self.budget.saturating_sub(1);
+            offer(ledger, &[a], &[x]);
+            if free.next_if(|&&u| u as usize == x).is_some() {
+                for &y in free.clone().take(64) {
+                    let b = &moves[y as usize];
+                    self.budget = self.budget.saturating_sub(1);
+                    if b.row != a.row {
+                        offer(ledger, &[a, b], &[x, y as usize]);
+                    }
+                }
+            }
+            for &y in &self.from[a.to as usize] {
+                let b = &moves[y as usize];
+                if self.budget == 0 {
+                    break;
+                }
+                self.budget = self.budget.saturating_sub(1);
+                if b.row != a.row {
+                    offer(ledger, &[a, b], &[x, y as usize]);
+                }
+            }
+        }
+        [best, relief].into_iter().find(|b| b.len > 0)
+    }
+}
