@@ -24,17 +24,15 @@ def import_(
     *,
     out: Annotated[
         Path | None,
-        typer.Option(
-            "--out", "-o", help="Where to write: .jsonl, .jsonl.gz, .parquet; without it only check."
-        ),
+        typer.Option("--out", "-o", help="Where to write (.jsonl, .jsonl.gz, .parquet); else only check."),
     ] = None,
     form: Annotated[
         str,
         typer.Option(
             "--format",
             "-f",
-            help="auto, records, tidy, routellm-gsm8k, routellm-mmlu, routerbench, llmrouterbench, llmrouter, "
-            "graphrouter or aios.",
+            help="auto, records, tidy, routellm-gsm8k, routellm-mmlu, routerbench, llmrouterbench, "
+            "llmrouter, graphrouter or aios.",
         ),
     ] = "auto",
     pool: Annotated[
@@ -134,12 +132,13 @@ def import_(
 
 def _shown(records: Iterator[Record]) -> Iterator[Record]:
     """Count along on a terminal."""
-    from rich.console import Console
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-    console = Console(stderr=True)
+    from eccos_rs.cli.common import console
+
+    screen = console(stderr=True)
     columns = SpinnerColumn(), TextColumn("{task.completed:,} records"), TimeElapsedColumn()
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+    with Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal) as progress:
         task = progress.add_task("import", total=None)
         for record in records:
             progress.advance(task)
@@ -151,7 +150,7 @@ def _print(
 ) -> None:
     import json
 
-    from rich.console import Console
+    from eccos_rs.cli.common import console
 
     if as_json:
         told = {
@@ -160,13 +159,13 @@ def _print(
         }
         typer.echo(json.dumps({**report.to_dict(), **told}, ensure_ascii=False, indent=2))
         return
-    console = Console()
+    screen = console()
     if shown:
-        console.print(report.render())
+        screen.print(report.render())
     for problem in problems:
-        console.print(f"left out: {problem}", markup=False, highlight=False)
+        screen.print(f"left out: {problem}", markup=False, soft_wrap=True)
     if out is not None:
-        console.print(f"{report.queries:,} records written to {out}", markup=False, highlight=False)
+        screen.print(f"{report.queries:,} records written to {out}", markup=False, soft_wrap=True)
 
 
 def _told(problems: list[RecordError], least: str) -> str:

@@ -100,7 +100,7 @@ class Report:
 
         models = Table(title=f"{self.queries:,} queries, {len(self.models)} models")
         models.add_column("model", overflow="fold")
-        for head in ("queries", "coverage", "quality", "output tokens", "US$/1k queries"):
+        for head in ("queries", "coverage", "quality", "tokens out", "US$ per 1k"):
             models.add_column(head, justify="right")
         for m in self.models:
             models.add_row(
@@ -213,7 +213,7 @@ class Summary:
             return
         for name, entry in self._datasets.items():
             for model, sums in entry.models.items():
-                if sums.count >= ENOUGH_FOR_A_SCALE and sums.top <= 1.0:
+                if sums.count >= ENOUGH_FOR_A_SCALE and 0.0 < sums.top <= 1.0:
                     raise RecordError(
                         f"record {sums.first}, column 'quality': mixed scales: with quality_scale="
                         f"{self._scale:g} the {sums.count} qualities of model {model!r} on dataset "

@@ -1,0 +1,244 @@
+"""One run of a collection: every task to every model, once, under the money ceiling."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from eccos_rs.records.collect.endpoint import Caller, CallError, Reply
+from eccos_rs.records.collect.grade import judged_score
+from eccos_rs.records.collect.money import Ledger
+from eccos_rs.records.collect.options import CollectOptions, CollectSummary, Progress
+from eccos_rs.records.collect.prompt import judge_messages, task_messages
+from eccos_rs.records.collect.usage import Usage, check_usage, most_input_tokens
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from eccos_rs.pool import LLM
+    from eccos_rs.records.collect.journal import Journal
+    from eccos_rs.records.collect.money import Reservation
+    from eccos_rs.records.collect.state import State
+    from eccos_rs.records.collect.task import Task
+
+__all__ = ["Run"]
+
+JUDGE_TOKENS = 256
+JUDGE_TRIES = 2
+MOST_FAILURES = 20
+
+
+@dataclass(slots=True)
+class Run:
+    """One run over what is still to be asked.
+
+    Attributes
+    ----------
+    state, log : State and Journal
+        What is known, and where it is written first.
+    callers : dict
+        Model name to its endpoint.
+    judge : Caller or None
+        Who grades `free` tasks.
+    found, wanted, done, failed : int
+        (task, model) pairs: there at the start, in all, there now, given up in this run.
+    """
+
+    state: State
+    log: Journal
+    options: CollectOptions
+    callers: dict[str, Caller]
+    judge: Caller | None
+    progress: Callable[[Progress], None] | None
+    ledger: Ledger = field(default_factory=Ledger)
+    found: int = 0
+    wanted: int = 0
+    done: int = 0
+    failed: int = 0
+    failures: dict[str, int] = field(default_factory=dict)
+
+    async def all(self, tasks: Sequence[Task]) -> None:
+        """Ask what is missing; each model has its own workers, so a slow one does not hold up the others."""
+        for call, amount in list(self.state.open.items()):
+            # A kill cut these off: the server may have charged for them.
+            await self._record({"event": "unsure", "call": call, "unsure_usd": amount, "error": "cut off"})
+        self.ledger.ceiling = self.options.max_cost
+        self.ledger.spent, self.ledger.unsure = self.state.spent, self.state.unsure
+        queues = {
+            name: deque(task for task in tasks if not self.state.is_graded(task, name))
+            for name in self.callers
+        }
+        self.wanted = len(tasks) * len(self.callers)
+        self.found = self.done = self.wanted - sum(map(len, queues.values()))
+        self._tell()
+        try:
+            async with asyncio.TaskGroup() as group:
+                for name, queue in queues.items():
+                    for _ in range(min(self.callers[name].slots, len(queue))):
+                        group.create_task(self._work(self.callers[name], queue))
+        except BaseExceptionGroup as errors:
+            raise errors.exceptions[0] from None
+
+    def summary(self, records: int) -> CollectSummary:
+        """Say how the run ended."""
+        stopped: Literal["done", "max_cost", "failed"] = "done"
+        if self.done < self.wanted:
+            stopped = "max_cost" if self.ledger.closed else "failed"
+        answers = self.state.answers.values()
+        return CollectSummary(
+            stopped=stopped,
+            wanted=self.wanted,
+            answered=self.done,
+            found=self.found,
+            spent_usd=self.state.spent,
+            unsure_usd=self.state.unsure,
+            flagged=sum(answer.flag is not None for answer in answers if answer.model in self.callers),
+            failures=self.failures,
+            records=records,
+        )
+
+    async def _work(self, caller: Caller, queue: deque[Task]) -> None:
+        while queue and not self.ledger.closed:
+            if caller.fatal is not None:
+                self._fail(f"{caller.model.name}: {caller.fatal}", len(queue))
+                queue.clear()
+                break
+            task = queue.popleft()
+            call = _Call(f"{task.digest}:{caller.model.name}", caller, task)
+            try:
+                if await self._pair(call):
+                    self.done += 1
+            except CallError as error:
+                self._fail(str(error))
+                await self._record({"event": "failed", "call": call.name, "error": str(error)})
+            self._tell()
+
+    async def _pair(self, call: _Call) -> bool:
+        """Get one model's answer to one task, and its grade; False when the money does not reach."""
+        task, model = call.task, call.caller.model.name
+        if (task.digest, model) not in self.state.answers:
+            call.messages, call.longest = task_messages(task), self._longest(task)
+            got = await self._ask(call, beside=self._judging_most(task))
+            if got is None:
+                return False
+            reply, usage, cost = got
+            await self._record(
+                {
+                    "event": "answered",
+                    "call": call.name,
+                    "task": task.digest,
+                    "model": model,
+                    "text": reply.text,
+                    "input_tokens": usage.input_tokens,
+                    "output_tokens": usage.output_tokens,
+                    "cost_usd": cost,
+                    "flag": usage.flag,
+                    "finish": reply.finish,
+                    "seconds": round(reply.seconds, 3),
+                }
+            )
+        return task.kind != "free" or await self._judge(task, model)
+
+    async def _judge(self, task: Task, model: str) -> bool:
+        if self.judge is None:
+            raise CallError("there is no judge")
+        messages = judge_messages(task, self.state.answers[task.digest, model].text or "")
+        for attempt in range(1, JUDGE_TRIES + 1):
+            name = f"judge{attempt}:{task.digest}:{model}"
+            got = await self._ask(_Call(name, self.judge, task, messages, JUDGE_TOKENS))
+            if got is None:
+                return False
+            reply, _, cost = got
+            quality = judged_score(reply.text)
+            event = {"call": name, "task": task.digest, "model": model, "text": reply.text, "cost_usd": cost}
+            if quality is not None:
+                await self._record({"event": "judged", **event, "quality": quality})
+                return True
+            await self._record({"event": "failed", **event, "error": "no score"})
+        raise CallError(f"the judge {self.judge.model.name} gave no score in {JUDGE_TRIES} tries")
+
+    async def _ask(self, call: _Call, *, beside: float = 0.0) -> tuple[Reply, Usage, float] | None:
+        """Make one call, again where that may help; None when the money does not reach.
+
+        `beside` must still fit when this call has cost its most (the grading of its answer).
+        """
+        attempts = self.options.retry.attempts
+        for attempt in range(1, attempts + 1):
+            async with call.caller.turn():
+                held = await self.ledger.reserve(call.most + beside)
+                if held is None:
+                    return None
+                with self.ledger.hold(held):
+                    try:
+                        return await self._attempt(call, held)
+                    except CallError as error:
+                        await self._unanswered(call, error, held)
+                        if not error.again or attempt == attempts:
+                            raise CallError(f"{call.caller.model.name}: {error}") from error
+                        pause = self.options.retry.wait(attempt + 1, error.wait)
+            await asyncio.sleep(pause)
+        raise AssertionError("the last attempt returns or raises")
+
+    async def _attempt(self, call: _Call, held: Reservation) -> tuple[Reply, Usage, float]:
+        caller = call.caller
+        await self._record(
+            {"event": "asked", "call": call.name, "model": caller.model.name, "hold_usd": call.most}
+        )
+        reply = await caller.ask(
+            call.messages, longest=call.longest, temperature=self.options.temperature, key=call.name
+        )
+        usage = check_usage(
+            reply.usage, call.messages, reply.text, longest=call.longest, count=self.options.count
+        )
+        cost = _price(caller.model, usage.input_tokens, usage.output_tokens)
+        held.spend(cost)
+        return reply, usage, cost
+
+    async def _unanswered(self, call: _Call, error: CallError, held: Reservation) -> None:
+        unsure = held.doubt(call.most) if error.charged else 0.0
+        await self._record({"event": "unsure", "call": call.name, "unsure_usd": unsure, "error": str(error)})
+
+    def _longest(self, task: Task) -> int:
+        return task.max_output_tokens or self.options.max_output_tokens
+
+    def _judging_most(self, task: Task) -> float:
+        if task.kind != "free" or self.judge is None:
+            return 0.0
+        # The answer is part of what the judge reads; its bytes bound its tokens, at some 8 bytes a token.
+        asked = most_input_tokens(judge_messages(task, "")) + 8 * self._longest(task)
+        return _price(self.judge.model, asked, JUDGE_TOKENS)
+
+    async def _record(self, event: dict[str, Any]) -> None:
+        await self.log.append(event)
+        self.state.apply(event)
+
+    def _fail(self, error: str, pairs: int = 1) -> None:
+        self.failed += pairs
+        if error in self.failures or len(self.failures) < MOST_FAILURES:
+            self.failures[error] = self.failures.get(error, 0) + pairs
+
+    def _tell(self) -> None:
+        if self.progress is not None:
+            self.progress(Progress(self.done, self.wanted, self.state.spent, self.failed))
+
+
+@dataclass(slots=True)
+class _Call:
+    """One question to one endpoint, whoever's it is; `name` is the same whenever it is asked."""
+
+    name: str
+    caller: Caller
+    task: Task
+    messages: list[dict[str, str]] = field(default_factory=list)
+    longest: int = 0
+
+    @property
+    def most(self) -> float:
+        """The most it can cost, US dollars."""
+        return _price(self.caller.model, most_input_tokens(self.messages), self.longest)
+
+
+def _price(model: LLM, input_tokens: int, output_tokens: int) -> float:
+    return (input_tokens * model.input_price + output_tokens * model.output_price) / 1e6

@@ -1,0 +1,125 @@
+"""What a journal says: which calls are done, what they cost, and what is still to be asked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from eccos_rs.records.collect.grade import grade
+from eccos_rs.records.record import Output, Record
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from eccos_rs.records.collect.task import Task
+
+__all__ = ["Answer", "State"]
+
+
+@dataclass(slots=True)
+class Answer:
+    """One model's answer to one task.
+
+    `quality` is None while a judge has not spoken; `text` is kept only until then.
+    """
+
+    task: str
+    model: str
+    input_tokens: int
+    output_tokens: int
+    cost_usd: float
+    flag: str | None
+    quality: float | None = None
+    text: str | None = None
+
+
+@dataclass(slots=True)
+class State:
+    """Everything that is known of a collection; events change it in the order of the journal.
+
+    Attributes
+    ----------
+    tasks : dict
+        Digest to task.
+    answers : dict
+        (digest, model) to answer.
+    spent, unsure : float
+        US dollars, over all runs: of the answers that came, and what calls without an answer may have cost
+        at most.
+    open : dict
+        Call to the amount that was held for it; what is still open when a journal is read was cut off by a
+        kill.
+    """
+
+    tasks: dict[str, Task]
+    answers: dict[tuple[str, str], Answer] = field(default_factory=dict)
+    spent: float = 0.0
+    unsure: float = 0.0
+    open: dict[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, tasks: Iterable[Task]) -> State:
+        """Start from the tasks alone."""
+        return cls({task.digest: task for task in tasks})
+
+    def apply(self, event: dict[str, Any]) -> None:
+        """Take in one event; an unknown one is left aside, so that newer journals can be read."""
+        call = event.get("call", "")
+        kind = event.get("event")
+        if kind == "asked":
+            self.open[call] = float(event["hold_usd"])
+            return
+        if kind not in ("answered", "judged", "unsure", "failed"):
+            return
+        self.open.pop(call, None)
+        self.spent += float(event.get("cost_usd", 0.0))
+        self.unsure += float(event.get("unsure_usd", 0.0))
+        if kind == "answered":
+            self._answered(event)
+        elif kind == "judged":
+            answer = self.answers.get((event["task"], event["model"]))
+            if answer is not None:
+                answer.quality, answer.text = event["quality"], None
+
+    def is_graded(self, task: Task, model: str) -> bool:
+        """Tell whether a pair is done: answered, and graded."""
+        answer = self.answers.get((task.digest, model))
+        return answer is not None and answer.quality is not None
+
+    def _answered(self, event: dict[str, Any]) -> None:
+        answer = Answer(
+            task=event["task"],
+            model=event["model"],
+            input_tokens=event["input_tokens"],
+            output_tokens=event["output_tokens"],
+            cost_usd=event["cost_usd"],
+            flag=event.get("flag"),
+        )
+        task = self.tasks.get(answer.task)
+        if task is None:
+            # Of a task that was taken out of the file: its money counts, its answer does not.
+            return
+        if task.kind == "free":
+            answer.text = event["text"]
+        else:
+            answer.quality = grade(task, event["text"])
+        self.answers[answer.task, answer.model] = answer
+
+    def records(self, models: Sequence[str]) -> Iterable[Record]:
+        """Yield a record for each task with a graded answer; tasks and models in the order given."""
+        for number, (digest, task) in enumerate(self.tasks.items(), start=1):
+            found = [self.answers.get((digest, model)) for model in models]
+            graded = [answer for answer in found if answer is not None and answer.quality is not None]
+            if not graded:
+                continue
+            lengths = sorted(answer.input_tokens for answer in graded)
+            yield Record(
+                query=task.text,
+                dataset=task.dataset,
+                input_tokens=lengths[(len(lengths) - 1) // 2],
+                outputs=tuple(
+                    Output(answer.model, answer.quality or 0.0, answer.output_tokens, answer.cost_usd)
+                    for answer in graded
+                ),
+                id=task.id or f"{task.dataset}/{number}",
+            )

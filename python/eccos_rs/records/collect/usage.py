@@ -1,0 +1,98 @@
+"""Token counts as a server states them, checked for what cannot be."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+__all__ = ["Usage", "check_usage", "most_input_tokens"]
+
+# No tokenizer in use packs more than some 20 bytes of ordinary text into one token on average.
+MOST_BYTES_A_TOKEN = 20
+# What chat templates put around a message, and before the first.
+TEMPLATE_TOKENS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of one call.
+
+    Attributes
+    ----------
+    input_tokens, output_tokens : int
+        As stated where that can be, else counted.
+    flag : str or None
+        Why the stated counts were not taken.
+    """
+
+    input_tokens: int
+    output_tokens: int
+    flag: str | None = None
+
+
+def most_input_tokens(messages: Sequence[dict[str, str]]) -> int:
+    """Return what no tokenizer exceeds: one token a byte, and the template around each message."""
+    return TEMPLATE_TOKENS + sum(_size(m["content"]) + TEMPLATE_TOKENS for m in messages)
+
+
+def check_usage(
+    stated: Any, messages: Sequence[dict[str, str]], answer: str, *, longest: int, count: Callable[[str], int]
+) -> Usage:
+    """Take a server's counts, or count where they cannot be true.
+
+    Parameters
+    ----------
+    stated : object or None
+        With `prompt_tokens` and `completion_tokens`.
+    messages : sequence of dict
+        What was sent.
+    answer : str
+        What came back.
+    longest : int
+        The most output tokens that were asked for; hidden reasoning counts among them.
+    count : callable
+        Counts the tokens of a text.
+
+    Returns
+    -------
+    Usage
+        With a flag when anything was counted here.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> lie = SimpleNamespace(prompt_tokens=-4, completion_tokens=3)
+    >>> sent = [{"role": "user", "content": "What is 2 + 2?"}]
+    >>> check_usage(lie, sent, "4", longest=16, count=lambda text: len(text.split()))
+    Usage(input_tokens=5, output_tokens=3, flag='prompt_tokens=-4 is not a count')
+    """
+    sent = "\n".join(message["content"] for message in messages)
+    asked, no_input = _checked(stated, "prompt_tokens", sent, most_input_tokens(messages))
+    given, no_output = _checked(stated, "completion_tokens", answer, longest + 1)
+    flags = [flag for flag in (no_input, no_output) if flag]
+    return Usage(
+        input_tokens=count(sent) if asked is None else asked,
+        output_tokens=count(answer) if given is None else given,
+        flag="; ".join(flags) or None,
+    )
+
+
+def _checked(stated: Any, name: str, text: str, most: int) -> tuple[int | None, str | None]:
+    value = getattr(stated, name, None)
+    if value is None:
+        return None, f"{name} is missing"
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        return None, f"{name}={value!r} is not a count"
+    size = _size(text)
+    if value * MOST_BYTES_A_TOKEN < size:
+        return None, f"{name}={value} cannot hold {size} bytes"
+    if value > most:
+        return None, f"{name}={value} is above {most}, the most there can be"
+    return value, None
+
+
+def _size(text: str) -> int:
+    return len(text.encode("utf-8", "replace"))
