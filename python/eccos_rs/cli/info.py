@@ -1,0 +1,161 @@
+"""`eccos info`: what a bundle, a pool or this machine holds."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from eccos_rs.cli.common import console
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from eccos_rs.bundle import Bundle
+    from eccos_rs.pool import Pool
+
+__all__ = ["info"]
+
+
+def info(
+    target: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[BUNDLE|POOL.toml]",
+            help="A bundle's folder or name, or a pool file; the shipped bundle by default.",
+        ),
+    ] = None,
+    *,
+    device: Annotated[
+        bool,
+        typer.Option("--device", help="Say which processors can run the encoder here, and what is missing."),
+    ] = False,
+    toml: Annotated[
+        bool, typer.Option("--toml", help="Print the pool file, to start one of your own from.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show a bundle with its models and prices, a pool file, or what this machine can run.
+
+    Every file of the bundle is checked against its checksum on the way.
+
+    \b
+    eccos info                       the shipped bundle
+    eccos info pool.toml             a pool file; an unknown key or a missing price is told
+    eccos info --toml > pool.toml    a pool file of your own to start from
+    eccos info --device              CPU, GPU, what is missing and the line that installs it
+    """  # noqa: D301 - \b keeps typer from joining the lines
+    if device:
+        _show_device(as_json=as_json)
+        return
+    bundle, pool = _open(target)
+    if toml:
+        typer.echo(pool.to_toml(), nl=False)
+    elif as_json:
+        typer.echo(json.dumps(_content(bundle, pool), indent=2, ensure_ascii=False, default=str))
+    else:
+        _show(bundle, pool)
+
+
+def _open(target: str | None) -> tuple[Bundle | None, Pool]:
+    from eccos_rs.bundle import Bundle
+    from eccos_rs.pool import Pool
+
+    if target is not None and (target.endswith(".toml") or Path(target).is_file()):
+        return None, Pool.load(target)
+    bundle = Bundle.load(target)
+    return bundle, Pool.load(bundle.pool_path)
+
+
+def _show_device(*, as_json: bool) -> None:
+    from eccos_rs.predict.device import device_report
+
+    report = device_report()
+    if as_json:
+        typer.echo(json.dumps(report.to_dict(), indent=2))
+    else:
+        console().print(_facts(report.lines()))
+
+
+def _show(bundle: Bundle | None, pool: Pool) -> None:
+    out = console()
+    if bundle is not None:
+        rows = [
+            ("bundle", bundle.name),
+            ("folder", str(bundle.path)),
+            ("size", f"{bundle.size / 1e6:.1f} MB"),
+        ]
+        for key, value in bundle.manifest.items():
+            if key not in ("name", "models", "files"):
+                rows.append((key.replace("_", " "), _brief(value)))
+        out.print(_facts(rows))
+    out.print(_models(pool))
+
+
+def _brief(value: Any) -> str:
+    if isinstance(value, dict):
+        return "; ".join(f"{key} {_brief(inner)}" for key, inner in value.items())
+    if isinstance(value, list):
+        return ", ".join(map(_brief, value))
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _facts(rows: list[tuple[str, str]]) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True, style="bold")
+    table.add_column(overflow="fold")
+    for label, text in rows:
+        table.add_row(Text(label), Text(text))
+    return table
+
+
+def _models(pool: Pool) -> Table:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+        caption="prices in US dollars per million tokens",
+        caption_justify="left",
+    )
+    table.add_column("model", no_wrap=True, style="bold")
+    for head in ("input", "cached", "output", "context"):
+        table.add_column(head, justify="right", no_wrap=True)
+    table.add_column("abilities")
+    table.add_column("limits")
+    table.add_column("price from")
+    for model in pool:
+        abilities = [name for name in ("vision", "tools") if getattr(model, name)]
+        limits = [
+            (model.slots, "slots"),
+            (model.requests_per_minute, "requests/min"),
+            (model.tokens_per_minute, "tokens/min"),
+        ]
+        cells = (
+            model.name,
+            f"{model.input_price:g}",
+            "" if model.cached_input_price is None else f"{model.cached_input_price:g}",
+            f"{model.output_price:g}",
+            "" if model.context_window is None else f"{model.context_window:,}",
+            ", ".join(abilities),
+            ", ".join(f"{limit:,g} {unit}" for limit, unit in limits if limit is not None),
+            " ".join(word for word in (model.price_source, model.price_date) if word),
+        )
+        table.add_row(*(Text(cell, overflow="fold") for cell in cells))
+    return table
+
+
+def _content(bundle: Bundle | None, pool: Pool) -> dict[str, Any]:
+    # By way of the pool file, so that the keys are those that a person writes there.
+    content = {"pool": tomllib.loads(pool.to_toml())["model"]}
+    if bundle is None:
+        return content
+    return {"path": str(bundle.path), "bytes": bundle.size, "bundle": dict(bundle.manifest), **content}
