@@ -15,7 +15,16 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
-__all__ = ["DONE", "RequestError", "error_response", "event", "read_json", "usage_of"]
+__all__ = [
+    "DONE",
+    "RequestError",
+    "error_body",
+    "error_response",
+    "event",
+    "query_of",
+    "read_json",
+    "usage_of",
+]
 
 DONE = b"data: [DONE]\n\n"
 """What ends a stream that came to its end."""

@@ -1,0 +1,76 @@
+"""`eccos replay`: recorded answers behind an OpenAI-compatible address."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path  # noqa: TC003 - typer reads the annotations
+from typing import Annotated
+
+import typer
+
+from eccos_rs.errors import InputError, MissingExtraError
+
+__all__ = ["replay"]
+
+
+def replay(
+    data: Annotated[
+        Path,
+        typer.Argument(metavar="DATA", help="Records (JSON lines or Parquet), as `eccos import` writes."),
+    ],
+    *,
+    models: Annotated[
+        str | None, typer.Option(metavar="NAME,NAME", help="Serve these models of the data alone.")
+    ] = None,
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The port.")] = 8090,
+    speed: Annotated[
+        float, typer.Option(help="Output tokens a second of one answer; 0 answers at once.")
+    ] = 50.0,
+    ttft: Annotated[float, typer.Option(min=0.0, help="Seconds until the first token.")] = 0.2,
+    slots: Annotated[
+        int | None, typer.Option(min=1, help="Requests one model serves at once; one more gets 429.")
+    ] = None,
+    fault_rate: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="Share of requests that meet a fault.")
+    ] = 0.0,
+    faults: Annotated[
+        str, typer.Option(metavar="KIND,KIND", help="500, 429, drop (cut in mid-answer), stall (silence).")
+    ] = "500,429,drop",
+    unknown: Annotated[
+        str,
+        typer.Option(help='A query that is not recorded: "error" answers 404, "mean" the mean length.'),
+    ] = "error",
+    seed: Annotated[int, typer.Option(help="Of the faults.")] = 0,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Log warnings and errors alone.")] = False,
+) -> None:
+    """Answer from a recorded data set, with its lengths and its right and wrong, at a settable speed.
+
+    For what-if tests of a pool on one's own log and for load tests: point the endpoints of a pool file here.
+
+    \b
+    eccos replay records.parquet --speed 200 --slots 32 --fault-rate 0.01
+    """  # noqa: D301 - \b keeps typer from joining the lines
+    try:
+        from eccos_rs.serve.replay import ReplaySettings, build_replay_app
+        from eccos_rs.serve.run import run
+    except ImportError as error:
+        raise MissingExtraError(
+            f"the replay server needs {error.name}: pip install 'eccos-rs[serve]'"
+        ) from error
+    from eccos_rs.records.table import RecordTable
+
+    try:
+        settings = ReplaySettings(
+            tokens_per_second=math.inf if speed == 0 else speed,
+            ttft=ttft,
+            slots=slots,
+            fault_rate=fault_rate,
+            faults=tuple(part for word in faults.split(",") if (part := word.strip())),
+            unknown=unknown,
+            seed=seed,
+        )
+    except InputError as error:
+        raise typer.BadParameter(str(error)) from None
+    names = None if models is None else [name for part in models.split(",") if (name := part.strip())]
+    run(build_replay_app(RecordTable.read(data, names), settings), host, port, quiet=quiet)

@@ -1,0 +1,105 @@
+"""`eccos serve`: the gateway."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path  # noqa: TC003 - typer reads the annotations
+from typing import Annotated
+
+import typer
+
+from eccos_rs.errors import InputError, MissingExtraError, PolicyError
+
+__all__ = ["serve"]
+
+
+def serve(
+    *,
+    pool: Annotated[
+        Path | None,
+        typer.Option(help="The pool file; every model in it needs an endpoint with a base_url."),
+    ] = None,
+    bundle: Annotated[
+        str | None, typer.Option(help="A bundle's folder or name; the shipped one by default.")
+    ] = None,
+    predictor: Annotated[str, typer.Option(help="hybrid, trained or retrieval.")] = "hybrid",
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    host: Annotated[
+        str, typer.Option(help="The address to listen on; any but loopback needs client tokens.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The port.")] = 8080,
+    min_quality: Annotated[
+        float | None, typer.Option(help="Least cost with a mean success of at least this over the stream.")
+    ] = None,
+    budget: Annotated[
+        float | None, typer.Option(help="US dollars for each --per; the spend keeps pace with the time.")
+    ] = None,
+    per: Annotated[str | None, typer.Option(help="hour, day or month: what --budget is for.")] = None,
+    quality_value: Annotated[
+        float | None, typer.Option(help="What one successful answer is worth, in US dollars.")
+    ] = None,
+    relative_quality: Annotated[
+        float | None,
+        typer.Option(help="Share of the strongest model's quality to keep. Without any goal it is 0.97."),
+    ] = None,
+    query_floor: Annotated[
+        float | None, typer.Option(help="A floor on every single query's predicted success.")
+    ] = None,
+    store: Annotated[
+        Path | None,
+        typer.Option(help="SQLite file for feedback, spend and prices; made when it is not there."),
+    ] = None,
+    wait: Annotated[
+        float, typer.Option(min=0.0, help="Seconds a request may wait for a free model before 429.")
+    ] = 30.0,
+    attempts: Annotated[int, typer.Option(min=1, help="Models asked for one request at most.")] = 3,
+    first_byte_timeout: Annotated[
+        float, typer.Option(min=0.001, help="Seconds without a first byte until another model is asked.")
+    ] = 60.0,
+    max_body: Annotated[int, typer.Option(min=1, help="Bytes of a request's body at most.")] = 8
+    * 1024
+    * 1024,
+    grace: Annotated[
+        float, typer.Option(min=0.0, help="Seconds that answers under way get when the server is stopped.")
+    ] = 60.0,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Log warnings and errors alone.")] = False,
+) -> None:
+    """Serve the pool as one OpenAI-compatible endpoint, and route every request.
+
+    \b
+    eccos serve --pool pool.toml --min-quality 0.8 --store eccos.db
+    curl localhost:8080/v1/chat/completions -H 'content-type: application/json' \\
+         -d '{"model": "eccos", "messages": [{"role": "user", "content": "What is 2 + 2?"}]}'
+
+    The model "eccos" (or "auto") is chosen by the router; a pool model's own name goes straight there.
+    ECCOS_TOKENS holds the clients' bearer tokens, separated by commas. A page with live figures is at /,
+    metrics for Prometheus at /metrics.
+    """  # noqa: D301 - \b keeps typer from joining the lines
+    from eccos_rs.policy import Policy
+    from eccos_rs.router import Router
+
+    try:
+        policy = Policy(
+            min_quality=min_quality, budget=budget, per=per,  # type: ignore[arg-type]
+            quality_value=quality_value, relative_quality=relative_quality, query_floor=query_floor,
+            overload="raise", wait=wait,
+        )  # fmt: skip
+    except PolicyError as error:
+        raise typer.BadParameter(str(error)) from None
+    try:
+        from eccos_rs.serve.app import GatewaySettings, build_app
+        from eccos_rs.serve.run import run
+        from eccos_rs.serve.security import check_address, read_tokens
+    except ImportError as error:
+        raise MissingExtraError(f"the gateway needs {error.name}: pip install 'eccos-rs[serve]'") from error
+    tokens = read_tokens(os.environ.get("ECCOS_TOKENS"))
+    try:
+        check_address(host, tokens)
+    except InputError as error:
+        raise typer.BadParameter(str(error)) from None
+    router = Router.load(bundle, predictor=predictor, device=device, pool=pool, policy=policy)
+    settings = GatewaySettings(
+        tokens=tokens, max_body=max_body, attempts=attempts, wait=wait,
+        first_byte_timeout=first_byte_timeout, store=store,
+    )  # fmt: skip
+    run(build_app(router, settings), host, port, grace=grace, quiet=quiet)

@@ -1,0 +1,224 @@
+"""The gateway's application: its routes, its state, its start and its end."""
+
+from __future__ import annotations
+
+import importlib.resources
+import logging
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.routing import Route
+
+from eccos_rs.errors import EccosError, InputError, StoreError
+from eccos_rs.online import Session
+from eccos_rs.serve.breaker import Breakers
+from eccos_rs.serve.gateway import ROUTED_NAMES, Gateway, status_of
+from eccos_rs.serve.metrics import Metrics, page_figures
+from eccos_rs.serve.security import BearerTokens, BodyLimit
+from eccos_rs.serve.upstream import Upstream
+from eccos_rs.serve.wire import RequestError, error_response, read_json
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+    from os import PathLike
+
+    from starlette.requests import Request
+
+    from eccos_rs.policy import Policy
+    from eccos_rs.router import Router
+
+    Endpoint = Callable[[Request], Awaitable[Response]]
+
+__all__ = ["GatewaySettings", "build_app"]
+
+_log = logging.getLogger("eccos_rs.serve")
+
+
+@dataclass(frozen=True)
+class GatewaySettings:
+    """How the gateway behaves.
+
+    Parameters
+    ----------
+    tokens : tuple of str
+        Of clients; with none, everybody who reaches the address may ask.
+    max_body : int
+        Bytes.
+    attempts : int
+        Models asked for one request before it fails.
+    wait : float
+        Seconds that a request may wait for a free model.
+    first_byte_timeout, connect_timeout : float
+        Seconds until another model is asked.
+    store : path, optional
+        SQLite file for feedback and spend.
+    window : float
+        Seconds that the session gathers a micro-batch.
+    """
+
+    tokens: tuple[str, ...] = ()
+    max_body: int = 8 * 1024 * 1024
+    attempts: int = 3
+    wait: float = 30.0
+    first_byte_timeout: float = 60.0
+    connect_timeout: float = 5.0
+    store: str | PathLike[str] | None = None
+    window: float = 0.002
+
+    def __post_init__(self) -> None:
+        if self.attempts < 1:
+            raise InputError(f"attempts must be at least 1, got {self.attempts}")
+        if self.max_body < 1:
+            raise InputError(f"max_body must be at least 1 byte, got {self.max_body}")
+
+
+def build_app(
+    router: Router, settings: GatewaySettings | None = None, *, policy: Policy | None = None
+) -> Starlette:
+    """Make the gateway.
+
+    Parameters
+    ----------
+    router : Router
+        Pool, predictor, policy. Every model of the pool has an endpoint.
+    settings : GatewaySettings, optional
+        Limits and time-outs.
+    policy : Policy, optional
+        In place of the router's.
+
+    Returns
+    -------
+    Starlette
+        Its session begins and ends with the application's lifespan and is then at ``app.state.gateway``.
+
+    Raises
+    ------
+    PoolError
+        A model has no endpoint, or the environment variable of its key is not set.
+    """
+    settings = settings or GatewaySettings()
+    upstream = Upstream(
+        router.pool,
+        first_byte_timeout=settings.first_byte_timeout,
+        connect_timeout=settings.connect_timeout,
+    )
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        session = Session(router, policy=policy, store=settings.store, window=settings.window)
+        breakers = Breakers(router.pool.names, upstream.answers, down=session.down, up=session.up)
+        app.state.gateway = Gateway(
+            session, upstream, breakers, Metrics(session, breakers), settings.attempts, settings.wait
+        )
+        try:
+            yield
+        finally:
+            await breakers.close()
+            await session.close()
+            await upstream.close()
+
+    return Starlette(
+        routes=_routes(),
+        lifespan=lifespan,
+        middleware=[
+            Middleware(BodyLimit, limit=settings.max_body),
+            Middleware(BearerTokens, tokens=settings.tokens),
+        ],
+        exception_handlers={EccosError: _refusal, Exception: _failure},
+    )
+
+
+def _routes() -> list[Route]:
+    return [
+        Route("/", _page),
+        Route("/v1/chat/completions", _completions, methods=["POST"]),
+        Route("/v1/route", _decide, methods=["POST"]),
+        Route("/v1/feedback", _feedback, methods=["POST"]),
+        Route("/v1/models", _models),
+        Route("/v1/stats", _stats),
+        Route("/metrics", _metrics),
+        Route("/healthz", _healthy),
+        Route("/readyz", _ready),
+    ]
+
+
+def _gateway(request: Request) -> Gateway:
+    gateway: Gateway = request.app.state.gateway
+    return gateway
+
+
+async def _completions(request: Request) -> Response:
+    return await _gateway(request).complete(request)
+
+
+async def _decide(request: Request) -> Response:
+    return await _gateway(request).decide(request)
+
+
+async def _feedback(request: Request) -> Response:
+    body = await read_json(request)
+    lease, quality = body.get("lease"), body.get("quality")
+    if not isinstance(lease, str):
+        raise RequestError(400, "invalid_feedback", f"lease must be a text, got {lease!r}")
+    if isinstance(quality, bool) or not isinstance(quality, int | float) or not 0 <= quality <= 1:
+        raise RequestError(400, "invalid_feedback", f"quality must be a number in [0, 1], got {quality!r}")
+    gateway = _gateway(request)
+    try:
+        # The answer goes out when the feedback is in the store for good.
+        await gateway.session.feedback(lease, float(quality))
+    except StoreError as error:
+        gateway.metrics.feedback_refused.inc()
+        _log.error("feedback was refused: %s", error)
+        raise RequestError(503, "store_unavailable", f"the store does not take feedback: {error}") from error
+    return JSONResponse({"lease": lease, "accepted": True})
+
+
+async def _models(request: Request) -> Response:
+    names = (ROUTED_NAMES[0], *_gateway(request).session.pool.names)
+    rows = [{"id": name, "object": "model", "created": 0, "owned_by": "eccos"} for name in names]
+    return JSONResponse({"object": "list", "data": rows})
+
+
+async def _stats(request: Request) -> Response:
+    gateway = _gateway(request)
+    return JSONResponse(page_figures(gateway.session.stats(), gateway.metrics.arrivals))
+
+
+async def _metrics(request: Request) -> Response:
+    return Response(_gateway(request).metrics.render(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+async def _healthy(_: Request) -> Response:
+    return JSONResponse({"status": "ok"})
+
+
+async def _ready(request: Request) -> Response:
+    """Ready while at least one model is in the pool and the session takes queries."""
+    session = _gateway(request).session
+    up = [model.name for model in session.stats().models if model.up]
+    ready = bool(up) and not session.closing
+    return JSONResponse({"status": "ready" if ready else "not ready", "models": up}, 200 if ready else 503)
+
+
+async def _page(_: Request) -> Response:
+    page = importlib.resources.files(__package__).joinpath("page.html").read_text("utf-8")
+    policy = (
+        "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
+    return HTMLResponse(page, headers={"content-security-policy": policy})
+
+
+async def _refusal(_: Request, error: Exception) -> Response:
+    assert isinstance(error, EccosError)  # registered for this class alone
+    status, code, headers = status_of(error)
+    return error_response(status, code, str(error), headers)
+
+
+async def _failure(_: Request, error: Exception) -> Response:
+    # Starlette raises the error again after this answer, so that the server logs it with its traceback.
+    return error_response(500, "internal_error", f"the gateway failed ({type(error).__name__})")

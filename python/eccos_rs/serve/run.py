@@ -1,0 +1,52 @@
+"""Runs an application until it is told to stop, and then lets what it accepted come to its end."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import uvicorn
+
+from eccos_rs.errors import EccosError
+
+if TYPE_CHECKING:
+    from starlette.applications import Starlette
+
+__all__ = ["MAX_HEADERS", "run"]
+
+MAX_HEADERS = 32 * 1024
+"""Bytes of a request's first line and headers."""
+
+
+def run(app: Starlette, host: str, port: int, *, grace: float = 60.0, quiet: bool = False) -> None:
+    """Serve until SIGTERM or Ctrl-C.
+
+    The first signal closes the door and waits at most `grace` seconds for the answers that are under way; the
+    second ends at once.
+
+    Raises
+    ------
+    EccosError
+        The server could not start (the address is taken, say).
+    """
+    config = uvicorn.Config(
+        app,
+        host=host,
+        port=port,
+        # h11 is the parser that can refuse headers of unbounded size.
+        http="h11",
+        h11_max_incomplete_event_size=MAX_HEADERS,
+        ws="none",
+        access_log=False,
+        log_level="warning" if quiet else "info",
+        timeout_graceful_shutdown=max(1, round(grace)),
+        timeout_keep_alive=30,
+        server_header=False,
+        backlog=4096,
+    )
+    server = uvicorn.Server(config)
+    try:
+        server.run()
+    except SystemExit as error:
+        raise EccosError(f"the server could not start on {host}:{port}") from error
+    if not server.started:
+        raise EccosError(f"the server could not start on {host}:{port}; the log above says why")
