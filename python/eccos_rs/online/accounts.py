@@ -1,0 +1,211 @@
+"""What follows a decision: money, promises kept, feedback, and what is written down of them."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import OrderedDict
+from typing import TYPE_CHECKING
+
+from eccos_rs.errors import InputError
+from eccos_rs.online.feedback import Drift, Tracker
+from eccos_rs.online.journal import Judged, LeaseRow, pack_embedding
+from eccos_rs.online.pacing import Pacer, period_of
+from eccos_rs.online.stats import ModelStats
+from eccos_rs.online.steering import Steering
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from concurrent.futures import Future
+
+    from eccos_rs.online.feedback import Alarm
+    from eccos_rs.online.journal import Journal
+    from eccos_rs.online.lease import Lease
+    from eccos_rs.online.limits import Limits
+    from eccos_rs.policy import Policy
+    from eccos_rs.pool import Pool
+
+__all__ = ["Accounts"]
+
+_REMEMBERED = 10_000
+"""Leases that feedback may still come to, without a store."""
+
+
+class Accounts:
+    """The books of a session.
+
+    Parameters
+    ----------
+    pool : Pool
+    policy : Policy
+    wall : callable
+        Seconds since 1970.
+    journal : Journal, optional
+    on_alarm : callable, optional
+    """
+
+    def __init__(
+        self,
+        pool: Pool,
+        policy: Policy,
+        wall: Callable[[], float],
+        journal: Journal | None,
+        on_alarm: Callable[[Alarm], None] | None,
+    ) -> None:
+        self._pool = pool
+        self._wall = wall
+        self.journal = journal
+        self.pacer = Pacer.of(policy, wall)
+        self.tracker = Tracker(len(pool))
+        self.drift = Drift(on_alarm)
+        self.steering = Steering(policy, len(pool), self.pacer, self._resume(policy))
+        self.decisions = [0] * len(pool)
+        self.failures = [0] * len(pool)
+        self.spend = [0.0] * len(pool)
+        self.expected_quality = 0.0
+        self.feedback = 0
+        self._spend_day = (period_of("day", wall())[0], 0.0)
+        self._recent: OrderedDict[str, LeaseRow] = OrderedDict()
+
+    def _resume(self, policy: Policy) -> float | None:
+        """Go on where an earlier session on this store stopped; return its price of quality."""
+        if self.journal is None:
+            return None
+        state = self.journal.state()
+        if self.pacer is not None:
+            self.pacer.resume(self.pacer.started, self.journal.spent_elsewhere(self.pacer.started).result())
+        saved = json.loads(state.get("price", "{}"))
+        price = saved.get("quality_price")
+        known = saved.get("goal") == list(policy.goal) and isinstance(price, float) and price >= 0
+        return price if known else None
+
+    def granted(self, lease: Lease, embedding_wanted: bool) -> None:
+        """Enter a lease."""
+        at = lease.index
+        waiter = lease._waiter
+        self.decisions[at] += 1
+        self.expected_quality += lease.expected
+        self.steering.count(lease.expected)
+        cost = float(waiter.cost[at])
+        if self.pacer is not None:
+            self.pacer.reserve(cost)
+        row = LeaseRow(
+            id=lease.id,
+            model=self._pool[at].name,
+            at=self._wall(),
+            predicted=float(waiter.quality[at]),
+            expected=lease.expected,
+            output_tokens=float(waiter.output_tokens[at]),
+            cost=cost,
+            embedding=pack_embedding(waiter.embedding) if embedding_wanted else None,
+        )
+        if self.journal is not None:
+            self.journal.lease(row)
+        else:
+            self._recent[lease.id] = row
+            if len(self._recent) > _REMEMBERED:
+                self._recent.popitem(last=False)
+
+    def settled(self, lease: Lease, tokens: float | None, cost: float, failed: bool) -> None:
+        """Enter what a lease really took."""
+        at = lease.index
+        predicted = float(lease._waiter.cost[at])
+        self.spend[at] += cost
+        if self.pacer is not None:
+            self.pacer.roll()
+            self.pacer.settle(predicted, cost)
+        day = period_of("day", self._wall())[0]
+        self._spend_day = (day, cost + (self._spend_day[1] if self._spend_day[0] == day else 0.0))
+        if failed:
+            self.failures[at] += 1
+            self.decisions[at] -= 1
+            self.expected_quality -= lease.expected
+            self.steering.count(-lease.expected, -1)
+        else:
+            self.tracker.settled(at, (lease.output_tokens, predicted), (tokens, cost))
+        if self.journal is not None:
+            self.journal.settle(lease.id, tokens, cost, failed)
+
+    def judge(self, lease: str, quality: float) -> Future[Judged] | Judged:
+        """Take feedback: a future while the store writes it, the row itself without a store.
+
+        Raises
+        ------
+        InputError
+            Without a store: the lease is unknown or too long ago.
+        """
+        if self.journal is not None:
+            return self.journal.feedback(lease, quality)
+        row = self._recent.get(lease)
+        if row is None:
+            raise InputError(
+                f"lease_id: no lease {lease!r} among the last {_REMEMBERED:,}, and without a store none "
+                "older is known"
+            )
+        return Judged(row, quality, None, True, None)
+
+    def judged(self, judged: Judged) -> None:
+        """Learn from feedback that is durable."""
+        row = judged.lease
+        if row.model not in self._pool.names:
+            return  # judged after its model has left the pool
+        self.steering.judged(row.expected if judged.previous is None else judged.previous, judged.quality)
+        if not judged.first:
+            return
+        self.feedback += 1
+        self.tracker.judged(self._pool.index(row.model), row.predicted, judged.quality)
+
+    def check(self, limits: Limits) -> None:
+        """Look for drift of what binds."""
+        if not math.isnan(self.steering.promised):
+            weight, _, realised = self.tracker.overall()
+            self.drift.quality(self.steering.promised, weight, realised)
+        if self.pacer is not None:
+            self.pacer.roll()
+            pace = self.pacer.pace()
+            self.drift.budget(pace.budget, pace.on_pace, pace.spent)
+        bound = [model.tokens is not None for model in limits.models]
+        if any(bound):
+            self.drift.tokens(self._pool.names, bound, self.tracker)
+
+    def save(self) -> Future[float] | None:
+        """Write spend and price down; return what others have spent of the same budget, when there is one."""
+        journal, pacer = self.journal, self.pacer
+        if journal is None:
+            return None
+        price = self.steering.price
+        state = {}
+        if price is not None and math.isfinite(price):
+            state["price"] = json.dumps(
+                {"goal": list(self.steering.policy.goal), "quality_price": float(price)}
+            )
+        if pacer is None:
+            journal.spend(*self._spend_day, state)
+            return None
+        pacer.roll()
+        journal.spend(pacer.started, pacer.spent_here, state)
+        return journal.spent_elsewhere(pacer.started)
+
+    def model_stats(self, limits: Limits) -> tuple[ModelStats, ...]:
+        """Return the snapshot of each model."""
+        rows = []
+        for at, (llm, model) in enumerate(zip(self._pool, limits.models, strict=True)):
+            requests, tokens = model.requests, model.tokens
+            rows.append(
+                ModelStats(
+                    name=llm.name,
+                    up=model.up,
+                    in_flight=model.in_flight,
+                    slots=model.slots,
+                    requests_used=None if requests is None else requests.used,
+                    requests_per_minute=None if requests is None else requests.limit,
+                    tokens_used=None if tokens is None else tokens.used,
+                    tokens_per_minute=None if tokens is None else tokens.limit,
+                    slot_price=float(self.steering.slot_price[at]),
+                    decisions=self.decisions[at],
+                    failures=self.failures[at],
+                    spend=self.spend[at],
+                    record=self.tracker.record(at),
+                )
+            )
+        return tuple(rows)

@@ -1,0 +1,42 @@
+"""The doors of a session: what callers pass in is checked once, here."""
+
+from __future__ import annotations
+
+import math
+from numbers import Real
+from typing import TYPE_CHECKING, Any
+
+from eccos_rs.errors import InputError
+from eccos_rs.predict.protocol import Prediction
+
+if TYPE_CHECKING:
+    from eccos_rs.pool import Pool
+
+__all__ = ["checked_number", "checked_prediction", "checked_timeout"]
+
+
+def checked_number(name: str, value: Any, most: float = math.inf) -> float:
+    """Return a finite number in [0, most], or raise `InputError`."""
+    number = isinstance(value, Real) and not isinstance(value, bool)
+    if not number or not math.isfinite(value) or not 0 <= value <= most:
+        wanted = f"a number in [0, {most:g}]" if most < math.inf else "a finite number of at least 0"
+        raise InputError(f"{name}: got {value!r}, wanted {wanted}")
+    return float(value)
+
+
+def checked_timeout(value: Any) -> float:
+    """Return seconds (None: inf), or raise `InputError`."""
+    if value is None or value == math.inf:
+        return math.inf
+    return checked_number("timeout", value)
+
+
+def checked_prediction(prediction: Any, pool: Pool) -> Prediction:
+    """Return a prediction of one query with the pool's columns, or raise `InputError`."""
+    if not isinstance(prediction, Prediction):
+        raise InputError(f"prediction: got {type(prediction).__name__}, wanted a Prediction of one query")
+    if len(prediction) != 1:
+        raise InputError(
+            f"prediction: got {len(prediction)} rows, wanted 1; use prediction.rows(slice(i, i + 1))"
+        )
+    return prediction.select(pool.names)

@@ -1,0 +1,221 @@
+"""Money over time: what was spent in this period, and what may be spent on the next query."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from eccos_rs.errors import PolicyError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from eccos_rs.policy import Policy
+
+__all__ = ["Pace", "Pacer", "Rate", "WallClock", "period_of"]
+
+_SECONDS = {"hour": 3600.0, "day": 86400.0, "month": 30 * 86400.0}
+
+
+class WallClock:
+    """Time of day that does not jump: read once, carried on by a clock that only runs forward.
+
+    Parameters
+    ----------
+    monotonic : callable
+        Seconds that never run backwards.
+    wall : float
+        Seconds since 1970 (UTC) at the moment of construction.
+    """
+
+    __slots__ = ("_monotonic", "_offset")
+
+    def __init__(self, monotonic: Callable[[], float], wall: float) -> None:
+        self._monotonic = monotonic
+        self._offset = wall - monotonic()
+
+    def __call__(self) -> float:
+        """Return seconds since 1970, UTC."""
+        return self._monotonic() + self._offset
+
+
+def period_of(per: str, now: float) -> tuple[float, float]:
+    """Return the beginning and the end of the UTC hour, day or month that holds `now`.
+
+    Examples
+    --------
+    >>> period_of("hour", 7250.0)
+    (7200.0, 10800.0)
+    """
+    start = dt.datetime.fromtimestamp(now, dt.UTC).replace(minute=0, second=0, microsecond=0)
+    if per == "hour":
+        end = start + dt.timedelta(hours=1)
+    elif per == "day":
+        start = start.replace(hour=0)
+        end = start + dt.timedelta(days=1)
+    else:
+        start = start.replace(hour=0, day=1)
+        end = (start + dt.timedelta(days=32)).replace(day=1)
+    return start.timestamp(), end.timestamp()
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """Where the money stands.
+
+    Attributes
+    ----------
+    budget : float
+        US dollars for the period.
+    spent : float
+        US dollars settled in this period, by every session on the same store.
+    reserved : float
+        US dollars predicted for what runs now.
+    on_pace : float
+        US dollars that an even spend since the first query of the period would have reached by now.
+    started, ends : float
+        The period, in seconds since 1970.
+    """
+
+    budget: float
+    spent: float
+    reserved: float
+    on_pace: float
+    started: float
+    ends: float
+
+    @property
+    def remaining(self) -> float:
+        """US dollars left, what runs now taken off; negative when overspent."""
+        return self.budget - self.spent - self.reserved
+
+
+class Pacer:
+    """Spreads a budget over its period.
+
+    The allowance for a query is what remains, divided by the queries still expected: as money runs low the
+    allowance shrinks, the price of quality with it, and cheaper models take over one query after another.
+
+    Parameters
+    ----------
+    budget : float
+        US dollars per period.
+    per : {"hour", "day", "month"}
+        UTC periods.
+    clock : callable
+        Seconds since 1970.
+    """
+
+    def __init__(self, budget: float, per: str, clock: Callable[[], float]) -> None:
+        self.budget = budget
+        self.per = per
+        self.reserved = 0.0
+        self.spent_here = 0.0  # by this session, this period
+        self.spent_elsewhere = 0.0  # by others on the store, and by this one before a restart
+        self._clock = clock
+        self._rate = Rate(_SECONDS[per] / 24)
+        self.started, self.ends = period_of(per, clock())
+        self._opened = clock()  # when spending could first begin in this period
+        self._spent_before = 0.0
+
+    @classmethod
+    def of(cls, policy: Policy, clock: Callable[[], float]) -> Pacer | None:
+        """Return the pacer of a policy with a budget, None for any other."""
+        if policy.budget is None:
+            return None
+        if policy.per is None:
+            raise PolicyError(
+                'a session spends without end, so its budget needs a period: per="hour", "day" or "month"; '
+                "got none"
+            )
+        return cls(policy.budget, policy.per, clock)
+
+    def resume(self, started: float, spent: float) -> None:
+        """Take what the store knows was spent by others in the period that began at `started`."""
+        self.roll()
+        if started == self.started:
+            if self.spent_elsewhere == 0.0 and self.spent_here == 0.0:
+                self._spent_before = spent
+            self.spent_elsewhere = spent
+
+    def roll(self) -> bool:
+        """Begin a new period when the old one is over; say whether it was."""
+        now = self._clock()
+        if now < self.ends:
+            return False
+        self.started, self.ends = period_of(self.per, now)
+        self._opened = self.started
+        self.spent_here = self.spent_elsewhere = self._spent_before = 0.0
+        return True
+
+    def arrive(self, queries: int) -> None:
+        """Count queries that were decided."""
+        self._rate.add(queries, self._clock())
+
+    def reserve(self, cost: float) -> None:
+        """Set aside the predicted cost of a query that begins."""
+        self.reserved += cost
+
+    def settle(self, reserved: float, cost: float) -> None:
+        """Spend the real cost of a query that has ended, and free what was set aside for it."""
+        self.reserved = max(self.reserved - reserved, 0.0)
+        self.spent_here += cost
+
+    def allowance(self) -> float:
+        """US dollars that the next query may cost in the mean; 0 when nothing is left."""
+        now = self._clock()
+        remaining = self.budget - self.spent_here - self.spent_elsewhere - self.reserved
+        expected = self._rate.per_second(now) * max(self.ends - now, 0.0)
+        return max(remaining, 0.0) / max(expected, 1.0)
+
+    def pace(self) -> Pace:
+        """Return where the money stands now."""
+        now = self._clock()
+        share = (now - self._opened) / max(self.ends - self._opened, 1.0)
+        return Pace(
+            budget=self.budget,
+            spent=self.spent_here + self.spent_elsewhere,
+            reserved=self.reserved,
+            on_pace=self._spent_before + (self.budget - self._spent_before) * min(max(share, 0.0), 1.0),
+            started=self.started,
+            ends=self.ends,
+        )
+
+
+class Rate:
+    """Arrivals a second, forgotten exponentially.
+
+    Parameters
+    ----------
+    memory : float
+        Seconds after which an arrival counts half.
+    """
+
+    __slots__ = ("_count", "_last", "_memory", "_time")
+
+    def __init__(self, memory: float) -> None:
+        self._memory = memory
+        self._count = 0.0
+        self._time = 0.0
+        self._last: float | None = None
+
+    def add(self, count: int, now: float) -> None:
+        """Count arrivals."""
+        self._fade(now)
+        self._count += count
+
+    def per_second(self, now: float) -> float:
+        """Return the rate."""
+        self._fade(now)
+        # One arrival more and one second more than seen: neither 0 nor infinite at the start.
+        return (self._count + 1.0) / (self._time + 1.0)
+
+    def _fade(self, now: float) -> None:
+        if self._last is None:
+            self._last = now
+        passed = max(now - self._last, 0.0)
+        self._last = max(now, self._last)
+        keep = 0.5 ** (passed / self._memory)
+        self._count *= keep
+        self._time = self._time * keep + passed
