@@ -133,7 +133,7 @@ class Bundle:
         *,
         device: str = "auto",
         threads: int | None = None,
-        cache_size: int = 65_536,
+        cache_size: int = 8192,
     ) -> BundlePredictor:
         """Make a predictor out of it.
 

@@ -1,0 +1,269 @@
+"""The graph on an NVIDIA GPU: bound buffers, float16 where it passed its check, recorded small batches.
+
+A GPU wants many tokens at once: queries are sorted by length, packed into slices under a token budget and
+padded to the longest of their slice. A small batch is padded to one of a few fixed shapes instead, whose
+kernel launches were recorded once (a CUDA graph) and are replayed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from eccos_rs.errors import DeviceError
+from eccos_rs.predict import device as devices
+from eccos_rs.predict.encoder import OUTPUTS, Encoded, session_options
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from eccos_rs.bundle import Bundle
+
+__all__ = ["CudaEncoder", "provider_list", "slices_by_length"]
+
+# Padded tokens of one slice: large enough to fill the GPU, small enough that activations stay within 1 GB.
+TOKEN_BUDGET = 32_768
+# Shapes (queries, tokens) whose launches are recorded.
+GRAPH_QUERIES = (1, 4, 16)
+GRAPH_TOKENS = (32, 64, 128, 256)
+# Padding a slice to a multiple of this keeps the tensor cores' tiles full.
+_TILE = 8
+
+
+def provider_list(*, tensorrt: bool, cuda_graph: bool, cache: Path | None = None) -> list[Any]:
+    """Return the execution providers with their options, best first.
+
+    Parameters
+    ----------
+    tensorrt : bool
+        Ask TensorRT first; what it does not take falls to CUDA.
+    cuda_graph : bool
+        Record and replay launches; the shapes and the buffers must then stay fixed.
+    cache : Path, optional
+        Where TensorRT keeps its engines.
+    """
+    cuda = {
+        "device_id": 0,
+        # Grow by what is asked for: the default doubles, and another process may want the memory.
+        "arena_extend_strategy": "kSameAsRequested",
+        "do_copy_in_default_stream": "1",
+        "use_tf32": "1",
+        "enable_cuda_graph": "1" if cuda_graph else "0",
+    }
+    chain: list[Any] = [("CUDAExecutionProvider", cuda), "CPUExecutionProvider"]
+    if tensorrt:
+        options = {"device_id": 0, "trt_fp16_enable": "1"}
+        if cache is not None:
+            options |= {"trt_engine_cache_enable": "1", "trt_engine_cache_path": str(cache)}
+        chain.insert(0, ("TensorrtExecutionProvider", options))
+    return chain
+
+
+def slices_by_length(lengths: Sequence[int], budget: int = TOKEN_BUDGET) -> Iterator[NDArray[np.intp]]:
+    """Cut a batch into slices of like lengths.
+
+    Parameters
+    ----------
+    lengths : sequence of N int
+        Tokens of each query.
+    budget : int
+        The most padded tokens of a slice; a single query may exceed it.
+
+    Yields
+    ------
+    ndarray of intp
+        Rows of one slice, longest first; every row comes once.
+    """
+    order = np.argsort(-np.asarray(lengths, dtype=np.int64), kind="stable")
+    start = 0
+    while start < len(order):
+        longest = _round_up(int(lengths[order[start]]))
+        count = max(1, budget // longest)
+        yield order[start : start + count]
+        start += count
+
+
+def _round_up(tokens: int) -> int:
+    return -(-tokens // _TILE) * _TILE
+
+
+def pad(ids: Sequence[NDArray[np.int64]], shape: tuple[int, int]) -> tuple[NDArray[np.int64], ...]:
+    """Return ids and mask of a shape (queries, tokens); an empty row has one token: none divides by 0."""
+    padded = np.zeros(shape, dtype=np.int64)
+    mask = np.zeros(shape, dtype=np.int64)
+    mask[len(ids) :, 0] = 1
+    for row, each in enumerate(ids):
+        padded[row, : len(each)] = each
+        mask[row, : len(each)] = 1
+    return padded, mask
+
+
+@dataclass(eq=False)
+class _Recorded:
+    """One fixed shape: buffers on the GPU that its recorded launches read and write."""
+
+    number: int
+    inputs: dict[str, Any]
+    binding: Any
+
+
+class CudaEncoder:
+    """The graph on the first GPU.
+
+    Parameters
+    ----------
+    bundle : Bundle
+        Where the graph lies.
+    tensorrt : bool
+        Ask TensorRT first.
+
+    Raises
+    ------
+    DeviceError
+        If ONNX Runtime does not really start the provider.
+    """
+
+    def __init__(self, bundle: Bundle, *, tensorrt: bool = False) -> None:
+        self.device = "tensorrt" if tensorrt else "cuda"
+        self.variant, path = gpu_graph(bundle, tensorrt=tensorrt)
+        self._dimension = int(bundle.table("encoder")["dimension"])
+        self._models = len(bundle.models)
+        self._longest = int(bundle.table("encoder")["max_tokens"])
+        _load_libraries()
+        self._session = _start(path, provider_list(tensorrt=tensorrt, cuda_graph=False))
+        self._lock = threading.Lock()
+        self._recorded: dict[tuple[int, int], _Recorded] = {}
+        self._replayed = self._record_session(path) if not tensorrt else None
+        self._warm_up()
+
+    def run(self, ids: Sequence[NDArray[np.int64]]) -> Encoded:
+        """Encode N texts; see `Encoder.run`."""
+        out = Encoded.empty(len(ids), self._dimension, self._models)
+        with self._lock:
+            for rows in slices_by_length([len(each) for each in ids]):
+                part = [ids[row] for row in rows]
+                shape = self._recorded_shape(part)
+                out.put(rows, self._run_bound(part) if shape is None else self._replay(part, shape))
+        return out
+
+    def _recorded_shape(self, ids: Sequence[NDArray[np.int64]]) -> tuple[int, int] | None:
+        fitting = (each for each in self._recorded if each[0] >= len(ids) and each[1] >= len(ids[0]))
+        return min(fitting, key=lambda each: each[0] * each[1], default=None)
+
+    def _run_bound(self, ids: Sequence[NDArray[np.int64]]) -> list[NDArray[np.float32]]:
+        """Run one slice with its inputs and outputs bound to the GPU."""
+        import onnxruntime as ort
+
+        arrays = pad(ids, (len(ids), _round_up(len(ids[0]))))
+        binding = self._session.io_binding()
+        for name, array in zip(("input_ids", "attention_mask"), arrays, strict=True):
+            binding.bind_ortvalue_input(name, ort.OrtValue.ortvalue_from_numpy(array, "cuda", 0))
+        for name in OUTPUTS:
+            binding.bind_output(name, "cuda", 0)
+        self._session.run_with_iobinding(binding)
+        return list(binding.copy_outputs_to_cpu())
+
+    def _replay(self, ids: Sequence[NDArray[np.int64]], shape: tuple[int, int]) -> list[NDArray[np.float32]]:
+        recorded = self._recorded[shape]
+        for value, array in zip(recorded.inputs.values(), pad(ids, shape), strict=True):
+            value.update_inplace(array)
+        self._replayed.run_with_iobinding(recorded.binding, _graph_number(recorded.number))  # type: ignore[union-attr]
+        return [output[: len(ids)] for output in recorded.binding.copy_outputs_to_cpu()]
+
+    def _record_session(self, path: Path) -> Any:
+        """Open a second session that records; None where the runtime or the GPU cannot."""
+        try:
+            session = _start(path, provider_list(tensorrt=False, cuda_graph=True))
+            shapes = [(queries, tokens) for queries in GRAPH_QUERIES for tokens in self._graph_tokens()]
+            recorded = {}
+            for number, shape in enumerate(shapes, start=1):
+                recorded[shape] = _record(session, shape, number, (self._dimension, self._models))
+        except Exception:  # recording is a shortcut: without it the plain session serves every shape
+            return None
+        self._recorded = recorded
+        return session
+
+    def _graph_tokens(self) -> list[int]:
+        return sorted({min(tokens, _round_up(self._longest)) for tokens in GRAPH_TOKENS})
+
+    def _warm_up(self) -> None:
+        """Run once at a usual shape, so that kernels and memory are there before the first query."""
+        ids = np.full(64, 1000, dtype=np.int64)
+        try:
+            self._run_bound([ids] * 16)
+        except Exception as error:  # onnxruntime's exceptions share no public base class
+            raise DeviceError(f"the GPU does not run the graph: {error}") from None
+
+
+def _record(session: Any, shape: tuple[int, int], number: int, sizes: tuple[int, int]) -> _Recorded:
+    """Bind fixed buffers for a shape and run it often enough to be recorded."""
+    import onnxruntime as ort
+
+    dimension, models = sizes
+    binding = session.io_binding()
+    inputs = {}
+    arrays = pad([np.full(shape[1], 1000, dtype=np.int64)] * shape[0], shape)
+    for name, array in zip(("input_ids", "attention_mask"), arrays, strict=True):
+        inputs[name] = ort.OrtValue.ortvalue_from_numpy(array, "cuda", 0)
+        binding.bind_ortvalue_input(name, inputs[name])
+    for name in OUTPUTS:
+        width = dimension if name == "embedding" else models
+        buffer = ort.OrtValue.ortvalue_from_shape_and_type((shape[0], width), np.float32, "cuda", 0)
+        binding.bind_ortvalue_output(name, buffer)
+    for _ in range(3):
+        session.run_with_iobinding(binding, _graph_number(number))
+    return _Recorded(number, inputs, binding)
+
+
+def _graph_number(number: int) -> Any:
+    """Return run options that name the recording to replay."""
+    import onnxruntime as ort
+
+    options = ort.RunOptions()
+    options.add_run_config_entry("gpu_graph_id", str(number))
+    return options
+
+
+def _load_libraries() -> None:
+    """Load the CUDA libraries that came as packages; what the runtime prints while it looks is swallowed."""
+    import onnxruntime as ort
+
+    if hasattr(ort, "preload_dlls"):
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(OSError, RuntimeError):
+            ort.preload_dlls()
+
+
+def _start(path: Path, chain: list[Any]) -> Any:
+    """Open a session and make sure that it runs on the first provider of the chain."""
+    import onnxruntime as ort
+
+    wanted = chain[0][0]
+    try:
+        session = ort.InferenceSession(str(path), session_options(), providers=chain)
+    except Exception as error:  # onnxruntime's exceptions share no public base class
+        raise DeviceError(f"ONNX Runtime could not start {wanted}: {error}") from None
+    if session.get_providers()[0] != wanted:
+        obstacle = devices.cuda_obstacle(tensorrt=wanted.startswith("Tensorrt"))
+        why = f": {obstacle}" if obstacle else f"; it took {session.get_providers()[0]}"
+        raise DeviceError(f"ONNX Runtime did not start {wanted}{why}")
+    return session
+
+
+def gpu_graph(bundle: Bundle, *, tensorrt: bool = False) -> tuple[str, Path]:
+    """Choose the graph for a GPU: float16 where it passed its check, else float32.
+
+    TensorRT gets the float32 graph, which is made of standard operators alone, and lowers it by itself.
+    """
+    encoder = bundle.table("encoder")
+    variant = encoder.get("variants", {}).get("float16")
+    if variant is not None and not tensorrt:
+        return "float16", bundle.file(variant["file"])
+    return "float32", bundle.file(encoder["file"])

@@ -1,0 +1,273 @@
+"""Token ids to embedding, success and length: the only place that runs the graph.
+
+On a CPU every query runs alone and unpadded: a CPU gains nothing from a batch and loses on padding, and with
+dynamically quantised activations a query's numbers would depend on its neighbours in the batch. Several
+queries run side by side on threads instead, each on one core; a lonely query gets all cores.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from eccos_rs.errors import BundleError, DeviceError, InputError
+from eccos_rs.predict import device as devices
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from eccos_rs.bundle import Bundle
+
+__all__ = ["CpuEncoder", "Encoded", "Encoder", "open_encoder"]
+
+OUTPUTS = ("embedding", "success_logit", "length_mean", "length_std")
+# Measured once at load on this many tokens, a usual query.
+_TRIAL_TOKENS = 64
+_TRIALS = 3
+
+
+@dataclass(frozen=True, eq=False)
+class Encoded:
+    """What the graph says of N texts, all float32.
+
+    Attributes
+    ----------
+    embedding : ndarray, shape (N, D)
+        Unit vectors.
+    success_logit : ndarray, shape (N, M)
+        Log odds of success according to the heads.
+    length_mean, length_std : ndarray, shape (N, M)
+        Of ln(1 + output tokens), according to the heads.
+    """
+
+    embedding: NDArray[np.float32]
+    success_logit: NDArray[np.float32]
+    length_mean: NDArray[np.float32]
+    length_std: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.embedding)
+
+    @classmethod
+    def empty(cls, rows: int, dimension: int, models: int) -> Encoded:
+        """Make room for `rows` texts."""
+        wide = (np.empty((rows, models), dtype=np.float32) for _ in range(3))
+        return cls(np.empty((rows, dimension), dtype=np.float32), *wide)
+
+    def put(self, row: int | NDArray[np.intp] | slice, values: Sequence[NDArray[np.float32]]) -> None:
+        """Fill rows with the graph's outputs, in the order of `OUTPUTS`."""
+        self.embedding[row], self.success_logit[row], self.length_mean[row], self.length_std[row] = values
+
+
+class Encoder(Protocol):
+    """Runs the graph on some device."""
+
+    device: str
+    variant: str
+
+    def run(self, ids: Sequence[NDArray[np.int64]]) -> Encoded:
+        """Encode N texts given as arrays of token ids; the rows are in the same order."""
+        ...
+
+
+class CpuEncoder:
+    """The graph on the CPU.
+
+    Parameters
+    ----------
+    bundle : Bundle
+        Where the graph lies.
+    threads : int, optional
+        The most threads to use; never more than the cores this process may run on. The default is those
+        cores, or fewer when a short measurement shows that more threads do not help.
+    """
+
+    device = "cpu"
+
+    def __init__(self, bundle: Bundle, threads: int | None = None) -> None:
+        if threads is not None and (isinstance(threads, bool) or threads < 1):
+            raise InputError(f"threads: got {threads!r}, wanted 1 or more")
+        self.variant, self._path = _cpu_graph(bundle)
+        self._dimension = int(bundle.table("encoder")["dimension"])
+        self._models = len(bundle.models)
+        cores = devices.allowed_cores()
+        self._threads = min(threads or cores, cores)
+        self._measure = threads is None
+        self._lock = threading.Lock()
+        self._alone: Any = None
+        self._many: Any = None
+        self._pool: ThreadPoolExecutor | None = None
+
+    def run(self, ids: Sequence[NDArray[np.int64]]) -> Encoded:
+        """Encode N texts; see `Encoder.run`."""
+        out = Encoded.empty(len(ids), self._dimension, self._models)
+        if len(ids) == 1 or self._threads == 1:
+            session = self._for_one() if len(ids) == 1 else self._for_many()
+            for row, each in enumerate(ids):
+                out.put(row, _run_one(session, each))
+            return out
+        # Longest first, dealt out as threads become free: the threads end at nearly the same time.
+        order = sorted(range(len(ids)), key=lambda row: -len(ids[row]))
+        session, rows = self._for_many(), iter(order)
+        taking = threading.Lock()
+
+        def work() -> None:
+            while True:
+                with taking:
+                    row = next(rows, None)
+                if row is None:
+                    return
+                out.put(row, _run_one(session, ids[row]))
+
+        helpers = [self._workers().submit(work) for _ in range(min(self._threads, len(ids)) - 1)]
+        try:
+            work()
+        finally:
+            with taking:
+                rows = iter(())  # after an error or Ctrl-C the helpers find nothing more to do
+            for helper in helpers:
+                helper.result()
+        return out
+
+    def _workers(self) -> ThreadPoolExecutor:
+        with self._lock:
+            if self._pool is None:
+                self._pool = ThreadPoolExecutor(self._threads - 1, thread_name_prefix="eccos-encode")
+            return self._pool
+
+    def _for_many(self) -> Any:
+        """Return the session for queries side by side: one core each."""
+        with self._lock:
+            if self._many is None:
+                self._many = self._alone if self._threads == 1 and self._alone else self._session(1)
+            return self._many
+
+    def _for_one(self) -> Any:
+        """Return the session for a query alone: as many threads as make it faster."""
+        with self._lock:
+            if self._alone is None:
+                self._alone = self._fastest() if self._measure else self._session(self._threads)
+            return self._alone
+
+    def _fastest(self) -> Any:
+        """Choose the number of threads by measurement: doubling it must pay, else fewer are kept."""
+        best, best_seconds, threads = self._session(1), 0.0, 1
+        if self._threads > 1:
+            best_seconds = _trial(best)
+        while threads < self._threads:
+            threads = min(2 * threads, self._threads)
+            session = self._session(threads)
+            seconds = _trial(session)
+            if seconds > 0.9 * best_seconds:
+                break
+            best, best_seconds = session, seconds
+        return best
+
+    def _session(self, threads: int) -> Any:
+        return cpu_session(self._path, threads)
+
+
+def cpu_session(path: Path, threads: int) -> Any:
+    """Open a graph on the CPU."""
+    import onnxruntime as ort
+
+    options = session_options()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    # The graph was optimised when the bundle was made. What the runtime would do on top is harmful: it fuses
+    # Add and LayerNormalization into SkipLayerNormalization, whose CPU kernel is several times slower.
+    # Constants are still folded: weights stored as float16 become float32 once.
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    # Idle workers that spin steal the cores from everybody else.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # Every query has another length: remembered allocation patterns would pile up, one a shape.
+    options.enable_mem_pattern = False
+    try:
+        return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's exceptions share no public base class
+        raise BundleError(f"{path}: ONNX Runtime cannot open the graph: {error}") from None
+
+
+def session_options() -> Any:
+    """Return session options for a library: nothing is printed below an error."""
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    return options
+
+
+def open_encoder(bundle: Bundle, device: str = "auto", threads: int | None = None) -> Encoder:
+    """Open the graph of a bundle on a device.
+
+    Parameters
+    ----------
+    bundle : Bundle
+        A checked bundle.
+    device : {"auto", "cpu", "cuda", "tensorrt"}
+        ``auto`` takes CUDA when it can really be started, else the CPU.
+    threads : int, optional
+        See `CpuEncoder`.
+
+    Returns
+    -------
+    Encoder
+        Its `device` says what was taken.
+
+    Raises
+    ------
+    DeviceError
+        If the device that was asked for cannot be had; says what is missing and the line that installs it.
+    """
+    devices.check_device(device)
+    if device == "cpu":
+        return CpuEncoder(bundle, threads)
+    obstacle = devices.cuda_obstacle(tensorrt=device == "tensorrt")
+    if obstacle is None:
+        from eccos_rs.predict.cuda import CudaEncoder
+
+        try:
+            return CudaEncoder(bundle, tensorrt=device == "tensorrt")
+        except DeviceError:
+            if device != "auto":
+                raise
+    elif device != "auto":
+        raise DeviceError(f"device={device!r} cannot be had here: {obstacle}")
+    return CpuEncoder(bundle, threads)
+
+
+def _cpu_graph(bundle: Bundle) -> tuple[str, Path]:
+    """Choose the graph for this processor: int8 where it multiplies 8-bit integers, else float32."""
+    encoder = bundle.table("encoder")
+    variant = encoder.get("variants", {}).get("int8")
+    if variant is not None and devices.has_int8_dot_products():
+        return "int8", bundle.file(variant["file"])
+    return "float32", bundle.file(encoder["file"])
+
+
+def _run_one(session: Any, ids: NDArray[np.int64]) -> Sequence[NDArray[np.float32]]:
+    ids = ids[None, :]
+    outputs: Sequence[NDArray[np.float32]] = session.run(
+        OUTPUTS, {"input_ids": ids, "attention_mask": np.ones_like(ids)}
+    )
+    return [output[0] for output in outputs]
+
+
+def _trial(session: Any) -> float:
+    """Return the best time of a few runs, in seconds."""
+    ids = np.full(_TRIAL_TOKENS, 1000, dtype=np.int64)
+    times = []
+    _run_one(session, ids)
+    for _ in range(_TRIALS):
+        start = time.perf_counter()
+        _run_one(session, ids)
+        times.append(time.perf_counter() - start)
+    return min(times)

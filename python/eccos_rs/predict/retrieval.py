@@ -1,0 +1,301 @@
+"""Finds the labelled queries nearest to new ones: one matrix product while they are few, HNSW when many."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from eccos_rs.errors import BundleError, InputError
+from eccos_rs.predict import device as devices
+from eccos_rs.predict.neighbours import NeighbourSettings, estimate_from_neighbours
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+    from typing import Any
+
+    from numpy.typing import NDArray
+
+    from eccos_rs.bundle import Bundle
+    from eccos_rs.predict.neighbours import NeighbourEstimate
+
+__all__ = ["ExactIndex", "HnswIndex", "Retrieval"]
+
+# Up to this many vectors one matrix product is faster than a graph walk, at every batch size
+# (benches/test_bench_retrieval.py; docs/performance.md has the table).
+EXACT_ROWS = 2048
+# Similarities of one slice of an exact search: 4 Mi float32 are 16 MiB, which stays near the processor.
+_SLICE_CELLS = 1 << 22
+
+
+class Index(Protocol):
+    """Vectors by row number."""
+
+    def search(self, queries: NDArray[np.float32], k: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Return similarities and rows, both (N, K), nearest first."""
+        ...
+
+    def put(self, row: int, vector: NDArray[np.float32]) -> None:
+        """Set one row."""
+        ...
+
+
+class ExactIndex:
+    """Every vector is compared.
+
+    Parameters
+    ----------
+    vectors : ndarray of float32, shape (n, D)
+        Unit vectors.
+    spare : int
+        How many rows may be added.
+    """
+
+    def __init__(self, vectors: NDArray[np.float32], spare: int = 0) -> None:
+        self._rows, dimension = vectors.shape
+        self._vectors = np.empty((self._rows + spare, dimension), dtype=np.float32)
+        self._vectors[: self._rows] = vectors
+
+    def search(self, queries: NDArray[np.float32], k: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Return similarities and rows, both (N, K), nearest first."""
+        known = self._vectors[: self._rows]
+        similarity = np.empty((len(queries), k), dtype=np.float32)
+        index = np.empty((len(queries), k), dtype=np.int64)
+        step = max(1, _SLICE_CELLS // max(1, self._rows))
+        for start in range(0, len(queries), step):
+            part = slice(start, start + step)
+            scores = queries[part] @ known.T
+            kept = np.argpartition(scores, self._rows - k, axis=1)[:, self._rows - k :]
+            values = np.take_along_axis(scores, kept, axis=1)
+            order = np.argsort(-values, axis=1, kind="stable")
+            similarity[part] = np.take_along_axis(values, order, axis=1)
+            index[part] = np.take_along_axis(kept, order, axis=1)
+        return similarity, index
+
+    def put(self, row: int, vector: NDArray[np.float32]) -> None:
+        """Set one row, the next new one or one that is there."""
+        self._vectors[row] = vector
+        self._rows = max(self._rows, row + 1)
+
+
+class HnswIndex:
+    """A navigable small world graph (hnswlib) read from a file.
+
+    Parameters
+    ----------
+    path : Path
+        Saved by hnswlib over unit vectors.
+    dimension, rows : int
+        D, and the number of vectors in it, labelled 0 to rows - 1.
+    spare : int
+        How many may be added.
+    ef : int
+        Candidates kept in a search: more is more exact and slower.
+    """
+
+    def __init__(self, path: Path, dimension: int, rows: int, *, spare: int = 0, ef: int = 200) -> None:
+        import hnswlib
+
+        self._index = hnswlib.Index(space="ip", dim=dimension)
+        try:
+            self._index.load_index(str(path), max_elements=rows + spare)
+        except RuntimeError as error:
+            raise BundleError(f"{path}: hnswlib cannot read the index: {error}") from None
+        if self._index.get_current_count() != rows:
+            count = self._index.get_current_count()
+            raise BundleError(f"{path}: the index has {count} vectors, the labels have {rows} rows")
+        self._ef = ef
+        self._index.set_ef(ef)
+        self._index.set_num_threads(devices.allowed_cores())
+
+    def vectors(self) -> NDArray[np.float32]:
+        """Return a copy of all vectors, (n, D), in the order of their rows."""
+        labels = np.arange(self._index.get_current_count())
+        return np.asarray(self._index.get_items(labels), dtype=np.float32)
+
+    def search(self, queries: NDArray[np.float32], k: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Return similarities and rows, both (N, K), nearest first."""
+        if k > self._ef:
+            self._ef = k
+            self._index.set_ef(k)
+        labels, distance = self._index.knn_query(queries, k)
+        return 1.0 - distance, labels.astype(np.int64)
+
+    def put(self, row: int, vector: NDArray[np.float32]) -> None:
+        """Set one row, a new one or one that is there."""
+        self._index.add_items(vector[None, :], np.array([row]), num_threads=1)
+
+
+class Retrieval:
+    """Labelled queries as the training saw them, plus what was learned since; safe to share between threads.
+
+    Parameters
+    ----------
+    index : Index
+        Over the embeddings of the labelled queries.
+    success, log_tokens : ndarray, shape (n, M)
+        Their labels: success in [0, 1] and ln(1 + output tokens); NaN where not observed.
+    settings : NeighbourSettings
+        How labels are weighed.
+    priors : mapping
+        ``prior_success``, ``prior_length_mean`` and ``prior_length_std``, each (M,).
+    spare : int
+        How many queries can be added before the oldest added one makes room.
+    """
+
+    def __init__(
+        self,
+        index: Index,
+        success: NDArray[np.float32],
+        log_tokens: NDArray[np.float32],
+        settings: NeighbourSettings,
+        priors: Mapping[str, NDArray[np.float32]],
+        *,
+        spare: int = 0,
+    ) -> None:
+        rows, models = success.shape
+        self._index, self._settings, self._priors = index, settings, dict(priors)
+        self._success = np.full((rows + spare, models), np.nan, dtype=np.float32)
+        self._log_tokens = np.full((rows + spare, models), np.nan, dtype=np.float32)
+        self._success[:rows], self._log_tokens[:rows] = success, log_tokens
+        self._base, self._spare, self._added = rows, spare, 0
+        self._row_of: dict[bytes, int] = {}
+        self._key_of: dict[int, bytes] = {}
+        self._lock = threading.RLock()
+
+    @classmethod
+    def from_bundle(cls, bundle: Bundle, *, spare: int = 16_384) -> Retrieval:
+        """Open the index and the labels of a bundle.
+
+        Raises
+        ------
+        BundleError
+            If they are malformed or do not fit each other.
+        """
+        table = bundle.table("retrieval")
+        success, log_tokens = _read_labels(bundle.file(table["labels"]), len(bundle.models))
+        dimension = int(bundle.table("encoder")["dimension"])
+        path, rows = bundle.file(table["index"]), len(success)
+        index: Index
+        if rows <= EXACT_ROWS:
+            index = ExactIndex(HnswIndex(path, dimension, rows).vectors(), spare)
+        else:
+            index = HnswIndex(path, dimension, rows, spare=spare, ef=int(table.get("ef", 200)))
+        settings = NeighbourSettings.from_table(table)
+        return cls(index, success, log_tokens, settings, _priors(table, success, log_tokens), spare=spare)
+
+    def __len__(self) -> int:
+        return int(self._base + min(self._added, self._spare))
+
+    def estimate(self, embedding: NDArray[np.float32]) -> NeighbourEstimate:
+        """Estimate success and length from the nearest labelled queries.
+
+        Parameters
+        ----------
+        embedding : ndarray of float32, shape (N, D)
+            Unit vectors.
+
+        Returns
+        -------
+        NeighbourEstimate
+            Arrays of shape (N, M), and the best similarity, (N,).
+        """
+        with self._lock:
+            k = min(self._settings.neighbours, len(self))
+            similarity, index = self._index.search(embedding, k)
+            success, log_tokens = self._success, self._log_tokens
+            if index.size < len(success):
+                # A small batch looks at few labels; what follows should not touch all of them.
+                success, log_tokens = (each[index.ravel()] for each in (success, log_tokens))
+                index = np.arange(index.size).reshape(index.shape)
+            return estimate_from_neighbours(
+                similarity, success, log_tokens, index, self._settings, **self._priors
+            )
+
+    def add(
+        self, embedding: NDArray[np.float32], model: int, quality: float, log_tokens: float = float("nan")
+    ) -> None:
+        """Learn one outcome.
+
+        Parameters
+        ----------
+        embedding : ndarray of float32, shape (D,)
+            Unit vector of the query, as `Prediction.embedding` has it.
+        model : int
+            Column of the model.
+        quality : float
+            How well it answered, in [0, 1]; NaN if unknown.
+        log_tokens : float
+            ln(1 + output tokens); NaN if unknown.
+
+        Raises
+        ------
+        InputError
+            If an argument leaves its range.
+        """
+        vector = np.ascontiguousarray(embedding, dtype=np.float32)
+        if vector.ndim != 1 or not np.isfinite(vector).all():
+            raise InputError(f"embedding: got shape {vector.shape}, wanted one finite vector (D,)")
+        if not 0 <= model < self._success.shape[1]:
+            raise InputError(f"model: got column {model}, wanted 0 to {self._success.shape[1] - 1}")
+        if not (np.isnan(quality) or 0.0 <= quality <= 1.0):
+            raise InputError(f"quality: got {quality}, wanted a number in [0, 1]")
+        if not (np.isnan(log_tokens) or 0.0 <= log_tokens < np.inf):
+            raise InputError(f"log_tokens: got {log_tokens}, wanted a finite number of 0 or more")
+        if self._spare == 0:
+            raise InputError("add: this retrieval was opened without spare rows")
+        with self._lock:
+            row = self._row_for(vector)
+            if not np.isnan(quality):
+                self._success[row, model] = quality
+            if not np.isnan(log_tokens):
+                self._log_tokens[row, model] = log_tokens
+
+    def _row_for(self, vector: NDArray[np.float32]) -> int:
+        """Return the row of an added vector: its own, or the next one, or the oldest one's."""
+        key = vector.tobytes()
+        if key in self._row_of:
+            return self._row_of[key]
+        row = int(self._base + self._added % self._spare)
+        self._added += 1
+        if row in self._key_of:
+            del self._row_of[self._key_of[row]]
+        self._success[row] = np.nan
+        self._log_tokens[row] = np.nan
+        self._index.put(row, vector)
+        self._row_of[key], self._key_of[row] = row, key
+        return row
+
+
+def _read_labels(path: Path, models: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    try:
+        with np.load(path, allow_pickle=False) as labels:
+            success, log_tokens = labels["success"], labels["log_tokens"]
+    except (KeyError, OSError, ValueError) as error:
+        raise BundleError(f"{path}: labels cannot be read: {error}") from None
+    if (
+        success.shape != log_tokens.shape
+        or success.ndim != 2
+        or success.shape[1] != models
+        or not success.size
+    ):
+        got = f"success {success.shape} and log_tokens {log_tokens.shape}"
+        raise BundleError(f"{path}: got {got}, wanted both (n, {models})")
+    return success.astype(np.float32), log_tokens.astype(np.float32)
+
+
+def _priors(
+    table: Mapping[str, Any], success: NDArray[np.float32], log_tokens: NDArray[np.float32]
+) -> dict[str, NDArray[np.float32]]:
+    """Return what to believe without neighbours: as the bundle says, else the means of the labels."""
+    given = {"prior_success": success, "prior_length_mean": log_tokens, "prior_length_std": log_tokens}
+    priors = {}
+    for name, labels in given.items():
+        if name in table:
+            priors[name] = np.asarray(table[name], dtype=np.float32)
+        else:
+            reduce = np.nanstd if name.endswith("std") else np.nanmean
+            priors[name] = np.asarray(reduce(labels, axis=0), dtype=np.float32)
+    return priors
