@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import unicodedata
 from html import escape
 from typing import TYPE_CHECKING
@@ -19,6 +20,9 @@ COLUMNS = ("#", "query", "model", "success", "out tokens", "cost", "runner-up")
 _ROWS = 30
 """How many rows are printed before the middle is left out."""
 
+_TIMES = 2.0
+"""From this ratio on a cost is told in times, below it in per cent."""
+
 _READ = 400
 """Characters of a query that are looked at for its line: a query may hold millions."""
 
@@ -27,9 +31,7 @@ def money(dollars: float) -> str:
     """Write US dollars so that four figures are seen, whatever the size."""
     if dollars == 0 or abs(dollars) >= 100:
         return f"${dollars:,.2f}"
-    decimals = 4
-    while decimals < 9 and abs(dollars) < 10.0 ** (2 - decimals):
-        decimals += 1
+    decimals = min(12, max(4, 3 - math.floor(math.log10(abs(dollars)))))
     return f"${dollars:.{decimals}f}"
 
 
@@ -84,7 +86,7 @@ def summary(plan: Plan) -> list[tuple[str, str]]:
                 f"a margin of {100 * margin.points:.2f} points, which costs {money(margin.cost)}",
             )
         )
-    lines.append(("certified gap", f"{answer.gap:.1e} (no assignment is better than {_objective(plan)})"))
+    lines.append(("certified gap", f"{100 * answer.gap:.2g} %: {_bound(plan)}"))
     return lines
 
 
@@ -141,8 +143,9 @@ def _against(plan: Plan, model: str, cost: float, quality: float) -> str:
     words = f"{model}: {money(cost)}, {100 * quality:.2f} %"
     if len(plan.deferred) or cost <= 0:
         return words
-    points = 100 * (plan.mean_quality - quality)
-    return f"{words}; this plan costs {100 * plan.total_cost / cost:.1f} % of it at {points:+.2f} points"
+    points, ratio = 100 * (plan.mean_quality - quality), plan.total_cost / cost
+    times = f"{100 * ratio:.1f} % of it" if ratio <= _TIMES else f"{ratio:.1f} times as much"
+    return f"{words}; this plan costs {times} at {points:+.2f} points"
 
 
 def _of_strongest(plan: Plan) -> str:
@@ -150,12 +153,18 @@ def _of_strongest(plan: Plan) -> str:
     return "" if share is None else f" ({100 * share:g} % of the strongest)"
 
 
-def _objective(plan: Plan) -> str:
-    bound, mode = plan.assignment.bound, plan.assignment.mode
-    unreachable = plan.status == "quality_unreachable"
-    if unreachable or (mode == "budget" and plan.status != "budget_unreachable"):
-        return f"{100 * bound:.2f} % mean success"
-    return money(bound) + (" of cost minus value" if mode == "price" else "")
+def _bound(plan: Plan) -> str:
+    """Say what no other assignment can beat."""
+    bound, mode, status = plan.assignment.bound, plan.assignment.mode, plan.status
+    if status == "quality_unreachable":
+        return f"none reaches more than {100 * bound:.2f} %"
+    if status == "budget_unreachable":
+        return f"none costs less than {money(bound)}"
+    if mode == "budget":
+        return f"none within the budget reaches more than {100 * bound:.2f} %"
+    if mode == "price":
+        return f"none has less cost minus value than {money(bound)}"
+    return f"none that keeps the promise costs less than {money(bound)}"
 
 
 def _shown(plan: Plan) -> list[int]:
