@@ -61,7 +61,11 @@ impl Candidate {
     pub fn raise_bound(&mut self, prepared: &Prepared<'_>, scaled: f64, proven: bool) {
         self.proven = proven;
         let own = objective(self.goal, &Measured::new(prepared.problem, &self.model));
-        let branched = if proven { own } else { unscaled_bound(prepared, scaled) };
+        let branched = if proven {
+            own
+        } else {
+            unscaled_bound(prepared, scaled)
+        };
         self.bound = match self.goal {
             Goal::Quality => self.bound.min(branched),
             Goal::Cost | Goal::Value(_) => self.bound.max(branched),
@@ -159,13 +163,18 @@ pub(crate) fn scaled_duals(prepared: &Prepared<'_>, duals: &Duals) -> Option<Vec
     y.iter().all(|y| y.is_finite() && *y >= 0.0).then_some(y)
 }
 
-/// `|objective - bound| / |bound|`, 0 when they are equal, infinite when only the bound is 0.
-fn gap(goal: Goal, objective: f64, bound: f64) -> f64 {
+/// `|objective - bound| / |bound|`, 0 when they are equal but for rounding, infinite when only the bound is 0.
+fn gap(goal: Goal, objective: f64, bound: f64, measured: &Measured) -> f64 {
+    // Cost minus value may cancel: rounding is measured by its parts.
+    let size = match goal {
+        Goal::Value(value) => measured.cost + value * measured.quality,
+        Goal::Cost | Goal::Quality => objective,
+    };
     let distance = match goal {
         Goal::Quality => bound - objective,
         Goal::Cost | Goal::Value(_) => objective - bound,
     };
-    if distance <= 0.0 {
+    if distance <= 1e-14 * size {
         0.0
     } else if bound == 0.0 {
         f64::INFINITY
@@ -187,14 +196,15 @@ pub(crate) fn finish(
         return nothing(problem, candidate, deferred, stats);
     }
     let value = objective(candidate.goal, &measured);
-    let gap = gap(candidate.goal, value, candidate.bound);
+    let gap = gap(candidate.goal, value, candidate.bound, &measured);
     let violation = match problem.objective() {
         Objective::Quality { min } => measured.quality_short(min),
         Objective::Budget { max } => measured.over_budget(max),
         Objective::Price { .. } => 0.0,
     };
     let groups_short = (0..problem.groups).any(|g| measured.group_misses(problem, g).0 > 0.0);
-    let missed_quality = groups_short || matches!(problem.objective(), Objective::Quality { .. }) && violation > 0.0;
+    let missed_quality =
+        groups_short || matches!(problem.objective(), Objective::Quality { .. }) && violation > 0.0;
     let status = match candidate.met {
         _ if deferred => Status::Overloaded,
         true if gap <= options.tolerance => Status::Optimal,
@@ -202,7 +212,8 @@ pub(crate) fn finish(
         false if missed_quality => Status::QualityUnreachable,
         false => Status::BudgetUnreachable,
     };
-    let (quality_price, capacity_price) = prices(candidate.goal, &candidate.duals, measured.assigned);
+    let (quality_price, capacity_price) =
+        prices(candidate.goal, &candidate.duals, measured.assigned);
     let explanation = (deferred || !candidate.met)
         .then(|| explain::explain(problem, &candidate, &measured, deferred));
     Solution {
@@ -217,7 +228,10 @@ pub(crate) fn finish(
         capacity_price,
         violation,
         explanation,
-        stats: Stats { proven: candidate.proven, ..stats },
+        stats: Stats {
+            proven: candidate.proven,
+            ..stats
+        },
         model: candidate.model,
         duals: candidate.duals,
         goal: candidate.goal,
@@ -230,8 +244,17 @@ fn prices(goal: Goal, duals: &Duals, queries: usize) -> (f64, Vec<f64>) {
         Goal::Cost | Goal::Value(_) => (duals.requirement * queries as f64, duals.capacity.clone()),
         Goal::Quality => {
             // Summed quality for a dollar, turned over.
-            let dollars = |quality: f64| if quality == 0.0 { 0.0 } else { quality / duals.requirement };
-            (queries as f64 / duals.requirement, duals.capacity.iter().map(|&q| dollars(q)).collect())
+            let dollars = |quality: f64| {
+                if quality == 0.0 {
+                    0.0
+                } else {
+                    quality / duals.requirement
+                }
+            };
+            (
+                queries as f64 / duals.requirement,
+                duals.capacity.iter().map(|&q| dollars(q)).collect(),
+            )
         }
     }
 }
@@ -242,7 +265,11 @@ fn nothing(problem: &Problem<'_>, candidate: Candidate, deferred: bool, stats: S
     let measured = Measured::new(problem, &model);
     let size = problem.input.resources * problem.models();
     Solution {
-        status: if deferred { Status::Overloaded } else { Status::Optimal },
+        status: if deferred {
+            Status::Overloaded
+        } else {
+            Status::Optimal
+        },
         model,
         cost: 0.0,
         quality: f64::NAN,

@@ -17,8 +17,8 @@
 
 mod answer;
 mod basis;
-mod check;
 mod branch;
+mod check;
 mod control;
 mod defer;
 mod dual;
@@ -30,10 +30,10 @@ mod measure;
 mod options;
 mod prepare;
 mod problem;
-mod solution;
 mod relax;
 mod repair;
 mod simd;
+mod solution;
 mod solve;
 mod whole;
 

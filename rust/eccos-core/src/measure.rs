@@ -67,7 +67,11 @@ impl Measured {
     /// By how much the cost is over `budget`; 0 within rounding.
     pub fn over_budget(&self, budget: f64) -> f64 {
         let over = self.cost - budget;
-        if over > REQUIREMENT * budget { over } else { 0.0 }
+        if over > REQUIREMENT * budget {
+            over
+        } else {
+            0.0
+        }
     }
 
     /// Shortfall of quality and excess of cost of a group.
@@ -76,10 +80,19 @@ impl Measured {
         if size == 0.0 {
             return (0.0, 0.0);
         }
-        let short = problem.group_floor(group).map_or(0.0, |floor| floor - quality / size);
-        let over = problem.group_budget(group).map_or(0.0, |budget| cost - budget);
-        let allowed = problem.group_budget(group).map_or(0.0, |budget| REQUIREMENT * budget);
-        (if short > REQUIREMENT { short } else { 0.0 }, if over > allowed { over } else { 0.0 })
+        let short = problem
+            .group_floor(group)
+            .map_or(0.0, |floor| floor - quality / size);
+        let over = problem
+            .group_budget(group)
+            .map_or(0.0, |budget| cost - budget);
+        let allowed = problem
+            .group_budget(group)
+            .map_or(0.0, |budget| REQUIREMENT * budget);
+        (
+            if short > REQUIREMENT { short } else { 0.0 },
+            if over > allowed { over } else { 0.0 },
+        )
     }
 
     /// True when every group's own limits hold.

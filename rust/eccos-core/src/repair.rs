@@ -19,14 +19,19 @@ const ROUNDS: usize = 60;
 fn fractional(lp: &Lp, state: &State) -> Vec<(u32, Vec<(f64, u8)>)> {
     let mut rows: Vec<(u32, Vec<(f64, u8)>)> = vec![];
     for (t, element) in state.basis.elements.iter().enumerate() {
-        let Element::Tie { row, model } = *element else { continue };
+        let Element::Tie { row, model } = *element else {
+            continue;
+        };
         let theta = state.fraction(t);
         match rows.iter_mut().find(|(i, _)| *i == row) {
             Some((_, shares)) => {
                 shares[0].0 -= theta;
                 shares.push((theta, model));
             }
-            None => rows.push((row, vec![(1.0 - theta, state.key[row as usize]), (theta, model)])),
+            None => rows.push((
+                row,
+                vec![(1.0 - theta, state.key[row as usize]), (theta, model)],
+            )),
         }
     }
     for (_, shares) in &mut rows {
@@ -51,10 +56,16 @@ pub(crate) fn round_vertex(lp: &Lp, state: &State) -> Vec<u8> {
     }
     for (i, shares) in &open {
         let i = *i as usize;
-        let heaviest = shares.iter().map(|&(_, j)| j as usize).find(|&j| ledger.takes(i, j));
+        let heaviest = shares
+            .iter()
+            .map(|&(_, j)| j as usize)
+            .find(|&j| ledger.takes(i, j));
         let cheapest = || {
             let open = (0..lp.m).filter(|&j| lp.may(i, j) && ledger.takes(i, j));
-            open.min_by(|&a, &b| lp.value(&state.y, i, a).total_cmp(&lp.value(&state.y, i, b)))
+            open.min_by(|&a, &b| {
+                lp.value(&state.y, i, a)
+                    .total_cmp(&lp.value(&state.y, i, b))
+            })
         };
         let j = heaviest.or_else(cheapest).unwrap_or(shares[0].1 as usize);
         model[i] = j as u8;
@@ -133,9 +144,17 @@ impl<'a> Exchange<'a> {
             if self.budget == 0 || feasible && self.cost - self.bound <= target {
                 break;
             }
-            let limit = if feasible { self.cost - self.bound - self.reduced_cost } else { f64::INFINITY };
+            let limit = if feasible {
+                self.cost - self.bound - self.reduced_cost
+            } else {
+                f64::INFINITY
+            };
             self.list_moves(limit, if feasible { KEEP.1 } else { KEEP.0 });
-            let best = if feasible { self.best_saving(limit) } else { self.best_repair() };
+            let best = if feasible {
+                self.best_saving(limit)
+            } else {
+                self.best_repair()
+            };
             let Some(best) = best else { break };
             self.apply(&best);
         }
@@ -148,7 +167,10 @@ impl<'a> Exchange<'a> {
     }
 
     fn apply(&mut self, best: &Best) {
-        let chosen: Vec<Move> = best.moves[..best.len].iter().map(|&u| self.moves[u as usize]).collect();
+        let chosen: Vec<Move> = best.moves[..best.len]
+            .iter()
+            .map(|&u| self.moves[u as usize])
+            .collect();
         self.ledger.apply(&chosen.iter().collect::<Vec<_>>());
         for m in chosen {
             self.model[m.row as usize] = m.to;
@@ -179,7 +201,10 @@ impl<'a> Exchange<'a> {
             }
         }
         let order = |a: &Move, b: &Move| {
-            a.reduced.total_cmp(&b.reduced).then(a.row.cmp(&b.row)).then(a.to.cmp(&b.to))
+            a.reduced
+                .total_cmp(&b.reduced)
+                .then(a.row.cmp(&b.row))
+                .then(a.to.cmp(&b.to))
         };
         if self.moves.len() > keep {
             self.moves.select_nth_unstable_by(keep, order);
@@ -200,7 +225,11 @@ impl<'a> Exchange<'a> {
     fn best_saving(&mut self, limit: f64) -> Option<Best> {
         let need = self.ledger.need();
         let lowest = self.moves.first().map_or(0.0, |m| m.reduced.min(0.0));
-        let mut best = Best { objective: -1e-12 * (1.0 + self.cost.abs()), moves: [0; 3], len: 0 };
+        let mut best = Best {
+            objective: -1e-12 * (1.0 + self.cost.abs()),
+            moves: [0; 3],
+            len: 0,
+        };
         let (moves, ledger) = (&self.moves, &mut self.ledger);
         let mut free = self.free.iter().peekable();
         for (x, a) in moves.iter().enumerate() {
@@ -249,7 +278,8 @@ impl<'a> Exchange<'a> {
                     }
                     self.budget = self.budget.saturating_sub(1);
                     let objective = a.objective + b.objective + c.objective;
-                    let helps = objective < best.objective && a.requirement + b.requirement + c.requirement >= need;
+                    let helps = objective < best.objective
+                        && a.requirement + b.requirement + c.requirement >= need;
                     if helps && c.row != a.row && c.row != b.row && ledger.fits(&[a, b, c]) {
                         best.take(objective, &[x, y as usize, z as usize]);
                     }
@@ -262,8 +292,16 @@ impl<'a> Exchange<'a> {
     /// The cheapest change after which every limit holds; else the one that mends most for its reduced cost.
     fn best_repair(&mut self) -> Option<Best> {
         let before = self.ledger.excess();
-        let mut best = Best { objective: f64::INFINITY, moves: [0; 3], len: 0 };
-        let mut relief = Best { objective: 0.0, moves: [0; 3], len: 0 };
+        let mut best = Best {
+            objective: f64::INFINITY,
+            moves: [0; 3],
+            len: 0,
+        };
+        let mut relief = Best {
+            objective: 0.0,
+            moves: [0; 3],
+            len: 0,
+        };
         let (moves, ledger) = (&self.moves, &mut self.ledger);
         let mut offer = |ledger: &mut Ledger<'_>, chosen: &[&Move], places: &[usize]| {
             let after = ledger.excess_after(chosen, before);

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::explain::Explanation;
-use crate::problem::Problem;
 pub use crate::prepare::Goal;
+use crate::problem::Problem;
 
 /// What the caller holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,10 +122,15 @@ impl Counterfactuals {
     pub fn new(problem: &Problem<'_>, solution: &Solution) -> Self {
         let m = problem.models();
         let value = |i: usize, j: usize| reduced_value(problem, solution, i, j);
-        let mut out = Self { runner_up: vec![-1; problem.queries()], margin: vec![f64::INFINITY; problem.queries()] };
+        let mut out = Self {
+            runner_up: vec![-1; problem.queries()],
+            margin: vec![f64::INFINITY; problem.queries()],
+        };
         for (i, &chosen) in solution.model.iter().enumerate() {
             let others = (0..m).filter(|&j| j as i32 != chosen && problem.may(i, j));
-            let Some(second) = others.min_by(|&a, &b| value(i, a).total_cmp(&value(i, b))) else { continue };
+            let Some(second) = others.min_by(|&a, &b| value(i, a).total_cmp(&value(i, b))) else {
+                continue;
+            };
             out.runner_up[i] = second as i32;
             if chosen >= 0 {
                 out.margin[i] = value(i, second) - value(i, chosen as usize);

@@ -32,7 +32,11 @@ pub fn solve(problem: &Problem<'_>, options: &Options<'_>) -> Result<Solution, P
     options.check()?;
     let start = Instant::now();
     let mut run = Run::new(problem, options, start);
-    let served = if problem.input.load.is_none() { defer::match_requests(problem) } else { None };
+    let served = if problem.input.load.is_none() {
+        defer::match_requests(problem)
+    } else {
+        None
+    };
     let overloaded = served.is_some();
     let served = served.or_else(|| problem.routable.clone());
     let mut candidate = run.best_effort(served.as_deref());
@@ -40,7 +44,11 @@ pub fn solve(problem: &Problem<'_>, options: &Options<'_>) -> Result<Solution, P
     if candidate.is_none() {
         // Loads of their own that do not fit, or were not made to: serve what a greedy packing serves.
         let packing = defer::pack_loads(problem);
-        deferred = packing.served.len() < problem.routable.as_ref().map_or(problem.queries(), Vec::len);
+        deferred = packing.served.len()
+            < problem
+                .routable
+                .as_ref()
+                .map_or(problem.queries(), Vec::len);
         candidate = Some(run.packed(&packing));
     }
     let candidate = candidate.unwrap_or_default();
@@ -62,14 +70,23 @@ pub(crate) struct Run<'a> {
 impl<'a> Run<'a> {
     pub fn new(problem: &'a Problem<'a>, options: &'a Options<'a>, start: Instant) -> Self {
         let control = Control::new(options, start);
-        Self { problem, options, control, work: Work::default(), stats: Stats::default() }
+        Self {
+            problem,
+            options,
+            control,
+            work: Work::default(),
+            stats: Stats::default(),
+        }
     }
 
     /// The best assignment of the served queries: of the stated problem, else of what comes nearest to it. `None` when
     /// no assignment within the capacities was found.
     fn best_effort(&mut self, served: Option<&[u32]>) -> Option<Candidate> {
         let stated = Prepared::stated(self.problem, served);
-        let warm = self.options.warm.and_then(|duals| answer::scaled_duals(&stated, duals));
+        let warm = self
+            .options
+            .warm
+            .and_then(|duals| answer::scaled_duals(&stated, duals));
         let first = self.attempt(&stated, warm.as_deref());
         if first.candidate.is_some() {
             return first.candidate;
@@ -90,11 +107,7 @@ impl<'a> Run<'a> {
     /// The most quality (or the least cost, when the requirement is a budget) within the capacities, and within the
     /// limits of the groups when that is possible.
     fn extreme(&mut self, served: Option<&[u32]>) -> Option<Candidate> {
-        let goal = match self.problem.objective() {
-            Objective::Quality { .. } => Goal::Quality,
-            Objective::Budget { .. } => Goal::Cost,
-            Objective::Price { value } => Goal::Value(value),
-        };
+        let goal = self.extreme_goal();
         let within_groups = Prepared::new(self.problem, served, goal, None);
         let grouped = within_groups.has_groups();
         if !(grouped && matches!(goal, Goal::Value(_))) {
@@ -103,7 +116,16 @@ impl<'a> Run<'a> {
                 return found;
             }
         }
-        self.attempt(&within_groups.without_groups(), None).candidate
+        self.attempt(&within_groups.without_groups(), None)
+            .candidate
+    }
+
+    fn extreme_goal(&self) -> Goal {
+        match self.problem.objective() {
+            Objective::Quality { .. } => Goal::Quality,
+            Objective::Budget { .. } => Goal::Cost,
+            Objective::Price { value } => Goal::Value(value),
+        }
     }
 
     /// Among the assignments as extreme as this one, the one that is best in the other respect.
@@ -118,13 +140,22 @@ impl<'a> Run<'a> {
         if !reached.groups_hold(self.problem) {
             prepared = prepared.without_groups();
         }
-        let Some(better) = self.attempt(&prepared, None).candidate else { return extreme };
+        let Some(better) = self.attempt(&prepared, None).candidate else {
+            return extreme;
+        };
         let measured = Measured::new(self.problem, &better.model);
         let as_extreme = match extreme.goal {
             Goal::Quality => measured.quality >= reached.quality - 1e-9 * reached.quality,
             _ => measured.cost <= reached.cost * (1.0 + 1e-9),
         };
-        if as_extreme { Candidate { model: better.model, ..extreme } } else { extreme }
+        if as_extreme {
+            Candidate {
+                model: better.model,
+                ..extreme
+            }
+        } else {
+            extreme
+        }
     }
 
     /// True when an assignment meets everything that was asked for.
@@ -147,8 +178,26 @@ impl<'a> Run<'a> {
                 model[query as usize] = i32::from(j);
             }
             let stated = Prepared::stated(self.problem, Some(&packing.served));
-            let relaxed = relax::direct(&stated, &vec![0.0; stated.rows()], &self.control, &mut self.work);
+            let extreme = Prepared::new(
+                self.problem,
+                Some(&packing.served),
+                self.extreme_goal(),
+                None,
+            );
+            let cold = |rows| vec![0.0; rows];
+            let mut relaxed =
+                relax::direct(&stated, &cold(stated.rows()), &self.control, &mut self.work);
             let mut candidate = Candidate::new(&stated, &relaxed, model);
+            if !self.meets(&candidate) {
+                let extreme = extreme.without_groups();
+                relaxed = relax::direct(
+                    &extreme,
+                    &cold(extreme.rows()),
+                    &self.control,
+                    &mut self.work,
+                );
+                candidate = Candidate::new(&extreme, &relaxed, candidate.model);
+            }
             candidate.met = self.meets(&candidate);
             candidate
         })
@@ -157,7 +206,12 @@ impl<'a> Run<'a> {
     /// Relaxation and whole search of one prepared problem.
     fn attempt(&mut self, prepared: &Prepared<'_>, warm: Option<&[f64]>) -> Attempt {
         let relaxed = self.relax(prepared, warm);
-        let mut attempt = Attempt { bound: None, candidate: None, infeasible: false, proven_none: false };
+        let mut attempt = Attempt {
+            bound: None,
+            candidate: None,
+            infeasible: false,
+            proven_none: false,
+        };
         if relaxed.outcome == Outcome::Infeasible {
             attempt.infeasible = true;
             return attempt;
@@ -165,7 +219,9 @@ impl<'a> Run<'a> {
         let whole = self.whole(&relaxed);
         attempt.proven_none = whole.proven && whole.model.is_none();
         attempt.bound = Some(answer::unscaled_bound(prepared, relaxed.bound));
-        let Some(model) = whole.model else { return attempt };
+        let Some(model) = whole.model else {
+            return attempt;
+        };
         let mut key = relaxed.key.clone();
         for (&place, j) in relaxed.places.iter().zip(model) {
             key[place as usize] = j;
@@ -182,7 +238,12 @@ impl<'a> Run<'a> {
 
     fn relax(&mut self, prepared: &Prepared<'_>, warm: Option<&[f64]>) -> Relaxed {
         let cold = vec![0.0; prepared.rows()];
-        let relaxed = relax::direct(prepared, warm.unwrap_or(&cold), &self.control, &mut self.work);
+        let relaxed = relax::direct(
+            prepared,
+            warm.unwrap_or(&cold),
+            &self.control,
+            &mut self.work,
+        );
         self.stats.steps += relaxed.steps;
         self.stats.passes += relaxed.passes;
         self.stats.open = relaxed.places.len();
@@ -190,7 +251,11 @@ impl<'a> Run<'a> {
     }
 
     fn whole(&mut self, relaxed: &Relaxed) -> Whole {
-        let exact = if self.options.tolerance == 0.0 { EXACT_NODES } else { 0 };
+        let exact = if self.options.tolerance == 0.0 {
+            EXACT_NODES
+        } else {
+            0
+        };
         let effort = Effort {
             tolerance: self.options.tolerance,
             nodes: self.options.node_limit.unwrap_or(exact),
