@@ -36,6 +36,7 @@ __all__ = [
     "Session",
     "Status",
     "StoreError",
+    "SyncSession",
     "TrainedPredictor",
     "__version__",
     "assign",
@@ -70,6 +71,7 @@ _HOMES = {
     "HybridPredictor": "predict.hybrid",
     "Bundle": "bundle",
     "Session": "online.session",
+    "SyncSession": "online.blocking",
     "Record": "records",
     "RecordTable": "records",
     "read_records": "records",
@@ -90,7 +92,7 @@ _HOMES = {
 }
 
 if TYPE_CHECKING:
-    from eccos_rs.assignment import Assignment, Status, assign
+    from eccos_rs.assignment import Assignment, Status, assign, certify, frontier
     from eccos_rs.bundle import Bundle
     from eccos_rs.errors import (
         BundleError,
@@ -107,10 +109,14 @@ if TYPE_CHECKING:
         RecordError,
         StoreError,
     )
+    from eccos_rs.online.blocking import SyncSession
+    from eccos_rs.online.session import Session
     from eccos_rs.plan import Plan, PlanRow
     from eccos_rs.policy import Policy
     from eccos_rs.pool import LLM, Endpoint, Pool
+    from eccos_rs.predict.hybrid import HybridPredictor
     from eccos_rs.predict.protocol import Prediction, Predictor
+    from eccos_rs.predict.trained import RetrievalPredictor, TrainedPredictor
     from eccos_rs.query import Query
     from eccos_rs.records import Record, RecordTable, read_records, write_records
     from eccos_rs.router import Router, route
