@@ -18,7 +18,7 @@ from eccos_rs.online import Session
 from eccos_rs.serve.breaker import Breakers
 from eccos_rs.serve.gateway import ROUTED_NAMES, Gateway, status_of
 from eccos_rs.serve.metrics import Metrics, page_figures
-from eccos_rs.serve.security import BearerTokens, BodyLimit
+from eccos_rs.serve.security import BearerTokens, SizeLimits
 from eccos_rs.serve.upstream import Upstream
 from eccos_rs.serve.wire import RequestError, error_response, read_json
 
@@ -125,7 +125,7 @@ def build_app(
         routes=_routes(),
         lifespan=lifespan,
         middleware=[
-            Middleware(BodyLimit, limit=settings.max_body),
+            Middleware(SizeLimits, body=settings.max_body),
             Middleware(BearerTokens, tokens=settings.tokens),
         ],
         exception_handlers={EccosError: _refusal, Exception: _failure},

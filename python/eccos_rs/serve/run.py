@@ -7,14 +7,12 @@ from typing import TYPE_CHECKING
 import uvicorn
 
 from eccos_rs.errors import EccosError
+from eccos_rs.serve.security import MAX_HEADERS
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
 
-__all__ = ["MAX_HEADERS", "run"]
-
-MAX_HEADERS = 32 * 1024
-"""Bytes of a request's first line and headers."""
+__all__ = ["run"]
 
 
 def run(app: Starlette, host: str, port: int, *, grace: float = 60.0, quiet: bool = False) -> None:

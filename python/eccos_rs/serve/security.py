@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-__all__ = ["BearerTokens", "BodyLimit", "check_address", "read_tokens"]
+__all__ = ["MAX_HEADERS", "BearerTokens", "SizeLimits", "check_address", "read_tokens"]
+
+MAX_HEADERS = 32 * 1024
+"""Bytes of a request's headers."""
 
 _OPEN_PATHS = frozenset({"/", "/healthz", "/readyz"})
 """Open to all: what says nothing of the traffic. The page at / fetches its figures with a token."""
@@ -93,17 +96,31 @@ class _TooLargeError(Exception):
     pass
 
 
-class BodyLimit:
-    """Refuses a body of more than `limit` bytes with 413, whether or not its header owns up to it."""
+class SizeLimits:
+    """Refuses what is too large: a body with 413, whether or not its header owns up to it, headers with 431.
 
-    def __init__(self, app: ASGIApp, limit: int) -> None:
+    Parameters
+    ----------
+    app : ASGI application
+        What serves the rest.
+    body, headers : int
+        Bytes.
+    """
+
+    def __init__(self, app: ASGIApp, *, body: int, headers: int = MAX_HEADERS) -> None:
         self._app = app
-        self._limit = limit
+        self._limit = body
+        self._headers = headers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
+            return
+        # The parser bounds what it buffers; headers that came in one piece pass it whole.
+        if sum(len(name) + len(value) for name, value in scope["headers"]) > self._headers:
+            refusal = error_response(431, "headers_too_large", f"headers of over {self._headers} bytes")
+            await refusal(scope, receive, send)
             return
         length = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
         seen = 0
