@@ -86,7 +86,7 @@ def summary(plan: Plan) -> list[tuple[str, str]]:
                 f"a margin of {100 * margin.points:.2f} points, which costs {money(margin.cost)}",
             )
         )
-    lines.append(("certified gap", f"{100 * answer.gap:.2g} %: {_bound(plan)}"))
+    lines.append(("certified gap", f"{_percent(answer.gap)}: {_bound(plan)}"))
     return lines
 
 
@@ -151,6 +151,10 @@ def _against(plan: Plan, model: str, cost: float, quality: float) -> str:
 def _of_strongest(plan: Plan) -> str:
     share = plan.policy.relative_quality
     return "" if share is None else f" ({100 * share:g} % of the strongest)"
+
+
+def _percent(gap: float) -> str:
+    return f"{100 * gap:,.0f} %" if gap >= 1 else f"{100 * gap:.2g} %"
 
 
 def _bound(plan: Plan) -> str:
