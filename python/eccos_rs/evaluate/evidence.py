@@ -86,8 +86,9 @@ def list_prices(table: RecordTable) -> npt.NDArray[np.float64]:
 
 
 def neighbour_means(
-    name: str, *, queries: npt.NDArray[np.floating], known: npt.NDArray[np.floating], fit: RecordTable,
-    input_tokens: npt.NDArray[np.integer], prices: npt.NDArray[np.float64], neighbours: int = 16,
+    name: str, *, near: npt.NDArray[np.integer], success: npt.NDArray[np.floating],
+    tokens: npt.NDArray[np.floating], input_tokens: npt.NDArray[np.integer], prices: npt.NDArray[np.float64],
+    seconds: float = 0.0,
 ) -> View:  # fmt: skip
     """Forecast by unweighted means over the nearest labelled queries: AIOS's retrieval.
 
@@ -95,34 +96,28 @@ def neighbour_means(
     ----------
     name : str
         Of the view.
-    queries, known : ndarray, shapes (N, D) and (n, D)
-        Unit vectors of the judged and of the labelled queries.
-    fit : RecordTable
-        The n labelled queries.
+    near : ndarray of int, shape (N, K)
+        Rows of the K nearest labelled queries of each judged one.
+    success, tokens : ndarray, shape (n, M)
+        Labels: success in [0, 1], output tokens; NaN where a model was not asked.
     input_tokens : ndarray, shape (N,)
         Of the judged queries.
     prices : ndarray, shape (M, 2)
-        US dollars per million tokens.
-    neighbours : int
-        How many; fewer when there are not so many.
+        US dollars per million input and output tokens.
+    seconds : float
+        What a forecast took, per query.
     """
-    count = min(neighbours, len(known))
-    quality = np.empty((len(queries), len(fit.models)), dtype=np.float32)
-    tokens = np.empty(quality.shape)
-    priors = np.nanmean(fit.quality, axis=0), np.nanmean(fit.output_tokens, axis=0)
-    for start in range(0, len(queries), 512):
-        rows = slice(start, start + 512)
-        near = np.argpartition(-(queries[rows] @ known.T), count - 1, axis=1)[:, :count]
-        quality[rows] = _mean(fit.quality[near], priors[0])
-        tokens[rows] = _mean(fit.output_tokens[near], priors[1])
-    cost = (input_tokens[:, None] * prices[:, 0] + tokens * prices[:, 1]) / 1e6
-    return View(name, quality, cost, log_tokens=np.log1p(tokens))
+    quality = _mean(success, near)
+    expected = _mean(tokens, near)
+    cost = (input_tokens[:, None] * prices[:, 0] + expected * prices[:, 1]) / 1e6
+    return View(name, quality.astype(np.float32), cost, np.log1p(expected), seconds)
 
 
-def _mean(labels: npt.NDArray[np.floating], prior: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
-    """Mean over the neighbours that were observed; the model's own mean where none was."""
+def _mean(labels: npt.NDArray[np.floating], near: npt.NDArray[np.integer]) -> npt.NDArray[np.float64]:
+    """Mean over the neighbours that were observed, (N, M); the model's own mean where none was."""
     seen = np.isfinite(labels)
-    total = np.where(seen, labels, 0.0).sum(axis=1)
-    number = seen.sum(axis=1)
-    mean: npt.NDArray[np.floating] = np.where(number > 0, total / np.maximum(number, 1), prior)
-    return mean
+    known = np.where(seen, labels, 0.0).astype(np.float64)
+    prior = known.sum(axis=0) / np.maximum(seen.sum(axis=0), 1)
+    number = seen[near].sum(axis=1)
+    mean = np.where(number > 0, known[near].sum(axis=1) / np.maximum(number, 1), prior)
+    return np.asarray(mean, dtype=np.float64)

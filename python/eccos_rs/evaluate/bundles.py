@@ -1,0 +1,281 @@
+"""Evidence out of a bundle: what it was trained on is kept out, the rest is forecast in every way."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from eccos_rs.errors import RecordError
+from eccos_rs.evaluate.contender import View
+from eccos_rs.evaluate.evidence import Evidence, complete_rows, list_prices, neighbour_means
+from eccos_rs.evaluate.harness import Held
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from eccos_rs.bundle import Bundle
+    from eccos_rs.pool import Pool
+    from eccos_rs.predict.calibration import Scores
+    from eccos_rs.predict.encoder import Encoded
+    from eccos_rs.predict.neighbours import NeighbourEstimate
+    from eccos_rs.predict.protocol import Prediction
+    from eccos_rs.query import Query
+    from eccos_rs.records import RecordTable
+
+__all__ = ["LEAST_FIT", "evidence_from_bundle", "seen_rows"]
+
+#: With fewer labelled queries to fit a router on, a fifth of the unseen ones is set apart for that.
+LEAST_FIT = 50
+PLAIN = "raw kNN16"
+# Where a bundle does not record its texts: a query as close as this to a labelled one is taken for the same.
+# Eight-bit
+# arithmetic moves a text's own embedding by less.
+SAME = 0.98
+
+
+def seen_rows(table: RecordTable, bundle: Bundle) -> npt.NDArray[np.bool_] | None:
+    """Return which rows a bundle was trained on, by its record of their texts; None if it keeps none.
+
+    A row whose text is nearly that of a seen row counts as seen.
+    """
+    from eccos_rs.records import text_groups
+    from eccos_rs.records.fingerprint import decode_fingerprints, was_seen
+
+    provenance = bundle.manifest.get("provenance", {})
+    name = provenance.get("train_texts_sha256") if isinstance(provenance, dict) else None
+    if not isinstance(name, str):
+        return None
+    path = bundle.file(name)
+    seen = was_seen(table.query, decode_fingerprints(path.read_bytes(), str(path)))
+    groups = text_groups(table.query)
+    return np.isin(groups, groups[seen])
+
+
+@dataclass(frozen=True, eq=False)
+class _Rows:
+    """Which rows are judged, which may be learned from, and how that came about."""
+
+    judged: npt.NDArray[np.int64]
+    fit: npt.NDArray[np.int64]
+    sentence: str
+
+
+def _divide(table: RecordTable, seen: npt.NDArray[np.bool_], seed: int) -> _Rows:
+    from eccos_rs.records import split_by_text
+
+    whole = complete_rows(table)
+    judged, fit = np.flatnonzero(whole & ~seen), np.flatnonzero(seen & whole)
+    dropped = int((~whole & ~seen).sum())
+    sentence = (
+        f"None of these texts, nor a near copy of one, was trained on ({int(seen.sum()):,} queries of the "
+        "data were, "
+        "and are left out)."
+    )
+    if dropped:
+        sentence += f" {dropped:,} more are left out because some model was not asked."
+    if len(fit) < LEAST_FIT and len(judged) >= 2:
+        some, rest = split_by_text(table.select(judged), [0.2, 0.8], seed)
+        judged, fit = judged[rest], judged[some]
+        sentence += f" {len(fit):,} others were set apart for routers to fit themselves on."
+    if not len(judged) or not len(fit):
+        raise RecordError(
+            f"data: of {len(table)} queries {int(seen.sum())} were trained on and {dropped} lack a model's "
+            "answer; "
+            f"{len(judged)} are left to judge, wanted at least 2. Evaluate on other data, or train on a "
+            "part of "
+            "these with --train-fraction"
+        )
+    return _Rows(judged, fit, sentence)
+
+
+def evidence_from_bundle(
+    table: RecordTable,
+    bundle: Bundle,
+    *,
+    data: str,
+    seen: npt.NDArray[np.bool_] | None = None,
+    device: str = "auto",
+    threads: int | None = None,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> Evidence:
+    """Forecast the queries of a data set that a bundle has not seen.
+
+    Parameters
+    ----------
+    table : RecordTable
+        Labelled queries; the models that the bundle knows are judged.
+    bundle : Bundle
+        A trained router.
+    data : str
+        What the report calls the data.
+    seen : ndarray of bool, shape (N,), optional
+        Rows that were trained on, where the caller knows; else the bundle's record says.
+    device, threads
+        As for `Bundle.predictor`.
+    seed : int
+        Of the split for fitting, when one is needed.
+    progress : callable, optional
+        Called with the number of queries encoded and all of them.
+
+    Returns
+    -------
+    Evidence
+        With the views ``raw kNN16`` (unweighted means over 16 neighbours), ``retrieval``, ``trained``,
+        ``hybrid`` and ``hybrid, uncalibrated``.
+
+    Raises
+    ------
+    RecordError
+        Fewer than two of its models are in the data, or nothing is left to judge.
+    """
+    import eccos_rs
+    from eccos_rs.pool import Pool
+    from eccos_rs.query import Query
+
+    names = [name for name in bundle.models if name in table.models]
+    if len(names) < 2:
+        raise RecordError(
+            f"data: {len(names)} of its models are in the bundle {bundle.name!r}, wanted at least two; the "
+            "data "
+            f"have {', '.join(table.models)}, the bundle {', '.join(bundle.models)}"
+        )
+    table = table.select_models(names)
+    pool = Pool.load(bundle.pool_path).select(names)
+    if seen is None:
+        seen = seen_rows(table, bundle)
+    unknown = seen is None
+    rows = _divide(table, np.zeros(len(table), np.bool_) if seen is None else seen, seed)
+    forecasts = _Forecasts(bundle, device, threads)
+    queries = [Query.of(text) for text in table.select(rows.judged).query]
+    first = forecasts.predict("hybrid", queries, progress)
+    if unknown and first.similarity is not None:
+        # The bundle keeps no record: what lies on top of a labelled query was trained on.
+        new = ~(first.similarity >= SAME)
+        first = first.rows(np.flatnonzero(new))
+        queries = [query for query, kept in zip(queries, new.tolist(), strict=True) if kept]
+        rows = _without(rows, new)
+    judged, fit = table.select(rows.judged), table.select(rows.fit)
+    views = forecasts.views(pool, names, queries, first)
+    return Evidence(
+        held=Held(judged, -views["hybrid"].quality.mean(axis=1), list_prices(judged)),
+        fit=fit,
+        views=views,
+        best="hybrid",
+        plain=PLAIN,
+        about={
+            "data": data,
+            "judged": len(judged),
+            "fit": len(fit),
+            "models": names,
+            "split": rows.sentence,
+            "version": eccos_rs.__version__,
+            "predictor": f"bundle {bundle.name} ({forecasts.described()})",
+            "bundle_sha256": bundle.digest,
+        },
+    )
+
+
+def _without(rows: _Rows, new: npt.NDArray[np.bool_]) -> _Rows:
+    if not new.any():
+        raise RecordError(
+            "data: every query lies on top of one that the bundle was trained on; evaluate on other data, "
+            "or train "
+            "on a part of these with --train-fraction"
+        )
+    sentence = (
+        f"The bundle keeps no record of its training texts; {int((~new).sum()):,} queries whose embedding "
+        "is that of "
+        f"one of its labelled queries (similarity of {SAME} or more) are left out."
+    )
+    return _Rows(rows.judged[new], rows.fit, sentence)
+
+
+class _Forecasts:
+    """The predictors of one bundle, sharing what the encoder said."""
+
+    def __init__(self, bundle: Bundle, device: str, threads: int | None) -> None:
+        self.bundle = bundle
+        self.options: dict[str, Any] = {"device": device, "threads": threads}
+        self.hybrid = bundle.predictor("hybrid", **self.options)
+
+    def described(self) -> str:
+        return f"{self.hybrid.variant} on {self.hybrid.device}"
+
+    def predict(
+        self, kind: str, queries: Sequence[Query], progress: Callable[[int, int], None] | None = None
+    ) -> Prediction:
+        if kind == "hybrid":
+            return self.hybrid.predict(queries, progress=progress)
+        other = self.bundle.predictor(kind, **self.options)
+        other.cache = self.hybrid.cache
+        return other.predict(queries)
+
+    def views(
+        self, pool: Pool, names: Sequence[str], queries: Sequence[Query], first: Prediction
+    ) -> dict[str, View]:
+        """Return a view for each kind of forecast."""
+        from eccos_rs.problem import costs_of
+
+        encoding = first.seconds.get("tokenize", 0.0) + first.seconds.get("encode", 0.0)
+        found: dict[str, View] = {PLAIN: self._plain(pool, names, first, encoding)}
+        for kind in ("retrieval", "trained", "hybrid"):
+            made = first if kind == "hybrid" else self.predict(kind, queries)
+            own = made.seconds.get("retrieve", 0.0) + made.seconds.get("predict", 0.0)
+            made = made.select(names)
+            # The median of a log-normal with this mean: what the log length is judged by.
+            log_tokens = np.log1p(made.output_tokens.astype(np.float64)) - 0.5 * np.square(
+                made.log_tokens_std
+            )
+            cost = costs_of(pool, made.input_tokens, made.output_tokens.astype(np.float64))
+            found[kind] = View(kind, made.quality, cost, log_tokens, (encoding + own) / max(1, len(queries)))
+        found["hybrid, uncalibrated"] = self._uncalibrated(queries, names, found["hybrid"])
+        return found
+
+    def _plain(self, pool: Pool, names: Sequence[str], first: Prediction, encoding: float) -> View:
+        """Average 16 neighbours of the bundle's own index without weights."""
+        import time
+
+        from eccos_rs.predict.retrieval import HnswIndex
+
+        table = self.bundle.table("retrieval")
+        with np.load(self.bundle.file(table["labels"]), allow_pickle=False) as labels:
+            columns = [self.bundle.models.index(name) for name in names]
+            success, log_tokens = (
+                labels[key].astype(np.float32)[:, columns] for key in ("success", "log_tokens")
+            )
+        dimension = int(self.bundle.table("encoder")["dimension"])
+        index = HnswIndex(self.bundle.file(table["index"]), dimension, len(success))
+        if first.embedding is None:
+            raise RecordError("data: the predictor made no embeddings, so its neighbours cannot be found")
+        started = time.perf_counter()
+        _, near = index.search(first.embedding, min(16, len(success)))
+        spent = encoding + time.perf_counter() - started
+        prices = np.array([(model.input_price, model.output_price) for model in pool], dtype=np.float64)
+        return neighbour_means(
+            PLAIN, near=near, success=success, tokens=np.expm1(log_tokens), input_tokens=first.input_tokens,
+            prices=prices, seconds=spent / max(1, len(near)),
+        )  # fmt: skip
+
+    def _uncalibrated(self, queries: Sequence[Query], names: Sequence[str], hybrid: View) -> View:
+        """Make the same forecast without its calibration: raw scores for the same encoder and neighbours."""
+        from eccos_rs.predict.calibration import expit
+        from eccos_rs.predict.hybrid import HybridPredictor
+
+        kept: list[npt.NDArray[np.float32]] = []
+
+        class Raw(HybridPredictor):
+            def _scores(self, encoded: Encoded, estimate: NeighbourEstimate | None) -> Scores:
+                scores = super()._scores(encoded, estimate)
+                kept.append(scores.success_logit)
+                return scores
+
+        raw = Raw(self.bundle, **self.options)
+        raw.cache = self.hybrid.cache
+        raw.predict(queries)
+        columns = [self.bundle.models.index(name) for name in names]
+        quality = expit(np.concatenate(kept))[:, columns]
+        return View("hybrid, uncalibrated", quality, hybrid.cost, None, hybrid.seconds)
