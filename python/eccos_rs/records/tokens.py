@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = ["estimate_tokens", "token_counter"]
 
-_PIECES = re.compile(r"[^\W\d_]+|\d{1,3}|[^\w\s]|_|\n+|[^\S\n]{2,}")
+_PIECES = re.compile(r"[^\W\d_]+| ?\d{1,3}|[^\w\s]+|_|\n+|[^\S\n]{2,}")
 
 
 def estimate_tokens(text: str) -> int:
@@ -31,28 +31,29 @@ def estimate_tokens(text: str) -> int:
 
     Notes
     -----
-    Pieces are cut as those tokenizers cut first: words, up to three digits, signs, runs of line breaks. A
-    word of up to seven letters counts as one token, longer ones as a little more, a sign as three quarters
-    (some merge), a letter of another script as one. On the questions of MMLU-Pro, GSM8K and MATH the estimate
-    follows the counts of cl100k_base with slopes of 0.95 to 1.03 and correlations of 0.97 to 0.99; characters
-    divided by four reach 0.77 to 1.53 and 0.85 to 0.97.
+    Pieces are cut as those tokenizers cut first: words, up to three digits (a space before them is a token of
+    its own), runs of signs, of line breaks and of spaces. The weights of the pieces were fitted to
+    cl100k_base's counts of the questions of MMLU-Pro, GSM8K and MATH, which the estimate follows with slopes
+    of 1.02 to 1.03 and correlations of 0.993 to 0.997.
 
     Examples
     --------
     >>> estimate_tokens("What is the capital of France?")
     7
     """
-    total = 0.0
-    for piece in _PIECES.findall(text):
-        if piece[0].isalpha():
-            total += _word(piece) if piece.isascii() else len(piece)
-        else:
-            total += 1.0 if piece[0].isdigit() or piece.isspace() else 0.75
+    total = sum(map(_weight, _PIECES.findall(text)))
     return max(round(total), 1) if text else 0
 
 
-def _word(word: str) -> float:
-    return 1.0 if len(word) <= 7 else 1.2 + 0.6 * ((len(word) - 4) // 4)
+def _weight(piece: str) -> float:
+    size = len(piece)
+    if piece[0].isalpha():
+        if not piece.isascii():
+            return 0.9 * size
+        return 1.0 if size <= 7 else 0.9 + 0.13 * (size - 7)
+    if piece[-1].isdigit():
+        return 2.0 if piece[0] == " " else 1.0
+    return 0.8 if piece.isspace() else 0.8 + 0.3 * (size - 1)
 
 
 def token_counter(tokenizer: str | PathLike[str] | None = None) -> Callable[[str], int]:
