@@ -32,6 +32,7 @@ def running(app: ASGIApp, **options: object) -> Iterator[str]:
     """Serve an application; yields its address without a path."""
     listener = socket.create_server(("127.0.0.1", 0))
     settings: dict[str, object] = {"log_level": "error", "ws": "none", "http": "h11", "lifespan": "auto"}
+    settings["timeout_graceful_shutdown"] = 1
     config = uvicorn.Config(app, **{**settings, **options})  # type: ignore[arg-type]
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)

@@ -79,13 +79,17 @@ def test_the_speed_is_kept():
 
 def test_one_more_than_the_slots_is_429():
     settings = ReplaySettings(tokens_per_second=float("inf"), ttft=0.5, slots=1)
-    with running(build_replay_app(recorded(), settings)) as url, httpx.Client() as http:
-        with http.stream("POST", f"{url}/v1/chat/completions", json=chat(TEXTS[0], "small", stream=True)):
-            deadline = time.monotonic() + 10
-            while not http.get(f"{url}/healthz").json()["running"]["small"]:
-                assert time.monotonic() < deadline
-            refused = httpx.post(f"{url}/v1/chat/completions", json=chat(TEXTS[1], "small"))
-            other = httpx.post(f"{url}/v1/chat/completions", json=chat(TEXTS[1], "large"))
+    slow = chat(TEXTS[0], "small", stream=True)
+    with (
+        running(build_replay_app(recorded(), settings)) as url,
+        httpx.Client() as http,
+        http.stream("POST", f"{url}/v1/chat/completions", json=slow),
+    ):
+        deadline = time.monotonic() + 10
+        while not httpx.get(f"{url}/healthz").json()["running"]["small"]:
+            assert time.monotonic() < deadline
+        refused = httpx.post(f"{url}/v1/chat/completions", json=chat(TEXTS[1], "small"))
+        other = httpx.post(f"{url}/v1/chat/completions", json=chat(TEXTS[1], "large"))
     assert refused.status_code == 429
     assert refused.headers["retry-after"] == "1"
     assert other.status_code == 200

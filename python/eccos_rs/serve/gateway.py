@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import math
 import time
@@ -16,11 +15,9 @@ from starlette.responses import JSONResponse, Response
 from eccos_rs.errors import EccosError, InputError, NoModelError, Overloaded
 from eccos_rs.serve.relay import Relay, RelayedStream
 from eccos_rs.serve.upstream import Reply, UpstreamError
-from eccos_rs.serve.wire import RequestError, query_of, read_json
+from eccos_rs.serve.wire import CLIENT_LEFT, RequestError, query_of, read_json, unless_gone
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
-
     from starlette.requests import Request
 
     from eccos_rs.online import Lease, Session
@@ -85,10 +82,9 @@ class Gateway:
         body = await read_json(request)
         wish = self.wish(request, body)
         work = self._answer(wish, body, arrived)
-        response = await _unless_gone(request, work)
+        response = await unless_gone(request, work)
         if response is None:
-            # Nobody is there to read it; the status is the one that log readers know for this.
-            return Response(status_code=499)
+            return Response(status_code=CLIENT_LEFT)
         return response
 
     async def _answer(self, wish: Wish, body: dict[str, Any], arrived: float) -> Response:
@@ -240,27 +236,6 @@ class Gateway:
         finally:
             lease.release(failed=True)
         return JSONResponse(content)
-
-
-async def _unless_gone(request: Request, work: Coroutine[Any, Any, Response]) -> Response | None:
-    """Do the work, unless the client leaves first: then it is cancelled, and what it held is given back."""
-    task = asyncio.create_task(work)
-    gone = asyncio.create_task(_disconnected(request))
-    try:
-        await asyncio.wait((task, gone), return_when=asyncio.FIRST_COMPLETED)
-        if task.done():
-            return task.result()
-        return None
-    finally:
-        gone.cancel()
-        if not task.done():
-            task.cancel()
-        await asyncio.gather(task, gone, return_exceptions=True)
-
-
-async def _disconnected(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
 
 
 def _headers_of(lease: Lease, overhead: float) -> dict[str, str]:

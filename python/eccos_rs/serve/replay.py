@@ -17,7 +17,16 @@ from starlette.routing import Route
 
 from eccos_rs.errors import InputError
 from eccos_rs.records.grouping import normalise
-from eccos_rs.serve.wire import DONE, RequestError, error_response, event, query_of, read_json
+from eccos_rs.serve.wire import (
+    CLIENT_LEFT,
+    DONE,
+    RequestError,
+    error_response,
+    event,
+    query_of,
+    read_json,
+    unless_gone,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -157,7 +166,9 @@ def build_replay_app(table: RecordTable, settings: ReplaySettings | None = None)
 
     async def completions(request: Request) -> Response:
         try:
-            return await _complete(replay, await read_json(request))
+            body = await read_json(request)
+            answer = await unless_gone(request, _complete(replay, body))
+            return Response(status_code=CLIENT_LEFT) if answer is None else answer
         except RequestError as error:
             return error_response(error.status, error.code, str(error), error.headers)
 

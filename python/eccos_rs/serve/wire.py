@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -11,9 +12,10 @@ from eccos_rs.errors import InputError
 from eccos_rs.query import Query
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Coroutine, Mapping
 
     from starlette.requests import Request
+    from starlette.responses import Response
 
 __all__ = [
     "DONE",
@@ -25,6 +27,9 @@ __all__ = [
     "read_json",
     "usage_of",
 ]
+
+CLIENT_LEFT = 499
+"""The status of an answer that nobody is there to read, as log readers know it."""
 
 DONE = b"data: [DONE]\n\n"
 """What ends a stream that came to its end."""
@@ -110,6 +115,27 @@ def query_of(body: Mapping[str, Any], **fields: Any) -> Query:
         )
     except InputError as error:
         raise RequestError(400, "invalid_messages", str(error)) from error
+
+
+async def unless_gone(request: Request, work: Coroutine[Any, Any, Response]) -> Response | None:
+    """Do the work, unless the client leaves first: then it is cancelled, and what it held is given back."""
+    task = asyncio.create_task(work)
+    gone = asyncio.create_task(_disconnected(request))
+    try:
+        await asyncio.wait((task, gone), return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            return task.result()
+        return None
+    finally:
+        gone.cancel()
+        if not task.done():
+            task.cancel()
+        await asyncio.gather(task, gone, return_exceptions=True)
+
+
+async def _disconnected(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 def usage_of(body: Mapping[str, Any]) -> tuple[int | None, int | None, int]:
