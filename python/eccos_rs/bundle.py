@@ -133,6 +133,7 @@ class Bundle:
         *,
         device: str = "auto",
         threads: int | None = None,
+        variant: str | None = None,
         cache_size: int = 8192,
     ) -> BundlePredictor:
         """Make a predictor out of it.
@@ -145,6 +146,9 @@ class Bundle:
             ``auto`` takes CUDA when it can really be started, else the CPU; `predictor.device` says which.
         threads : int, optional
             CPU threads for the encoder; never more than the process may run on. The default is all of those.
+        variant : {"float32", "int8", "float16"}, optional
+            The encoder's arithmetic, of those that passed their accuracy check. The default is the fastest
+            one on the device.
         cache_size : int
             Number of texts whose answers are remembered; 0 for none.
 
@@ -155,7 +159,7 @@ class Bundle:
         Raises
         ------
         InputError
-            If `kind` or `device` is not one of these.
+            If `kind`, `device` or `variant` is not one of these.
         DeviceError
             If the device that was asked for cannot be had.
         """
@@ -169,7 +173,7 @@ class Bundle:
         }
         if kind not in kinds:
             raise InputError(f"kind: got {kind!r}, wanted one of {', '.join(KINDS)}")
-        return kinds[kind](self, device=device, threads=threads, cache_size=cache_size)
+        return kinds[kind](self, device=device, threads=threads, variant=variant, cache_size=cache_size)
 
     def __repr__(self) -> str:
         return (

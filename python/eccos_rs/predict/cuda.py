@@ -17,7 +17,7 @@ import numpy as np
 
 from eccos_rs.errors import DeviceError
 from eccos_rs.predict import device as devices
-from eccos_rs.predict.encoder import OUTPUTS, Encoded, session_options
+from eccos_rs.predict.encoder import OUTPUTS, Encoded, graph_file, session_options, variants
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -124,6 +124,8 @@ class CudaEncoder:
         Where the graph lies.
     tensorrt : bool
         Ask TensorRT first.
+    variant : str, optional
+        The arithmetic.
 
     Raises
     ------
@@ -131,9 +133,10 @@ class CudaEncoder:
         If ONNX Runtime does not really start the provider.
     """
 
-    def __init__(self, bundle: Bundle, *, tensorrt: bool = False) -> None:
+    def __init__(self, bundle: Bundle, *, tensorrt: bool = False, variant: str | None = None) -> None:
         self.device = "tensorrt" if tensorrt else "cuda"
-        self.variant, path = gpu_graph(bundle, tensorrt=tensorrt)
+        self.variant = variant or gpu_variant(bundle, tensorrt=tensorrt)
+        path = graph_file(bundle, self.variant)
         self._dimension = int(bundle.table("encoder")["dimension"])
         self._models = len(bundle.models)
         self._longest = int(bundle.table("encoder")["max_tokens"])
@@ -257,13 +260,9 @@ def _start(path: Path, chain: list[Any]) -> Any:
     return session
 
 
-def gpu_graph(bundle: Bundle, *, tensorrt: bool = False) -> tuple[str, Path]:
-    """Choose the graph for a GPU: float16 where it passed its check, else float32.
+def gpu_variant(bundle: Bundle, *, tensorrt: bool = False) -> str:
+    """Choose the arithmetic for a GPU: float16 where it passed its check, else float32.
 
     TensorRT gets the float32 graph, which is made of standard operators alone, and lowers it by itself.
     """
-    encoder = bundle.table("encoder")
-    variant = encoder.get("variants", {}).get("float16")
-    if variant is not None and not tensorrt:
-        return "float16", bundle.file(variant["file"])
-    return "float32", bundle.file(encoder["file"])
+    return "float16" if "float16" in variants(bundle) and not tensorrt else "float32"

@@ -83,8 +83,12 @@ class CpuEncoder:
 
     Parameters
     ----------
-    bundle : Bundle
-        Where the graph lies.
+    path : Path
+        The graph.
+    variant : str
+        Its arithmetic.
+    dimension, models : int
+        D and M, the widths of its outputs.
     threads : int, optional
         The most threads to use; never more than the cores this process may run on. The default is those
         cores, or fewer when a short measurement shows that more threads do not help.
@@ -92,12 +96,13 @@ class CpuEncoder:
 
     device = "cpu"
 
-    def __init__(self, bundle: Bundle, threads: int | None = None) -> None:
+    def __init__(
+        self, path: Path, variant: str, *, dimension: int, models: int, threads: int | None = None
+    ) -> None:
         if threads is not None and (isinstance(threads, bool) or threads < 1):
             raise InputError(f"threads: got {threads!r}, wanted 1 or more")
-        self.variant, self._path = _cpu_graph(bundle)
-        self._dimension = int(bundle.table("encoder")["dimension"])
-        self._models = len(bundle.models)
+        self.variant, self._path = variant, path
+        self._dimension, self._models = dimension, models
         cores = devices.allowed_cores()
         self._threads = min(threads or cores, cores)
         self._measure = threads is None
@@ -205,7 +210,9 @@ def session_options() -> Any:
     return options
 
 
-def open_encoder(bundle: Bundle, device: str = "auto", threads: int | None = None) -> Encoder:
+def open_encoder(
+    bundle: Bundle, device: str = "auto", threads: int | None = None, variant: str | None = None
+) -> Encoder:
     """Open the graph of a bundle on a device.
 
     Parameters
@@ -216,6 +223,8 @@ def open_encoder(bundle: Bundle, device: str = "auto", threads: int | None = Non
         ``auto`` takes CUDA when it can really be started, else the CPU.
     threads : int, optional
         See `CpuEncoder`.
+    variant : str, optional
+        The arithmetic; the default is the fastest one that the device has instructions for.
 
     Returns
     -------
@@ -228,29 +237,48 @@ def open_encoder(bundle: Bundle, device: str = "auto", threads: int | None = Non
         If the device that was asked for cannot be had; says what is missing and the line that installs it.
     """
     devices.check_device(device)
-    if device == "cpu":
-        return CpuEncoder(bundle, threads)
-    obstacle = devices.cuda_obstacle(tensorrt=device == "tensorrt")
-    if obstacle is None:
+    obstacle = None if device == "cpu" else devices.cuda_obstacle(tensorrt=device == "tensorrt")
+    if device not in ("cpu", "auto") and obstacle is not None:
+        raise DeviceError(f"device={device!r} cannot be had here: {obstacle}")
+    if device != "cpu" and obstacle is None:
         from eccos_rs.predict.cuda import CudaEncoder
 
         try:
-            return CudaEncoder(bundle, tensorrt=device == "tensorrt")
+            return CudaEncoder(bundle, tensorrt=device == "tensorrt", variant=variant)
         except DeviceError:
             if device != "auto":
                 raise
-    elif device != "auto":
-        raise DeviceError(f"device={device!r} cannot be had here: {obstacle}")
-    return CpuEncoder(bundle, threads)
+    name = variant or (
+        "int8" if "int8" in variants(bundle) and devices.has_int8_dot_products() else "float32"
+    )
+    return CpuEncoder(
+        graph_file(bundle, name),
+        name,
+        dimension=int(bundle.table("encoder")["dimension"]),
+        models=len(bundle.models),
+        threads=threads,
+    )
 
 
-def _cpu_graph(bundle: Bundle) -> tuple[str, Path]:
-    """Choose the graph for this processor: int8 where it multiplies 8-bit integers, else float32."""
+def variants(bundle: Bundle) -> tuple[str, ...]:
+    """Return the arithmetics that a bundle has graphs for; ``float32`` is always there."""
+    return ("float32", *bundle.table("encoder").get("variants", {}))
+
+
+def graph_file(bundle: Bundle, variant: str) -> Path:
+    """Return the graph of an arithmetic.
+
+    Raises
+    ------
+    InputError
+        If the bundle does not have it.
+    """
     encoder = bundle.table("encoder")
-    variant = encoder.get("variants", {}).get("int8")
-    if variant is not None and devices.has_int8_dot_products():
-        return "int8", bundle.file(variant["file"])
-    return "float32", bundle.file(encoder["file"])
+    if variant == "float32":
+        return bundle.file(encoder["file"])
+    if variant not in variants(bundle):
+        raise InputError(f"variant: got {variant!r}, this bundle has {', '.join(variants(bundle))}")
+    return bundle.file(encoder["variants"][variant]["file"])
 
 
 def _run_one(session: Any, ids: NDArray[np.int64]) -> Sequence[NDArray[np.float32]]:

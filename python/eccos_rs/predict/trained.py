@@ -52,12 +52,18 @@ class BundlePredictor:
     uses_neighbours: ClassVar[bool] = True
 
     def __init__(
-        self, bundle: Bundle, *, device: str = "auto", threads: int | None = None, cache_size: int = 8192
+        self,
+        bundle: Bundle,
+        *,
+        device: str = "auto",
+        threads: int | None = None,
+        variant: str | None = None,
+        cache_size: int = 8192,
     ) -> None:
         encoder = bundle.table("encoder")
         self.models = bundle.models
         self.bundle_name, self.bundle_digest = bundle.name, bundle.digest
-        self._encoder = open_encoder(bundle, device, threads)
+        self._encoder = open_encoder(bundle, device, threads, variant)
         self.device, self.variant = self._encoder.device, self._encoder.variant
         self._tokenizer = TextTokenizer(bundle.file(encoder["tokenizer"]), int(encoder["max_tokens"]))
         self._dimension = int(encoder["dimension"])

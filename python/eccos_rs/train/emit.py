@@ -1,0 +1,384 @@
+"""The shipped graphs, written operator by operator: what an exporter emits is not what runs fastest.
+
+Three graphs compute the same function from the same weights:
+
+- ``float32``: standard operators alone, so that any ONNX runtime and TensorRT take it; padding allowed.
+- ``int8``: for CPUs. Matrix products on dynamically quantised activations with a scale for each output
+  channel, and attention without a mask: a query runs alone and unpadded.
+- ``float16``: for GPUs. Fused attention, residual and normalisation; padding on the right allowed.
+
+All weights lie in one file beside the graphs, each stored once. A matrix is kept as an int8 one with a scale
+for each output channel, which is what the int8 graph multiplies by, plus an int8 remainder: together they are
+good to 16 bits, and the runtime adds them up once, when it loads. Word embeddings are int8 with a scale for
+each word. What is not named above is computed in float32.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from onnx import TensorProto, helper, numpy_helper
+
+from eccos_rs.train.weights import external_tensor
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from eccos_rs.train.weights import LayerWeights, PredictorWeights, WeightFile
+
+__all__ = ["ARITHMETICS", "build_graph"]
+
+ARITHMETICS = ("float32", "int8", "float16")
+MICROSOFT = "com.microsoft"
+OPSET, IR = 17, 9
+# Added to the attention scores of padding: far below any score, yet finite in float16 too.
+_MASKED = -1e4
+# Tensors of at least this many bytes go to the weight file.
+_EXTERNAL = 1024
+
+
+@dataclass(eq=False)
+class _Writer:
+    """Collects nodes and tensors."""
+
+    store: WeightFile
+    nodes: list[Any] = field(default_factory=list)
+    tensors: dict[str, Any] = field(default_factory=dict)
+
+    def op(
+        self, kind: str, inputs: Sequence[str], *, domain: str = "", outputs: int = 1, **attributes: Any
+    ) -> Any:
+        """Add a node; returns the name of its output, or the names when there are several."""
+        number = len(self.nodes)
+        names = [f"{kind}_{number}_{each}" for each in range(outputs)]
+        self.nodes.append(
+            helper.make_node(kind, list(inputs), names, name=f"{kind}_{number}", domain=domain, **attributes)
+        )
+        return names[0] if outputs == 1 else names
+
+    def ms(self, kind: str, inputs: Sequence[str], **attributes: Any) -> Any:
+        """Add a node of ONNX Runtime's own operators."""
+        return self.op(kind, inputs, domain=MICROSOFT, **attributes)
+
+    def tensor(self, array: NDArray[Any]) -> str:
+        """Add a constant; equal constants are one."""
+        array = np.asarray(array, order="C")
+        key = self.store.key(array)
+        if key not in self.tensors:
+            name = f"w{len(self.tensors)}"
+            if array.nbytes >= _EXTERNAL:
+                self.tensors[key] = external_tensor(name, array, self.store)
+            else:
+                self.tensors[key] = numpy_helper.from_array(array, name)
+        return str(self.tensors[key].name)
+
+    def number(self, value: float) -> str:
+        """Add a float32 scalar."""
+        return self.tensor(np.array(value, dtype=np.float32))
+
+    def ints(self, *values: int) -> str:
+        """Add a constant vector of int64."""
+        return self.tensor(np.array(values, dtype=np.int64))
+
+    def quantized(self, array: NDArray[np.float32]) -> tuple[str, str, NDArray[np.float32]]:
+        """Add an int8 matrix and a scale for each of its columns; returns their names and the remainder."""
+        scale = np.maximum(np.abs(array).max(axis=0) / np.float32(127), np.float32(1e-12)).astype(np.float32)
+        units = array / scale
+        small = np.clip(np.rint(units), -127, 127)
+        return self.tensor(small.astype(np.int8)), self.tensor(scale), units - small
+
+    def weight(self, array: NDArray[np.float32]) -> str:
+        """Add a float32 matrix that is stored as two int8 ones; the runtime adds them up once."""
+        small, scale, rest = self.quantized(array)
+        # A remainder is at most half a unit, so it fills the second byte when counted in 254ths.
+        fine = self.tensor(np.clip(np.rint(rest * 254), -127, 127).astype(np.int8))
+        coarse, fine = (self.op("Cast", [part], to=TensorProto.FLOAT) for part in (small, fine))
+        units = self.op("Add", [coarse, self.op("Mul", [fine, self.number(1 / 254)])])
+        return str(self.op("Mul", [units, scale]))
+
+
+def build_graph(weights: PredictorWeights, arithmetic: str, store: WeightFile, *, exact: bool = False) -> Any:
+    """Write one graph.
+
+    Parameters
+    ----------
+    weights : PredictorWeights
+        Encoder, features and heads.
+    arithmetic : {"float32", "int8", "float16"}
+        See the module.
+    store : WeightFile
+        Receives the large tensors; the graph refers to it by its file name.
+    exact : bool
+        Store float32 weights as they are: the reference that the others are checked against.
+
+    Returns
+    -------
+    onnx.ModelProto
+        Inputs ``input_ids`` and ``attention_mask``, int64 (B, T); outputs ``embedding`` (B, D) of unit norm,
+        ``success_logit``, ``length_mean`` and ``length_std`` (B, M), all float32.
+    """
+    emit = {"float32": _Float32, "int8": _Int8, "float16": _Float16}[arithmetic]
+    layers = emit(_Writer(store), weights, exact=exact)
+    writer = layers.writer
+    share = _token_share(writer)
+    states = layers.embed()
+    pooled: dict[str, str] = {}
+    for number, layer in enumerate(weights.layers, start=1):
+        states = layers.layer(states, layer)
+        if number == weights.low_layer:
+            pooled["low"] = _pool(writer, share, layers.as_float32(states))
+    pooled["last"] = _pool(writer, share, layers.as_float32(states))
+    _emit_heads(layers, weights, pooled)
+    return _model(writer, weights, arithmetic)
+
+
+class _Emitter:
+    """What the three arithmetics have in common."""
+
+    def __init__(self, writer: _Writer, weights: PredictorWeights, *, exact: bool) -> None:
+        self.writer, self.weights, self.exact = writer, weights, exact
+
+    def stored(self, array: NDArray[np.float32]) -> str:
+        """Add a float32 matrix, stored small unless this is the reference."""
+        return self.writer.tensor(array) if self.exact else self.writer.weight(array)
+
+    def stored_qkv(self, array: NDArray[np.float32]) -> str:
+        """Add query, key and value side by side, stored as the three matrices that the int8 graph has."""
+        parts = np.split(array, 3, axis=1)
+        return str(
+            self.writer.op("Concat", [self.stored(np.ascontiguousarray(part)) for part in parts], axis=1)
+        )
+
+    def words(self) -> str:
+        """Look the word embeddings up: (B, T, D) float32."""
+        writer, table = self.writer, self.weights.word
+        if self.exact:
+            return str(writer.op("Gather", [writer.tensor(table), "input_ids"]))
+        scale = np.abs(table).max(axis=1, keepdims=True) / np.float32(127)
+        scale = np.maximum(scale, np.float32(1e-12))
+        small = writer.op("Gather", [writer.tensor(np.rint(table / scale).astype(np.int8)), "input_ids"])
+        scales = writer.op("Gather", [writer.tensor(scale.astype(np.float32)), "input_ids"])
+        return str(writer.op("Mul", [writer.op("Cast", [small], to=TensorProto.FLOAT), scales]))
+
+    def embed(self) -> str:
+        """Return the input of the first layer, (B, T, D)."""
+        writer, weights = self.writer, self.weights
+        tokens = writer.op("Shape", ["input_ids"], start=1, end=2)
+        position = writer.op("Slice", [self.stored(weights.position), writer.ints(0), tokens, writer.ints(0)])
+        return self.norm(writer.op("Add", [self.words(), position]), weights.norm, weights.norm_bias)
+
+    def norm(self, x: str, gain: NDArray[np.float32], bias: NDArray[np.float32]) -> str:
+        inputs = [x, self.writer.tensor(gain), self.writer.tensor(bias)]
+        epsilon = self.weights.epsilon
+        return str(self.writer.op("LayerNormalization", inputs, axis=-1, epsilon=epsilon))
+
+    def layer(self, x: str, layer: LayerWeights) -> str:
+        """Add one BERT layer."""
+        writer = self.writer
+        seen = self.linear(self.attention(x, layer), layer.output, layer.output_bias)
+        x = self.norm(writer.op("Add", [seen, x]), layer.norm_attention, layer.norm_attention_bias)
+        inner = self.gelu(self.linear(x, layer.up, layer.up_bias))
+        inner = self.linear(inner, layer.down, layer.down_bias)
+        return self.norm(writer.op("Add", [inner, x]), layer.norm_output, layer.norm_output_bias)
+
+    def attention(self, x: str, layer: LayerWeights) -> str:
+        raise NotImplementedError
+
+    def linear(self, x: str, weight: NDArray[np.float32], bias: NDArray[np.float32]) -> str:
+        raise NotImplementedError
+
+    def gelu(self, x: str) -> str:
+        return str(self.writer.ms("Gelu", [x]))
+
+    def as_float32(self, x: str) -> str:
+        return x
+
+
+class _Float32(_Emitter):
+    """Standard operators of opset 17."""
+
+    def linear(self, x: str, weight: NDArray[np.float32], bias: NDArray[np.float32]) -> str:
+        return self._affine(x, self.stored(weight), bias)
+
+    def _affine(self, x: str, weight: str, bias: NDArray[np.float32]) -> str:
+        return str(self.writer.op("Add", [self.writer.op("MatMul", [x, weight]), self.writer.tensor(bias)]))
+
+    def gelu(self, x: str) -> str:
+        return standard_gelu(self.writer, x)
+
+    def attention(self, x: str, layer: LayerWeights) -> str:
+        writer, heads = self.writer, self.weights.heads
+        width = layer.output.shape[0] // heads
+        packed = self._affine(x, self.stored_qkv(layer.qkv), layer.qkv_bias)
+        split = writer.op("Split", [packed], outputs=3, axis=-1)
+        shape = writer.ints(0, 0, heads, width)
+        # Queries and values as (B, heads, T, width), keys transposed as (B, heads, width, T).
+        turns = ([0, 2, 1, 3], [0, 2, 3, 1], [0, 2, 1, 3])
+        query, key, value = (
+            writer.op("Transpose", [writer.op("Reshape", [part, shape])], perm=perm)
+            for part, perm in zip(split, turns, strict=True)
+        )
+        query = writer.op("Mul", [query, writer.number(width**-0.5)])
+        score = writer.op("Add", [writer.op("MatMul", [query, key]), self._padding()])
+        seen = writer.op("MatMul", [writer.op("Softmax", [score], axis=-1), value])
+        seen = writer.op("Transpose", [seen], perm=[0, 2, 1, 3])
+        return str(writer.op("Reshape", [seen, writer.ints(0, 0, heads * width)]))
+
+    def _padding(self) -> str:
+        """Return what is added to the scores, (B, 1, 1, T): 0 for a token, very low for padding."""
+        if not hasattr(self, "_added"):
+            writer = self.writer
+            mask = writer.op("Cast", ["attention_mask"], to=TensorProto.FLOAT)
+            mask = writer.op("Unsqueeze", [mask, writer.ints(1, 2)])
+            gone = writer.op("Sub", [writer.number(1), mask])
+            self._added = str(writer.op("Mul", [gone, writer.number(_MASKED)]))
+        return self._added
+
+
+class _Int8(_Emitter):
+    """8-bit products; one query at a time, so there is no padding to mask."""
+
+    def quantized(self, weight: NDArray[np.float32]) -> tuple[str, str, str]:
+        """Return the int8 weight, a scale for each output channel, and the zero points."""
+        small, scale, _ = self.writer.quantized(weight)
+        return small, scale, self.writer.tensor(np.zeros(weight.shape[1], dtype=np.int8))
+
+    def linear(self, x: str, weight: NDArray[np.float32], bias: NDArray[np.float32]) -> str:
+        small, scale, zero = self.quantized(weight)
+        inputs = [x, small, scale, zero, self.writer.tensor(bias)]
+        return str(self.writer.ms("DynamicQuantizeMatMul", inputs))
+
+    def attention(self, x: str, layer: LayerWeights) -> str:
+        writer = self.writer
+        small, scale, zero = writer.op("DynamicQuantizeLinear", [x], outputs=3)
+        parts = []
+        pairs = zip(np.split(layer.qkv, 3, axis=1), np.split(layer.qkv_bias, 3), strict=True)
+        for weight, bias in pairs:
+            matrix, scales, zeros = self.quantized(np.ascontiguousarray(weight))
+            inputs = [small, matrix, scale, scales, zero, zeros, writer.tensor(bias)]
+            parts.append(writer.ms("MatMulIntegerToFloat", inputs))
+        return str(writer.ms("MultiHeadAttention", parts, num_heads=self.weights.heads))
+
+
+class _Float16(_Emitter):
+    """Fused operators of ONNX Runtime for GPUs."""
+
+    def half(self, array: NDArray[np.float32]) -> str:
+        """Add a vector as float16."""
+        return self.writer.tensor(array.astype(np.float16))
+
+    def halved(self, name: str) -> str:
+        return str(self.writer.op("Cast", [name], to=TensorProto.FLOAT16))
+
+    def embed(self) -> str:
+        return self.halved(super().embed())
+
+    def layer(self, x: str, layer: LayerWeights) -> str:
+        seen = self._product(self.attention(x, layer), layer.output)
+        x = self._skip(seen, x, layer.output_bias, layer.norm_attention, layer.norm_attention_bias)
+        inner = self.writer.ms("BiasGelu", [self._product(x, layer.up), self.half(layer.up_bias)])
+        inner = self._product(inner, layer.down)
+        return self._skip(inner, x, layer.down_bias, layer.norm_output, layer.norm_output_bias)
+
+    def attention(self, x: str, layer: LayerWeights) -> str:
+        weight = self.halved(self.stored_qkv(layer.qkv))
+        inputs = [x, weight, self.half(layer.qkv_bias), self._lengths()]
+        return str(self.writer.ms("Attention", inputs, num_heads=self.weights.heads))
+
+    def as_float32(self, x: str) -> str:
+        return str(self.writer.op("Cast", [x], to=TensorProto.FLOAT))
+
+    def _product(self, x: str, weight: NDArray[np.float32]) -> str:
+        return str(self.writer.op("MatMul", [x, self.halved(self.stored(weight))]))
+
+    def _skip(self, x: str, skip: str, bias: Any, gain: Any, shift: Any) -> str:
+        inputs = [x, skip, self.half(gain), self.half(shift), self.half(bias)]
+        return str(self.writer.ms("SkipLayerNormalization", inputs, epsilon=self.weights.epsilon))
+
+    def _lengths(self) -> str:
+        """Return the tokens of each row, int32 (B,): the mask of right padding that fused kernels take."""
+        if not hasattr(self, "_counted"):
+            mask = self.writer.op("Cast", ["attention_mask"], to=TensorProto.INT32)
+            self._counted = str(self.writer.op("ReduceSum", [mask, self.writer.ints(1)], keepdims=0))
+        return self._counted
+
+
+def standard_gelu(writer: _Writer, x: str) -> str:
+    """Add x/2 (1 + erf(x / sqrt 2)) in operators that opset 17 has."""
+    scaled = writer.op("Mul", [x, writer.number(0.5**0.5)])
+    raised = writer.op("Add", [writer.op("Erf", [scaled]), writer.number(1)])
+    half = writer.op("Mul", [x, writer.number(0.5)])
+    return str(writer.op("Mul", [half, raised]))
+
+
+def _token_share(writer: _Writer) -> str:
+    """Return the share of each token in the mean, (B, 1, T): 1 / length, 0 for padding."""
+    mask = writer.op("Cast", ["attention_mask"], to=TensorProto.FLOAT)
+    length = writer.op("ReduceSum", [mask, writer.ints(1)], keepdims=1)
+    return str(writer.op("Unsqueeze", [writer.op("Div", [mask, length]), writer.ints(1)]))
+
+
+def _pool(writer: _Writer, share: str, states: str) -> str:
+    """Average over tokens: (B, T, D) -> (B, D)."""
+    return str(writer.op("Squeeze", [writer.op("MatMul", [share, states]), writer.ints(1)]))
+
+
+def _emit_heads(layers: _Emitter, weights: PredictorWeights, pooled: dict[str, str]) -> None:
+    """Add the embedding, the inputs of the heads and the heads, always in float32."""
+    writer = layers.writer
+    pooled["embedding"] = writer.op("LpNormalization", [pooled["last"]], axis=-1, p=2)
+    if "features" in weights.inputs:
+        pooled["features"] = _features(writer, weights)
+    x = writer.op("Concat", [pooled[name] for name in weights.inputs], axis=-1)
+    x = writer.op("Sub", [x, writer.tensor(weights.mean)])
+    x = writer.op("Div", [x, writer.tensor(weights.std)])
+    x = writer.op("Clip", [x, *(writer.number(each) for each in (-weights.clamp, weights.clamp))])
+    if weights.hidden is not None and weights.hidden_bias is not None:
+        x = writer.op("MatMul", [x, layers.stored(weights.hidden)])
+        x = standard_gelu(writer, writer.op("Add", [x, writer.tensor(weights.hidden_bias)]))
+    x = writer.op("MatMul", [x, layers.stored(weights.out)])
+    x = writer.op("Add", [x, writer.tensor(weights.out_bias)])
+    logit, mean, variance = writer.op("Split", [x], outputs=3, axis=-1)
+    std = writer.op("Exp", [writer.op("Mul", [variance, writer.number(0.5)])])
+    results = (pooled["embedding"], logit, mean, std)
+    for name, result in zip(
+        ("embedding", "success_logit", "length_mean", "length_std"), results, strict=True
+    ):
+        writer.nodes.append(helper.make_node("Identity", [result], [name], name=name))
+
+
+def _features(writer: _Writer, weights: PredictorWeights) -> str:
+    """Add the text features: ln(length), ln(1 + count) and count / length of each kind of word piece."""
+    assert weights.token_kinds is not None  # named in weights.inputs, checked there
+    kinds = writer.op("Gather", [writer.tensor(weights.token_kinds.astype(np.uint8)), "input_ids"])
+    kinds = writer.op("Cast", [kinds], to=TensorProto.FLOAT)
+    mask = writer.op("Cast", ["attention_mask"], to=TensorProto.FLOAT)
+    length = writer.op("ReduceSum", [mask, writer.ints(1)], keepdims=1)
+    counts = _pool(writer, writer.op("Unsqueeze", [mask, writer.ints(1)]), kinds)
+    logs = writer.op("Log", [writer.op("Add", [counts, writer.number(1)])])
+    parts = [writer.op("Log", [length]), logs, writer.op("Div", [counts, length])]
+    return str(writer.op("Concat", parts, axis=-1))
+
+
+def _model(writer: _Writer, weights: PredictorWeights, arithmetic: str) -> Any:
+    models = weights.out.shape[1] // 3
+    sizes = {"embedding": weights.word.shape[1]}
+    inputs = [
+        helper.make_tensor_value_info(name, TensorProto.INT64, ["batch", "tokens"])
+        for name in ("input_ids", "attention_mask")
+    ]
+    outputs = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", sizes.get(name, models)])
+        for name in ("embedding", "success_logit", "length_mean", "length_std")
+    ]
+    graph = helper.make_graph(writer.nodes, "predictor", inputs, outputs, list(writer.tensors.values()))
+    opsets = [helper.make_opsetid("", OPSET)]
+    if arithmetic != "float32":
+        opsets.append(helper.make_opsetid(MICROSOFT, 1))
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=IR, producer_name="eccos-rs")
+    helper.set_model_props(model, {"arithmetic": arithmetic})
+    return model
