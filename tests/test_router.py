@@ -62,12 +62,12 @@ def test_the_output_is_never_priced_above_what_the_query_caps_it_at():
 @pytest.mark.parametrize("goal", [{"min_quality": 0.7}, {"budget": 0.02}, {"quality_value": 0.004}, {}])
 def test_the_plan_is_what_the_solver_says_about_the_router_s_own_arrays(goal):
     router, batch = trio(), texts(40)
-    plan = router.route(batch, **goal)
+    plan = router.route(batch, tolerance=0.0, **goal)
     problem = router.problem(router.predict(batch), [Query(text) for text in batch])
     name, value = plan.policy.goal
     if name == "relative_quality":
         name, value = "min_quality", plan.promised
-    found = assign(problem.cost, problem.quality, allowed=problem.allowed, **{name: value})
+    found = assign(problem.cost, problem.quality, allowed=problem.allowed, tolerance=0.0, **{name: value})
     assert plan.assignment.model.tolist() == found.model.tolist()
 
 

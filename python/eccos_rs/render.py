@@ -12,10 +12,28 @@ from eccos_rs.plan import TOKENS_PER_SECOND
 if TYPE_CHECKING:
     from eccos_rs.plan import Plan, PlanRow
 
-__all__ = ["COLUMNS", "cells", "html_of", "money", "one_line", "stage_lines", "summary", "text_of"]
+__all__ = [
+    "COLUMNS",
+    "cells",
+    "html_of",
+    "money",
+    "one_line",
+    "response_words",
+    "stage_lines",
+    "summary",
+    "text_of",
+]
 
 COLUMNS = ("#", "query", "model", "success", "out tokens", "cost", "runner-up")
 """The heads of the table; see `cells`."""
+
+_STATUS_WORDS = {
+    "optimal": "every limit holds, and nothing is better by more than the tolerance",
+    "feasible": "every limit holds; a better answer could gain no more than the gap below",
+    "quality_unreachable": "the highest mean success there is, short of what was promised",
+    "budget_unreachable": "the cheapest assignment there is, above the budget",
+    "overloaded": "more queries than the capacities hold; what fits is assigned, the rest deferred",
+}
 
 _ROWS = 30
 """How many rows are printed before the middle is left out."""
@@ -65,7 +83,7 @@ def summary(plan: Plan) -> list[tuple[str, str]]:
     if not len(plan):
         return [("status", f"{plan.status}: an empty batch")]
     answer = plan.assignment
-    lines = [("status", str(plan.status))]
+    lines = [("status", f"{plan.status}: {_STATUS_WORDS[str(plan.status)]}")]
     if plan.explanation is not None:
         lines.append(("why", plan.explanation))
     lines.append(("total cost", f"{money(plan.total_cost)} for {_count(plan)}"))
@@ -100,6 +118,12 @@ def stage_lines(plan: Plan, tokens_per_second: float = TOKENS_PER_SECOND) -> lis
     ]
 
 
+def response_words(plan: Plan, tokens_per_second: float = TOKENS_PER_SECOND) -> str:
+    """Say what the times of the stages are compared with."""
+    seconds = plan.response_seconds(tokens_per_second)
+    return f"the {seconds:,.0f} s that the models take to write the answers at {tokens_per_second:g} tokens/s"
+
+
 def text_of(plan: Plan) -> str:
     """Return a plain text table with what holds for the batch below it."""
     lines = []
@@ -110,9 +134,7 @@ def text_of(plan: Plan) -> str:
     labels = summary(plan)
     if len(plan):
         share = stage_lines(plan)[-1]
-        labels.append(
-            ("routing took", f"{share[1]}, {share[2]} of the response time at {TOKENS_PER_SECOND:g} tokens/s")
-        )
+        labels.append(("routing took", f"{share[1]}, {share[2]} of {response_words(plan)}"))
     width = max(len(label) for label, _ in labels)
     return "\n".join([*lines, *(f"{label:<{width}}  {text}" for label, text in labels)])
 

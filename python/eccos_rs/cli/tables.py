@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 from rich.box import SIMPLE, SIMPLE_HEAD
 from rich.columns import Columns
 from rich.table import Table
 from rich.text import Text
 
-from eccos_rs.render import cells, money, stage_lines, summary
+from eccos_rs.render import cells, money, response_words, stage_lines, summary
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -36,7 +37,7 @@ def show_plan(console: Console, plan: Plan, *, why: bool, tokens_per_second: flo
         console.print(_rows(plan, styles, why=why, wide=console.width >= _RUNNER_UP_WIDTH))
         # Side by side where that fits, else below each other.
         console.print(Columns([_shares(plan, styles), _stages(plan, tokens_per_second)], padding=(0, 3)))
-    console.print(_summary(plan))
+    console.print(_summary(plan, tokens_per_second))
 
 
 def _styles(plan: Plan) -> dict[str, str]:
@@ -90,11 +91,12 @@ def _shares(plan: Plan, styles: dict[str, str]) -> Table:
     table.add_column("queries", justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
     table.add_column("cost", justify="right", no_wrap=True)
+    most = max(1, int(np.bincount(plan.assignment.model + 1)[1:].max(initial=0)))
     for name, style in styles.items():
         rows = plan.assignment.model == plan.pool.index(name)
         count = int(rows.sum())
         cost = float(plan.cost[rows].sum())
-        bar = "█" * round(16 * count / len(plan)) or ("▏" if count else "")
+        bar = "█" * round(16 * count / most) or ("▏" if count else "")
         table.add_row(Text(name, style=style), str(count), Text(f"{bar:<16}", style=style), money(cost))
     return table
 
@@ -105,17 +107,20 @@ def _stages(plan: Plan, tokens_per_second: float) -> Table:
     where = "" if plan.device is None else f" ({plan.device})"
     table.add_column(f"stage{where}", no_wrap=True)
     table.add_column("time", justify="right", no_wrap=True)
-    table.add_column(f"of response time at {tokens_per_second:g} tok/s", justify="right", no_wrap=True)
+    table.add_column("share", justify="right", no_wrap=True)
     for name, took, share in stage_lines(plan, tokens_per_second):
         table.add_row(name, took, share, style="bold" if name == "all" else "")
     return table
 
 
-def _summary(plan: Plan) -> Table:
+def _summary(plan: Plan, tokens_per_second: float) -> Table:
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column(no_wrap=True, style="bold")
     table.add_column(overflow="fold")
-    for label, text in summary(plan):
+    lines = summary(plan)
+    if len(plan):
+        lines.append(("share", f"of {response_words(plan, tokens_per_second)}"))
+    for label, text in lines:
         style = _STATUS_STYLES.get(str(plan.status), "bold yellow") if label == "status" else ""
         table.add_row(label, Text(text, style=style))
     return table
