@@ -147,7 +147,10 @@ class Recomputed:
         fixed -= float((mu[mu > 0] * data.capacity[mu > 0]).sum())
         fixed += self._charge_groups(score, cost, quality, data.group[rows])
         value = float(np.where(may, score, np.inf).min(axis=1).sum()) + fixed
-        return -value / len(rows) if self.aim == "quality" else value
+        # Two bounds need no multipliers: no cost is below 0, no quality above 1.
+        if self.aim == "quality":
+            return min(-value / len(rows), 1.0)
+        return max(value, 0.0) if self.aim == "cost" else value
 
     def _charge_groups(self, score: Floats, cost: Floats, quality: Floats, group: NDArray[Any]) -> float:
         """Charge each pair for its group's limits, in place; return the constant part."""
