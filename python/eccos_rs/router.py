@@ -211,7 +211,9 @@ class Router:
             The capacity is short and the policy says ``overload="raise"``.
         """
         start = perf_counter()
-        policy = (self.policy if policy is None else policy).replace(**policy_fields)
+        policy = self.policy if policy is None else policy
+        if policy_fields:
+            policy = policy.replace(**policy_fields)
         if policy.per is not None:
             raise PolicyError(f"per={policy.per!r} paces a session; a batch's budget is for the batch alone")
         queries = _queries(batch)
