@@ -12,6 +12,7 @@ use crate::answer::{self, Candidate};
 use crate::control::Control;
 use crate::defer;
 use crate::dual::{Outcome, Work};
+use crate::large;
 use crate::measure::Measured;
 use crate::options::Options;
 use crate::prepare::{Goal, Prepared};
@@ -87,12 +88,18 @@ impl<'a> Run<'a> {
             .options
             .warm
             .and_then(|duals| answer::scaled_duals(&stated, duals));
-        let first = self.attempt(&stated, warm.as_deref());
+        let mut first = self.attempt(&stated, warm.as_deref(), false);
         if first.candidate.is_some() {
             return first.candidate;
         }
         let mut extreme = self.extreme(served)?;
-        extreme.relaxed = !first.infeasible;
+        if first.doubted && self.may_be_met(&extreme) {
+            first = self.attempt(&stated, None, true);
+            if first.candidate.is_some() {
+                return first.candidate;
+            }
+        }
+        extreme.relaxed = !(first.infeasible || first.doubted);
         extreme.proven_none = first.proven_none;
         if self.meets(&extreme) {
             // Found by the extreme problem, bounded by the stated one.
@@ -111,13 +118,22 @@ impl<'a> Run<'a> {
         let within_groups = Prepared::new(self.problem, served, goal, None);
         let grouped = within_groups.has_groups();
         if !(grouped && matches!(goal, Goal::Value(_))) {
-            let found = self.attempt(&within_groups, None).candidate;
+            let found = self.attempt(&within_groups, None, true).candidate;
             if found.is_some() || !grouped {
                 return found;
             }
         }
-        self.attempt(&within_groups.without_groups(), None)
+        self.attempt(&within_groups.without_groups(), None, true)
             .candidate
+    }
+
+    /// False when the bound of the extreme problem proves that the requirement cannot be met.
+    fn may_be_met(&self, extreme: &Candidate) -> bool {
+        match self.problem.objective() {
+            Objective::Quality { min } => extreme.bound >= min * (1.0 - 1e-9),
+            Objective::Budget { max } => extreme.bound <= max * (1.0 + 1e-9),
+            Objective::Price { .. } => true,
+        }
     }
 
     fn extreme_goal(&self) -> Goal {
@@ -140,7 +156,7 @@ impl<'a> Run<'a> {
         if !reached.groups_hold(self.problem) {
             prepared = prepared.without_groups();
         }
-        let Some(better) = self.attempt(&prepared, None).candidate else {
+        let Some(better) = self.attempt(&prepared, None, true).candidate else {
             return extreme;
         };
         let measured = Measured::new(self.problem, &better.model);
@@ -204,13 +220,11 @@ impl<'a> Run<'a> {
     }
 
     /// Relaxation and whole search of one prepared problem.
-    fn attempt(&mut self, prepared: &Prepared<'_>, warm: Option<&[f64]>) -> Attempt {
-        let relaxed = self.relax(prepared, warm);
-        let mut attempt = Attempt {
-            bound: None,
-            candidate: None,
-            infeasible: false,
-            proven_none: false,
+    fn attempt(&mut self, prepared: &Prepared<'_>, warm: Option<&[f64]>, insist: bool) -> Attempt {
+        let mut attempt = Attempt::default();
+        let Some(relaxed) = self.relax(prepared, warm, insist) else {
+            attempt.doubted = true;
+            return attempt;
         };
         if relaxed.outcome == Outcome::Infeasible {
             attempt.infeasible = true;
@@ -236,18 +250,18 @@ impl<'a> Run<'a> {
         attempt
     }
 
-    fn relax(&mut self, prepared: &Prepared<'_>, warm: Option<&[f64]>) -> Relaxed {
-        let cold = vec![0.0; prepared.rows()];
-        let relaxed = relax::direct(
-            prepared,
-            warm.unwrap_or(&cold),
-            &self.control,
-            &mut self.work,
-        );
+    /// The relaxation; `None` when samples say that it has no solution and `insist` is false.
+    fn relax(&mut self, prepared: &Prepared<'_>, warm: Option<&[f64]>, insist: bool) -> Option<Relaxed> {
+        let relaxed = if large::is_small(prepared) {
+            let cold = vec![0.0; prepared.rows()];
+            relax::direct(prepared, warm.unwrap_or(&cold), &self.control, &mut self.work)
+        } else {
+            large::solve(prepared, warm, self.options.threads, &self.control, &mut self.work, insist)?
+        };
         self.stats.steps += relaxed.steps;
         self.stats.passes += relaxed.passes;
         self.stats.open = relaxed.places.len();
-        relaxed
+        Some(relaxed)
     }
 
     fn whole(&mut self, relaxed: &Relaxed) -> Whole {
@@ -270,11 +284,14 @@ impl<'a> Run<'a> {
 }
 
 /// What came of one prepared problem.
+#[derive(Default)]
 struct Attempt {
     /// The bound of its relaxation, in the unit of the objective.
     bound: Option<f64>,
     candidate: Option<Candidate>,
     infeasible: bool,
+    /// Samples say that the relaxation has no solution.
+    doubted: bool,
     /// Branch and bound proved that there is no whole assignment.
     proven_none: bool,
 }

@@ -4,6 +4,8 @@
 //! result does not depend on the machine.
 
 mod pass;
+pub(crate) mod rows;
+mod vector;
 
 pub(crate) use pass::{Breakpoints, breakpoints, least_values};
 
