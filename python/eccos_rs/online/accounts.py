@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections import OrderedDict
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from eccos_rs.errors import InputError
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from eccos_rs.online.journal import Journal
     from eccos_rs.online.lease import Lease
     from eccos_rs.online.limits import Limits
+    from eccos_rs.online.waiting import Waiter
     from eccos_rs.policy import Policy
     from eccos_rs.pool import Pool
 
@@ -29,6 +31,30 @@ __all__ = ["Accounts"]
 
 _REMEMBERED = 10_000
 """Leases that feedback may still come to, without a store."""
+
+
+@dataclass(slots=True)
+class _Remembered:
+    """A lease that feedback may still come to."""
+
+    waiter: Waiter
+    index: int
+    expected: float
+    judged: float | None = None
+    real_tokens: float | None = None
+
+    def row(self, lease: str, at: float) -> LeaseRow:
+        waiter, index = self.waiter, self.index
+        return LeaseRow(
+            lease,
+            waiter.pool[index].name,
+            at,
+            float(waiter.quality[index]),
+            self.expected,
+            float(waiter.output_tokens[index]),
+            float(waiter.cost[index]),
+            None,
+        )
 
 
 class Accounts:
@@ -64,8 +90,9 @@ class Accounts:
         self.spend = [0.0] * len(pool)
         self.expected_quality = 0.0
         self.feedback = 0
-        self._spend_day = (period_of("day", wall())[0], 0.0)
-        self._recent: OrderedDict[str, LeaseRow] = OrderedDict()
+        self._day = period_of("day", wall())
+        self._today = 0.0
+        self._recent: OrderedDict[str, _Remembered] = OrderedDict()
 
     def _resume(self, policy: Policy) -> float | None:
         """Go on where an earlier session on this store stopped; return its price of quality."""
@@ -86,36 +113,27 @@ class Accounts:
         self.decisions[at] += 1
         self.expected_quality += lease.expected
         self.steering.count(lease.expected)
-        cost = float(waiter.cost[at])
+        cost = lease.cost
         if self.pacer is not None:
             self.pacer.reserve(cost)
-        row = LeaseRow(
-            id=lease.id,
-            model=self._pool[at].name,
-            at=self._wall(),
-            predicted=float(waiter.quality[at]),
-            expected=lease.expected,
-            output_tokens=float(waiter.output_tokens[at]),
-            cost=cost,
-            embedding=pack_embedding(waiter.embedding) if embedding_wanted else None,
-        )
-        if self.journal is not None:
-            self.journal.lease(row)
-        else:
-            self._recent[lease.id] = row
+        if self.journal is None:
+            self._recent[lease.id] = _Remembered(waiter, at, lease.expected)
             if len(self._recent) > _REMEMBERED:
                 self._recent.popitem(last=False)
+            return
+        row = _Remembered(waiter, at, lease.expected).row(lease.id, self._wall())
+        embedding = pack_embedding(waiter.embedding) if embedding_wanted else None
+        self.journal.lease(row if embedding is None else replace(row, embedding=embedding))
 
     def settled(self, lease: Lease, tokens: float | None, cost: float, failed: bool) -> None:
         """Enter what a lease really took."""
         at = lease.index
-        predicted = float(lease._waiter.cost[at])
+        predicted = lease.cost
         self.spend[at] += cost
         if self.pacer is not None:
             self.pacer.roll()
             self.pacer.settle(predicted, cost)
-        day = period_of("day", self._wall())[0]
-        self._spend_day = (day, cost + (self._spend_day[1] if self._spend_day[0] == day else 0.0))
+        self._today += cost
         if failed:
             self.failures[at] += 1
             self.decisions[at] -= 1
@@ -125,6 +143,8 @@ class Accounts:
             self.tracker.settled(at, (lease.output_tokens, predicted), (tokens, cost))
         if self.journal is not None:
             self.journal.settle(lease.id, tokens, cost, failed)
+        elif (known := self._recent.get(lease.id)) is not None:
+            known.real_tokens = tokens
 
     def judge(self, lease: str, quality: float) -> Future[Judged] | Judged:
         """Take feedback: a future while the store writes it, the row itself without a store.
@@ -136,13 +156,15 @@ class Accounts:
         """
         if self.journal is not None:
             return self.journal.feedback(lease, quality)
-        row = self._recent.get(lease)
-        if row is None:
+        known = self._recent.get(lease)
+        if known is None:
             raise InputError(
                 f"lease_id: no lease {lease!r} among the last {_REMEMBERED:,}, and without a store none "
                 "older is known"
             )
-        return Judged(row, quality, None, True, None)
+        previous, known.judged = known.judged, quality
+        row = replace(known.row(lease, 0.0), embedding=pack_embedding(known.waiter.embedding))
+        return Judged(row, quality, known.real_tokens, previous is None, previous)
 
     def judged(self, judged: Judged) -> None:
         """Learn from feedback that is durable."""
@@ -180,7 +202,10 @@ class Accounts:
                 {"goal": list(self.steering.policy.goal), "quality_price": float(price)}
             )
         if pacer is None:
-            journal.spend(*self._spend_day, state)
+            now = self._wall()
+            if now >= self._day[1]:
+                self._day, self._today = period_of("day", now), 0.0
+            journal.spend(self._day[0], self._today, state)
             return None
         pacer.roll()
         journal.spend(pacer.started, pacer.spent_here, state)

@@ -80,7 +80,7 @@ class SyncSession:
         """Let a model take queries again."""
         self._run(_call(self._session.up, model))
 
-    def close(self, timeout: float | None = None) -> None:
+    def close(self, timeout: float | None = 30.0) -> None:
         """Drain the session and end its thread. See `Session.close`."""
         if self._open:
             self._run(self._session.close(timeout))
@@ -113,7 +113,7 @@ class SyncSession:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        self.close(30.0 if kind is None else 0.0)
 
     def __repr__(self) -> str:
         return f"Sync{self._session!r}"

@@ -81,7 +81,12 @@ class Engine:
         self.outcomes = {"deferred": 0, "refused": 0, "cancelled": 0}
 
     def __len__(self) -> int:
-        return len(self._waiting) + len(self._given)
+        return self._waiting.waiting + len(self._given)
+
+    def freed(self) -> None:
+        """Decide soon, now that a slot is free, when somebody waits for one."""
+        if self._waiting.waiting and self._flushing is None:
+            self.schedule(0.0)
 
     # Who came.
 
@@ -114,13 +119,13 @@ class Engine:
         A window is only waited for when company can be expected in it; what arrives in one turn of the loop
         is decided together all the same.
         """
-        if self.loop is None or self.loop.is_closed():
-            return
         full = len(self._given) >= self._max_batch
         if self._flushing is not None:
             if not full and delay is None:
                 return
             self._flushing.cancel()
+        if self.loop is None or self.loop.is_closed():
+            return
         if delay is None:
             company = self._rate.per_second(self._clock()) * self._window
             delay = 0.0 if full or company < 1.0 else self._window

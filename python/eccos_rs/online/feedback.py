@@ -57,10 +57,12 @@ class _Means:
         self.weight *= keep
         self.sums = [keep * value for value in self.sums]
 
-    def add(self, *values: float) -> None:
+    def add(self, values: Sequence[float], keep: float = 1.0) -> None:
         self.count += 1
-        self.weight += 1.0
-        self.sums = [total + value for total, value in zip(self.sums, values, strict=True)]
+        self.weight = self.weight * keep + 1.0
+        sums = self.sums
+        for at, value in enumerate(values):
+            sums[at] = sums[at] * keep + value
 
     def mean(self, at: int) -> float:
         return self.sums[at] / self.weight if self.weight > 0 else math.nan
@@ -94,7 +96,7 @@ class Tracker:
         for at, means in enumerate(self._quality):
             means.fade(self._keep)
             if at == model:
-                means.add(predicted, realised)
+                means.add((predicted, realised))
             self.bias[at] = (means.sums[1] - means.sums[0]) / (means.weight + self._prior)
 
     def settled(
@@ -104,8 +106,7 @@ class Tracker:
         if realised[0] is None:
             return
         means = self._settled[model]
-        means.fade(self._keep)
-        means.add(*predicted, realised[0], realised[1])
+        means.add((*predicted, realised[0], realised[1]), self._keep)
 
     def record(self, model: int) -> ModelRecord:
         """Return what is known of a model."""

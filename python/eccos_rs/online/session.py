@@ -294,8 +294,7 @@ class Session:
         self._limits.models[at].give_back(lease.bucket, difference, now - lease.granted, now)
         self._accounts.settled(lease, tokens, lease.cost if cost is None else cost, failed)
         self._save_soon()
-        if len(self._engine):
-            self._engine.schedule(0.0)
+        self._engine.freed()
         self._settle_down()
 
     async def feedback(self, lease_id: str, quality: float) -> None:
@@ -405,13 +404,14 @@ class Session:
         if self._drained is not None and not self._busy():
             self._drained.set()
 
-    async def close(self, timeout: float | None = None) -> None:
+    async def close(self, timeout: float | None = 30.0) -> None:
         """Take no more queries, serve those that wait, wait for the leases, and close the store.
 
         Parameters
         ----------
         timeout : float, optional
-            Seconds after which whoever still waits is refused and leases that are out are waited for no more.
+            Seconds after which whoever still waits is refused and leases that are out are waited for no
+            more; None waits as long as it takes.
         """
         if self.closing:
             return
@@ -436,7 +436,7 @@ class Session:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self.close()
+        await self.close(30.0 if kind is None else 0.0)
 
     def __repr__(self) -> str:
         goal, value = self.policy.goal
