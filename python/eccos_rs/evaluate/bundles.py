@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,8 @@ from eccos_rs.evaluate.evidence import Evidence, complete_rows, list_prices, nei
 from eccos_rs.evaluate.harness import Held
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
+    from contextlib import AbstractContextManager
 
     from eccos_rs.bundle import Bundle
     from eccos_rs.pool import Pool
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from eccos_rs.predict.protocol import Prediction
     from eccos_rs.query import Query
     from eccos_rs.records import RecordTable
+
+    Progress = Callable[[str, int], AbstractContextManager[Callable[[int], object]]]
 
 __all__ = ["LEAST_FIT", "evidence_from_bundle", "seen_rows"]
 
@@ -100,7 +104,7 @@ def evidence_from_bundle(
     device: str = "auto",
     threads: int | None = None,
     seed: int = 0,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Evidence:
     """Forecast the queries of a data set that a bundle has not seen.
 
@@ -119,7 +123,7 @@ def evidence_from_bundle(
     seed : int
         Of the split for fitting, when one is needed.
     progress : callable, optional
-        Called with the number of queries encoded and all of them.
+        Takes a label and a number of steps; a context manager that yields a function to call with steps done.
 
     Returns
     -------
@@ -151,7 +155,8 @@ def evidence_from_bundle(
     rows = _divide(table, np.zeros(len(table), np.bool_) if seen is None else seen, seed)
     forecasts = _Forecasts(bundle, device, threads)
     queries = [Query.of(text) for text in table.select(rows.judged).query]
-    first = forecasts.predict("hybrid", queries, progress)
+    with (progress or _silent)("forecasting", len(queries)) as advance:
+        first = forecasts.first(queries, advance)
     if unknown and first.similarity is not None:
         # The bundle keeps no record: what lies on top of a labelled query was trained on.
         new = ~(first.similarity >= SAME)
@@ -194,6 +199,11 @@ def _without(rows: _Rows, new: npt.NDArray[np.bool_]) -> _Rows:
     return _Rows(rows.judged[new], rows.fit, sentence)
 
 
+@contextmanager
+def _silent(label: str, total: int) -> Iterator[Callable[[int], object]]:
+    yield lambda steps: None
+
+
 class _Forecasts:
     """The predictors of one bundle, sharing what the encoder said."""
 
@@ -205,14 +215,21 @@ class _Forecasts:
     def described(self) -> str:
         return f"{self.hybrid.variant} on {self.hybrid.device}"
 
-    def predict(
-        self, kind: str, queries: Sequence[Query], progress: Callable[[int, int], None] | None = None
-    ) -> Prediction:
-        if kind == "hybrid":
-            return self.hybrid.predict(queries, progress=progress)
-        other = self.bundle.predictor(kind, **self.options)
-        other.cache = self.hybrid.cache
-        return other.predict(queries)
+    def first(self, queries: Sequence[Query], advance: Callable[[int], object]) -> Prediction:
+        """Encode everything, and forecast with the hybrid."""
+        told = 0
+
+        def count(done: int, total: int) -> None:
+            nonlocal told
+            advance(done - told)
+            told = done
+
+        return self.hybrid.predict(queries, progress=count)
+
+    def other(self, kind: str, queries: Sequence[Query]) -> Prediction:
+        made = self.bundle.predictor(kind, **self.options)
+        made.cache = self.hybrid.cache
+        return made.predict(queries)
 
     def views(
         self, pool: Pool, names: Sequence[str], queries: Sequence[Query], first: Prediction
@@ -223,7 +240,7 @@ class _Forecasts:
         encoding = first.seconds.get("tokenize", 0.0) + first.seconds.get("encode", 0.0)
         found: dict[str, View] = {PLAIN: self._plain(pool, names, first, encoding)}
         for kind in ("retrieval", "trained", "hybrid"):
-            made = first if kind == "hybrid" else self.predict(kind, queries)
+            made = first if kind == "hybrid" else self.other(kind, queries)
             own = made.seconds.get("retrieve", 0.0) + made.seconds.get("predict", 0.0)
             made = made.select(names)
             # The median of a log-normal with this mean: what the log length is judged by.

@@ -137,7 +137,8 @@ def _free(study: Study, setting: Setting) -> Section:
         [
             [
                 score.name, *(percent(each.value) for each in score.cost), f"{score.aiq.value:.3f}",
-                f"{score.apgr.value:.2f}", *(percent(each) for each in score.cpt), percent(score.distance),
+                f"{score.apgr.value:.2f}", *(percent(each) for each in score.cpt),
+                NONE if score.name == ORACLE else NONE if score.name == ORACLE else percent(score.distance),
                 percent(score.regret.value),
             ]
             for score in swept

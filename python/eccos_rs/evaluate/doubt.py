@@ -6,9 +6,13 @@ from typing import TYPE_CHECKING
 
 from eccos_rs.evaluate.content import Section, Table, difference, percent, points
 from eccos_rs.evaluate.settings import Setting
+from eccos_rs.evaluate.study import BLIND
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from eccos_rs.evaluate.compare import Gain
+    from eccos_rs.evaluate.curves import Estimate
     from eccos_rs.evaluate.study import Study
 
 __all__ = ["doubt_section", "verdict"]
@@ -78,26 +82,44 @@ def doubt_section(study: Study) -> Section:
 
 
 def verdict(study: Study) -> Section:
-    """Say in sentences what is won and what is lost, from the figures themselves."""
-    won, even, lost = [], [], []
+    """Say what is won and what is lost against each rival, from the figures themselves."""
+    best = study.rival.removeprefix("per query, ")
     rivals = {
-        study.rival: "the per-query rule with the same scores",
+        study.rival: "per query, same scores",
+        f"per query with room prices, {best}": "the same, with room prices",
         study.rule: "AIOS's rule",
-        "blind mix": "the blind mix",
+        BLIND: "blind mix",
     }
-    for setting, comparison in study.comparisons.items():
-        for rival, words in rivals.items():
-            found = comparison.gains.get(f"{study.champion} - {rival}")
-            if found is None or found.mean.value != found.mean.value:
-                continue
-            line = f"{setting.title}: {difference(found.mean)} points against {words}"
-            if found.mean.low > 0:
-                won.append(line)
-            elif found.mean.high < 0:
-                lost.append(line)
-            else:
-                even.append(line)
-    parts = [("Won", won), ("Not told apart from zero", even), ("Lost", lost)]
-    text = [f"**{study.champion}** at equal realised cost, mean over budgets of 3 to 30 %:"]
-    rows = [[title, line] for title, lines in parts for line in (lines or ["nothing"])]
-    return Section("What is won and what is lost", text, [Table(["", "where, and by how much"], rows)])
+    rows = []
+    for rival, words in rivals.items():
+        found = {
+            setting: comparison.gains[f"{study.champion} - {rival}"].mean
+            for setting, comparison in study.comparisons.items()
+            if f"{study.champion} - {rival}" in comparison.gains
+        }
+        free = rival == study.rival
+        sure = {setting: each for setting, each in found.items() if each.low == each.low}
+        won = [each for each in sure.values() if each.low > 0]
+        lost = [each for each in sure.values() if each.high < 0]
+        # Without limits the two are one rule, which is no finding.
+        same = [setting for setting in sure if free and setting.limit == "none"]
+        even = len(sure) - len(won) - len(lost) - len(same)
+        rows.append([
+            words, _tally(won), str(even), _tally(lost), f"{len(same)} (no limits)" if same else "–",
+        ])  # fmt: skip
+    text = [
+        f"Settings in which **{study.champion}** gives more right answers for the same money, mean over "
+        "budgets of 3 to 30 % "
+        "of the strongest model's cost. Won and lost: the 95 % interval lies on one side of zero; in "
+        "brackets by how many points.",
+    ]
+    table = Table(["against", "won", "not told apart", "lost", "the same by nature"], rows)
+    return Section("What is won and what is lost", text, [table])
+
+
+def _tally(found: Sequence[Estimate]) -> str:
+    if not found:
+        return "0"
+    values = sorted(each.value for each in found)
+    span = points(values[0]) if len(values) == 1 else f"{points(values[0])} to {points(values[-1])}"
+    return f"{len(values)} ({span})"

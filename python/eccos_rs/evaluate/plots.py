@@ -99,6 +99,19 @@ def _line(score: Score, cost: float) -> tuple[Any, Any]:
     return 100 * points[:, 0] / cost, 100 * np.maximum.accumulate(points[:, 1])
 
 
+def _short(setting: Setting) -> str:
+    """Return the limit in words, without the batches."""
+    words = setting.title.split(",")[0]
+    return words[0].upper() + words[1:]
+
+
+def _colours(study: Study) -> dict[str, str]:
+    """One colour for each kind of score in every picture; the champion's is blue."""
+    best = study.rival.removeprefix("per query, ")
+    others = [each.view for each in study.forecasts if each.view != best]
+    return {best: BLUE, **dict(zip(others, (RED, GREEN, PURPLE, ORANGE, SKY, BLACK), strict=False))}
+
+
 def _lines(study: Study) -> list[tuple[str, str, str, str]]:
     strong = next(
         (n for c in study.comparisons.values() for s in c.scores if (n := s.name).startswith("strong/")), ""
@@ -116,19 +129,22 @@ def _curve_panel(study: Study, comparison: Comparison, axis: Any, title: str) ->
         if name in by_name:
             axis.plot(*_line(by_name[name], cost), color=colour, linestyle=dash, label=label)
     if study.champion in by_name:
-        _band(by_name[study.champion], axis)
+        _band(by_name[study.champion], cost, axis)
     for score in comparison.scores:
         if not score.swept:
             x, y = 100 * score.points[0][0] / cost, 100 * score.points[0][1]
-            axis.plot(
-                x,
-                y,
-                "o" if score.name not in {"random", "round robin"} else "x",
-                color="#666666",
-                markersize=4,
-            )
+            mark = "x" if score.name in {"random", "round robin"} else "o"
+            axis.plot(x, y, mark, color="#666666", markersize=4)
+            # The dearest stand at the right edge: their names go to the left.
+            side, shift = ("right", -5) if x > 60 else ("left", 5)
             axis.annotate(
-                score.name, (x, y), (4, -9), textcoords="offset points", fontsize=7, color="#555555"
+                score.name,
+                (x, y),
+                (shift, -9),
+                textcoords="offset points",
+                ha=side,
+                fontsize=7,
+                color="#555555",
             )
     axis.axhline(100 * best, color="#999999", linewidth=0.8)
     axis.set_xscale("log")
@@ -139,11 +155,13 @@ def _curve_panel(study: Study, comparison: Comparison, axis: Any, title: str) ->
     axis.minorticks_off()
 
 
-def _band(score: Score, axis: Any) -> None:
+def _band(score: Score, cost: float, axis: Any) -> None:
+    """Shade the interval, as far as the curve goes."""
+    end = max(point[0] for point in score.points) / cost
     known = [
-        (100 * b, 100 * e.low, 100 * e.high)
-        for b, e in zip(BUDGETS, score.quality, strict=True)
-        if e.low == e.low
+        (100 * budget, 100 * each.low, 100 * each.high)
+        for budget, each in zip(BUDGETS, score.quality, strict=True)
+        if each.low == each.low and budget <= end
     ]
     if known:
         x, low, high = zip(*known, strict=True)
@@ -155,21 +173,15 @@ def _curves(study: Study) -> Any:
     wanted = wanted or list(study.comparisons)[:1]
     figure, axes = _panels(len(wanted), 3.9, sharey=True)
     for setting, axis in zip(wanted, axes, strict=True):
-        _curve_panel(study, study.comparisons[setting], axis, setting.title.split(",")[0].capitalize())
-    low = min(
-        p[1]
-        for s in wanted
-        for c in study.comparisons[s].scores
-        if c.swept and c.name != ORACLE
-        for p in c.points
-    )
-    high = max(
-        p[1]
-        for s in wanted
-        for c in study.comparisons[s].scores
-        if c.swept and c.name != ORACLE
-        for p in c.points
-    )
+        _curve_panel(study, study.comparisons[setting], axis, _short(setting))
+    heights = [
+        point[1]
+        for setting in wanted
+        for score in study.comparisons[setting].scores
+        if score.swept and score.name != ORACLE
+        for point in score.points
+    ]
+    low, high = np.quantile(heights, 0.02), max(heights)
     axes[0].set_ylim(100 * low - 2, 100 * high + 2)
     axes[0].set_ylabel("right answers, %")
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
@@ -197,7 +209,8 @@ def _limits(study: Study) -> Any:
     axis.set_xlabel(
         f"points by which {study.champion} is ahead at equal cost, mean of 3–30 %, with 95 % intervals"
     )
-    axis.legend(loc="lower right")
+    axis.set_ylim(-0.6, len(settings) - 0.4)
+    axis.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=3)
     return figure
 
 
@@ -206,9 +219,7 @@ def _doubt(study: Study) -> Any:
     if not wanted:
         return None
     figure, axes = _panels(len(wanted), 3.0, sharey=True)
-    colours = dict(
-        zip((each.view for each in study.forecasts), (RED, GREEN, PURPLE, BLUE, SKY, BLACK), strict=False)
-    )
+    colours = _colours(study)
     x = 100 * np.asarray(BUDGETS[:AVERAGED])
     for setting, axis in zip(wanted, axes, strict=True):
         for view, colour in colours.items():
@@ -220,7 +231,7 @@ def _doubt(study: Study) -> Any:
             if view == study.rival.removeprefix("per query, "):
                 axis.fill_between(x, values[:, 1], values[:, 2], color=colour, alpha=0.15, linewidth=0)
         axis.axhline(0, color="#999999", linewidth=0.9)
-        axis.set_title(setting.title.split(",")[0].capitalize())
+        axis.set_title(_short(setting))
         axis.set_xlabel("cost, % of the strongest model's")
     axes[0].set_ylabel("joint minus per query, points")
     figure.legend(
@@ -234,17 +245,17 @@ def _doubt(study: Study) -> Any:
 
 def _reliability(study: Study) -> Any:
     figure, axes = _panels(2, 4.2, sharey=True)
-    colours = (RED, GREEN, PURPLE, BLUE, SKY, BLACK)
+    colours = _colours(study)
     for axis, part, title in zip(axes, ("all_pairs", "chosen"), ("All pairs", "Chosen pairs"), strict=True):
         axis.plot([0, 100], [0, 100], color="#999999", linewidth=0.9)
-        for each, colour in zip(study.forecasts, colours, strict=False):
+        for each in study.forecasts:
             diagram = getattr(each, part)
             error = each.ece if part == "all_pairs" else each.ece_chosen
             axis.plot(
                 100 * diagram.forecast,
                 100 * diagram.outcome,
                 marker=".",
-                color=colour,
+                color=colours[each.view],
                 label=f"{each.view} (ECE {error:.3f})",
             )
         axis.set_title(title)
@@ -265,7 +276,7 @@ def _promises(study: Study) -> Any:
     figure, (axis,) = _panels(1, 3.4)
     levels = sorted({each.promised for each in usual})
     axis.axhline(0, color="#999999", linewidth=0.9)
-    for number, (view, colour) in enumerate(zip(views, (BLUE, RED, GREEN, PURPLE, SKY, BLACK), strict=False)):
+    for number, view in enumerate(views):
         found = [each for each in usual if each.view == view and each.batches]
         x = [100 * each.promised + 0.12 * (number - len(views) / 2) for each in found]
         values = 100 * np.array([each.difference for each in found])
@@ -274,7 +285,7 @@ def _promises(study: Study) -> Any:
             x,
             values[:, 0],
             yerr=spread,
-            color=colour,
+            color=_colours(study)[view],
             fmt="o",
             markersize=4,
             capsize=2,
@@ -314,7 +325,7 @@ def _shares(study: Study) -> Any:
         axis.set_xlim(max(x.min(), 1e-6), max(x.max(), x.min() * 1.01, 2e-6))
         axis.set_ylim(0, 100)
         axis.grid(visible=False)
-        axis.set_title(setting.title.split(",")[0].capitalize())
+        axis.set_title(_short(setting))
         axis.set_xlabel("cost, % of the strongest model's")
     axes[0].set_ylabel("share of the queries, %")
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=6)

@@ -23,10 +23,17 @@ if TYPE_CHECKING:
 
     from eccos_rs.evaluate.study import Study
 
-__all__ = ["CAPTIONS", "as_html", "as_json", "as_markdown", "print_report"]
+__all__ = ["CAPTIONS", "LEAD", "as_html", "as_json", "as_markdown", "print_report"]
 
 #: Version of the JSON report.
 SCHEMA_VERSION = 1
+
+#: What stands at the head of the documentation's page.
+LEAD = (
+    "Made by `make results DATA=…`: a router is trained on four fifths of the public data, split by text, "
+    "and judged on the "
+    "rest. The same page for your own data: `eccos evaluate DATA --out results`."
+)
 
 CAPTIONS = {
     "curves": "Realised quality against realised cost. Points: routers without a dial.",

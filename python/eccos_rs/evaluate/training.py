@@ -1,0 +1,108 @@
+"""A router for one evaluation: opened, or trained on a part of the data that is then not judged."""
+
+from __future__ import annotations
+
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from eccos_rs.errors import MissingExtraError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from contextlib import AbstractContextManager
+
+    from eccos_rs.bundle import Bundle
+    from eccos_rs.records import RecordTable
+    from eccos_rs.train.options import TrainOptions
+
+    Progress = Callable[[str, int], AbstractContextManager[Callable[[int], object]]]
+
+__all__ = ["train_part"]
+
+
+@contextmanager
+def train_part(
+    table: RecordTable,
+    fraction: float | None,
+    *,
+    progress: Progress,
+    bundle: str | None = None,
+    aux: Sequence[Path] = (),
+    pool: Path | None = None,
+    options: TrainOptions | None = None,
+    seed: int = 0,
+    folder: Path | None = None,
+) -> Iterator[tuple[Bundle, npt.NDArray[np.bool_] | None]]:
+    """Give a bundle, and which rows it was trained on where that is known here.
+
+    Parameters
+    ----------
+    table : RecordTable
+        The data.
+    fraction : float or None
+        Share to train on, split by text; None opens `bundle` instead.
+    progress : callable
+        As for `eccos_rs.train.pipeline.train_bundle`.
+    bundle : str, optional
+        Folder or shipped name; None is the shipped default.
+    aux : sequence of Path
+        Files with further models' answers to the same queries, as extra targets.
+    pool : Path, optional
+        Prices; by default those that the costs in the data tell.
+    options : TrainOptions, optional
+        How to train. Nothing is held back for figures: the rest of the data is there for that.
+    seed : int
+        Of the split and of the training.
+    folder : Path, optional
+        Where the bundle is kept, as ``bundle``; by default it goes when the block ends.
+
+    Yields
+    ------
+    Bundle
+    ndarray of bool, shape (N,), or None
+        Rows that were trained on; None for an opened bundle, whose own record says.
+    """
+    from eccos_rs.bundle import Bundle
+
+    if fraction is None:
+        yield Bundle.load(bundle), None
+        return
+    from eccos_rs.records import RecordTable, split_by_text
+    from eccos_rs.train.options import TrainOptions
+
+    learned, _ = split_by_text(table, [fraction, 1.0 - fraction], seed)
+    seen = np.zeros(len(table), dtype=np.bool_)
+    seen[learned] = True
+    with tempfile.TemporaryDirectory() as scratch:
+        place = Path(scratch) / "bundle" if folder is None else folder / "bundle"
+        others = [(path.stem, RecordTable.read(path)) for path in aux]
+        options = options or TrainOptions(holdout=0.0, seed=seed)
+        part = table.select(learned)
+        yield _train(part, others, place, progress=progress, pool=pool, options=options), seen
+
+
+def _train(
+    table: RecordTable,
+    aux: Sequence[tuple[str, RecordTable]],
+    place: Path,
+    *,
+    progress: Progress,
+    pool: Path | None,
+    options: TrainOptions,
+) -> Bundle:
+    try:
+        import torch  # noqa: F401 - only to tell early which extra is missing
+    except ImportError:
+        raise MissingExtraError("--train-fraction needs torch: pip install 'eccos-rs[train]'") from None
+    from eccos_rs.train.data import training_data
+    from eccos_rs.train.pipeline import train_bundle
+    from eccos_rs.train.prices import pool_for
+
+    return train_bundle(
+        training_data(table, aux), place, pool_for(table, pool), options, progress=progress
+    ).bundle
