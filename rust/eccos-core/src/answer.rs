@@ -14,6 +14,8 @@ pub(crate) struct Candidate {
     pub goal: Goal,
     /// For each query of the problem its model, -1 when it is not served.
     pub model: Vec<i32>,
+    /// Its sums on the data as given.
+    pub measured: Measured,
     /// What no assignment of the same queries can beat, in the unit of the goal.
     pub bound: f64,
     pub dual_bound: f64,
@@ -33,6 +35,7 @@ impl Default for Candidate {
         Self {
             goal: Goal::Cost,
             model: vec![],
+            measured: Measured::default(),
             bound: 0.0,
             dual_bound: 0.0,
             duals: Duals::default(),
@@ -49,6 +52,7 @@ impl Candidate {
         let bound = unscaled_bound(prepared, relaxed.bound);
         Self {
             goal: prepared.goal,
+            measured: Measured::new(prepared.problem, &model),
             model,
             bound,
             dual_bound: bound,
@@ -60,12 +64,8 @@ impl Candidate {
     /// Takes the bound that branching proved; a proven optimum is its own bound.
     pub fn raise_bound(&mut self, prepared: &Prepared<'_>, scaled: f64, proven: bool) {
         self.proven = proven;
-        let own = objective(self.goal, &Measured::new(prepared.problem, &self.model));
-        let branched = if proven {
-            own
-        } else {
-            unscaled_bound(prepared, scaled)
-        };
+        let own = objective(self.goal, &self.measured);
+        let branched = if proven { own } else { unscaled_bound(prepared, scaled) };
         self.bound = match self.goal {
             Goal::Quality => self.bound.min(branched),
             Goal::Cost | Goal::Value(_) => self.bound.max(branched),
@@ -191,7 +191,7 @@ pub(crate) fn finish(
     deferred: bool,
     stats: Stats,
 ) -> Solution {
-    let measured = Measured::new(problem, &candidate.model);
+    let measured = candidate.measured.clone();
     if measured.assigned == 0 {
         return nothing(problem, candidate, deferred, stats);
     }
@@ -203,8 +203,7 @@ pub(crate) fn finish(
         Objective::Price { .. } => 0.0,
     };
     let groups_short = (0..problem.groups).any(|g| measured.group_misses(problem, g).0 > 0.0);
-    let missed_quality =
-        groups_short || matches!(problem.objective(), Objective::Quality { .. }) && violation > 0.0;
+    let missed_quality = groups_short || matches!(problem.objective(), Objective::Quality { .. }) && violation > 0.0;
     let status = match candidate.met {
         _ if deferred => Status::Overloaded,
         true if gap <= options.tolerance => Status::Optimal,
@@ -212,10 +211,9 @@ pub(crate) fn finish(
         false if missed_quality => Status::QualityUnreachable,
         false => Status::BudgetUnreachable,
     };
-    let (quality_price, capacity_price) =
-        prices(candidate.goal, &candidate.duals, measured.assigned);
-    let explanation = (deferred || !candidate.met)
-        .then(|| explain::explain(problem, &candidate, &measured, deferred));
+    let (quality_price, capacity_price) = prices(candidate.goal, &candidate.duals, measured.assigned);
+    let explanation =
+        (deferred || !candidate.met).then(|| explain::explain(problem, &candidate, &measured, deferred));
     Solution {
         status,
         cost: measured.cost,
@@ -228,10 +226,7 @@ pub(crate) fn finish(
         capacity_price,
         violation,
         explanation,
-        stats: Stats {
-            proven: candidate.proven,
-            ..stats
-        },
+        stats: Stats { proven: candidate.proven, ..stats },
         model: candidate.model,
         duals: candidate.duals,
         goal: candidate.goal,
@@ -245,16 +240,9 @@ fn prices(goal: Goal, duals: &Duals, queries: usize) -> (f64, Vec<f64>) {
         Goal::Quality => {
             // Summed quality for a dollar, turned over.
             let dollars = |quality: f64| {
-                if quality == 0.0 {
-                    0.0
-                } else {
-                    quality / duals.requirement
-                }
+                if quality == 0.0 { 0.0 } else { quality / duals.requirement }
             };
-            (
-                queries as f64 / duals.requirement,
-                duals.capacity.iter().map(|&q| dollars(q)).collect(),
-            )
+            (queries as f64 / duals.requirement, duals.capacity.iter().map(|&q| dollars(q)).collect())
         }
     }
 }
@@ -265,11 +253,7 @@ fn nothing(problem: &Problem<'_>, candidate: Candidate, deferred: bool, stats: S
     let measured = Measured::new(problem, &model);
     let size = problem.input.resources * problem.models();
     Solution {
-        status: if deferred {
-            Status::Overloaded
-        } else {
-            Status::Optimal
-        },
+        status: if deferred { Status::Overloaded } else { Status::Optimal },
         model,
         cost: 0.0,
         quality: f64::NAN,

@@ -40,20 +40,10 @@ impl Basis {
             identity[t * k + t] = 1.0;
         }
         let at = |(t, &y): (usize, &f64)| {
-            if y > 0.0 {
-                Element::Start(t as u16)
-            } else {
-                Element::Slack(t as u16)
-            }
+            if y > 0.0 { Element::Start(t as u16) } else { Element::Slack(t as u16) }
         };
         let elements = y.iter().enumerate().map(at).collect();
-        Self {
-            k,
-            elements,
-            columns: identity.clone(),
-            inverse: identity,
-            age: 0,
-        }
+        Self { k, elements, columns: identity.clone(), inverse: identity, age: 0 }
     }
 
     /// Row t of the inverse: the direction that leaves element t and keeps the others tight.
@@ -85,16 +75,11 @@ impl Basis {
         let (before, rest) = self.inverse.split_at_mut(t * k);
         let (own, after) = rest.split_at_mut(k);
         own.iter_mut().for_each(|x| *x *= pivot);
-        let others = before
-            .chunks_exact_mut(k)
-            .zip(0..)
-            .chain(after.chunks_exact_mut(k).zip(t + 1..));
+        let others = before.chunks_exact_mut(k).zip(0..).chain(after.chunks_exact_mut(k).zip(t + 1..));
         for (row, u) in others {
             let factor = work[u];
             if factor != 0.0 {
-                row.iter_mut()
-                    .zip(&*own)
-                    .for_each(|(x, o)| *x -= factor * o);
+                row.iter_mut().zip(&*own).for_each(|(x, o)| *x -= factor * o);
             }
         }
         self.age += 1;
@@ -107,19 +92,12 @@ impl Basis {
         let base = self.column(t).to_vec();
         let mut row = vec![0.0; k];
         for &u in siblings {
-            row.iter_mut()
-                .zip(&self.inverse[u * k..(u + 1) * k])
-                .for_each(|(x, y)| *x -= y);
+            row.iter_mut().zip(&self.inverse[u * k..(u + 1) * k]).for_each(|(x, y)| *x -= y);
             if u != t {
-                self.columns[u * k..(u + 1) * k]
-                    .iter_mut()
-                    .zip(&base)
-                    .for_each(|(x, b)| *x -= b);
+                self.columns[u * k..(u + 1) * k].iter_mut().zip(&base).for_each(|(x, b)| *x -= b);
             }
         }
-        self.columns[t * k..(t + 1) * k]
-            .iter_mut()
-            .for_each(|x| *x = -*x);
+        self.columns[t * k..(t + 1) * k].iter_mut().for_each(|x| *x = -*x);
         self.inverse[t * k..(t + 1) * k].copy_from_slice(&row);
         if let Element::Tie { model, .. } = &mut self.elements[t] {
             *model = old_key;
@@ -138,13 +116,8 @@ impl Basis {
         }
         let mut inverse = Self::new(&vec![0.0; k]).inverse;
         for c in 0..k {
-            let pivot_row = (c..k).fold(c, |best, r| {
-                if a[r * k + c].abs() > a[best * k + c].abs() {
-                    r
-                } else {
-                    best
-                }
-            });
+            let pivot_row =
+                (c..k).fold(c, |best, r| if a[r * k + c].abs() > a[best * k + c].abs() { r } else { best });
             let pivot = a[pivot_row * k + c];
             if pivot.abs() < SINGULAR {
                 return false;

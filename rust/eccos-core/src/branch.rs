@@ -47,14 +47,7 @@ struct Vertex {
 }
 
 impl<'a> Branch<'a> {
-    pub fn new(
-        lp: Lp,
-        best: f64,
-        node_limit: usize,
-        tolerance: f64,
-        limits: Limits<'a>,
-        work: &'a mut Work,
-    ) -> Self {
+    pub fn new(lp: Lp, best: f64, node_limit: usize, tolerance: f64, limits: Limits<'a>, work: &'a mut Work) -> Self {
         Self {
             lp,
             best,
@@ -75,11 +68,7 @@ impl<'a> Branch<'a> {
     pub fn search(&mut self, state: &mut State) {
         self.nodes += 1;
         let before = state.steps;
-        let limits = Limits {
-            cutoff: self.best - self.tolerance,
-            steps: STEPS,
-            ..self.limits
-        };
+        let limits = Limits { cutoff: self.best - self.tolerance, steps: STEPS, ..self.limits };
         let outcome = state.climb(&self.lp, self.work, &limits);
         self.steps += state.steps - before;
         match outcome {
@@ -99,8 +88,7 @@ impl<'a> Branch<'a> {
         if self.nodes < ROUNDED {
             self.offer(Self::rounded(&vertex));
         }
-        self.done |=
-            self.best.is_finite() && self.best <= self.target || self.nodes >= self.node_limit;
+        self.done |= self.best.is_finite() && self.best <= self.target || self.nodes >= self.node_limit;
         if self.done {
             self.open = self.open.min(state.objective);
             return;
@@ -163,11 +151,7 @@ impl<'a> Branch<'a> {
                 branch = Some((i as usize, j as usize, share));
             }
         }
-        Vertex {
-            shares,
-            model,
-            branch: branch.map(|(i, j, _)| (i, j)),
-        }
+        Vertex { shares, model, branch: branch.map(|(i, j, _)| (i, j)) }
     }
 
     /// Every fractional query at its heaviest model.
@@ -185,10 +169,7 @@ impl<'a> Branch<'a> {
     /// Takes an assignment when it is feasible and better.
     fn offer(&mut self, model: Vec<u8>) {
         let objective = self.lp.objective(&model);
-        if objective < self.best
-            && objective < FORBIDDEN / 2.0
-            && Ledger::new(&self.lp, &model).holds()
-        {
+        if objective < self.best && objective < FORBIDDEN / 2.0 && Ledger::new(&self.lp, &model).holds() {
             self.best = objective;
             self.model = Some(model);
         }
@@ -212,17 +193,12 @@ pub(crate) fn forbid(lp: &mut Lp, state: &mut State, i: usize, j: usize) -> f64 
     lp.p[at] = FORBIDDEN;
     if state.key[i] as usize == j {
         let value = |u: &usize| lp.value(&state.y, i, *u);
-        let next = (0..lp.m)
-            .min_by(|a, b| value(a).total_cmp(&value(b)))
-            .unwrap_or(j);
+        let next = (0..lp.m).min_by(|a, b| value(a).total_cmp(&value(b))).unwrap_or(j);
         state.objective += lp.value(&state.y, i, next) - was;
         state.move_key(lp, i, next);
-    } else if let Some(t) = state.basis.elements.iter().position(|e| {
-        *e == Element::Tie {
-            row: i as u32,
-            model: j as u8,
-        }
-    }) {
+    } else if let Some(t) =
+        state.basis.elements.iter().position(|e| *e == Element::Tie { row: i as u32, model: j as u8 })
+    {
         state.basis.elements[t] = Element::Gone;
         state.ties[i] -= 1;
     }

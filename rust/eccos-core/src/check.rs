@@ -3,35 +3,17 @@
 use std::borrow::Cow;
 
 use crate::problem::{Inputs, MAX_MODELS, Matrix, Objective, ProblemError, Unroutable};
+use crate::simd;
 
 /// Queries are numbered with 32 bits, and a mask of them must fit in memory many times over.
 pub(crate) const MAX_QUERIES: usize = i32::MAX as usize;
 
-fn length(
-    argument: &'static str,
-    got: usize,
-    wanted: usize,
-    shape: &str,
-) -> Result<(), ProblemError> {
-    if got == wanted {
-        Ok(())
-    } else {
-        Err(ProblemError::Shape {
-            argument,
-            got,
-            wanted,
-            shape: shape.to_owned(),
-        })
-    }
+fn length(argument: &'static str, got: usize, wanted: usize, shape: &str) -> Result<(), ProblemError> {
+    if got == wanted { Ok(()) } else { Err(ProblemError::Shape { argument, got, wanted, shape: shape.to_owned() }) }
 }
 
 fn value(argument: &'static str, place: String, got: f64, wanted: &'static str) -> ProblemError {
-    ProblemError::Value {
-        argument,
-        place,
-        got: got.to_string(),
-        wanted,
-    }
+    ProblemError::Value { argument, place, got: got.to_string(), wanted }
 }
 
 /// Lengths, and arguments that need one another.
@@ -49,17 +31,9 @@ pub(crate) fn shapes(input: &Inputs<'_>) -> Result<(), ProblemError> {
         if r == 0 {
             return Err(value("load", String::new(), 0.0, "at least one resource"));
         }
-        length(
-            "load",
-            load.len(),
-            r * n * m,
-            "resources x queries x models",
-        )?;
+        length("load", load.len(), r * n * m, "resources x queries x models")?;
     } else if r != 1 {
-        return Err(ProblemError::Missing {
-            argument: "more than one resource",
-            needs: "load",
-        });
+        return Err(ProblemError::Missing { argument: "more than one resource", needs: "load" });
     }
     if let Some(capacity) = input.capacity {
         length("capacity", capacity.len(), r * m, "resources x models")?;
@@ -77,39 +51,21 @@ pub(crate) fn shapes(input: &Inputs<'_>) -> Result<(), ProblemError> {
 }
 
 fn group_shapes(input: &Inputs<'_>) -> Result<(), ProblemError> {
-    let limits = [
-        ("group_min_quality", input.group_min_quality),
-        ("group_budget", input.group_budget),
-    ];
+    let limits = [("group_min_quality", input.group_min_quality), ("group_budget", input.group_budget)];
     let Some(group) = input.group else {
         for (argument, limit) in limits {
             if limit.is_some() {
-                return Err(ProblemError::Missing {
-                    argument,
-                    needs: "group",
-                });
+                return Err(ProblemError::Missing { argument, needs: "group" });
             }
         }
         return Ok(());
     };
     length("group", group.len(), input.queries, "one a query")?;
     if let (Some(floors), Some(budgets)) = (input.group_min_quality, input.group_budget) {
-        length(
-            "group_budget",
-            budgets.len(),
-            floors.len(),
-            "one a group, as group_min_quality",
-        )?;
+        length("group_budget", budgets.len(), floors.len(), "one a group, as group_min_quality")?;
     }
-    let Some(groups) = input
-        .group_min_quality
-        .or(input.group_budget)
-        .map(<[f64]>::len)
-    else {
-        return Err(ProblemError::Missing {
-            argument: "group",
-            needs: "group_min_quality or group_budget",
-        });
+    let Some(groups) = input.group_min_quality.or(input.group_budget).map(<[f64]>::len) else {
+        return Err(ProblemError::Missing { argument: "group", needs: "group_min_quality or group_budget" });
     };
     match group.iter().position(|&g| g as usize >= groups) {
         Some(i) => Err(ProblemError::Value {
@@ -125,66 +81,29 @@ fn group_shapes(input: &Inputs<'_>) -> Result<(), ProblemError> {
 /// The objective and everything that is one number a model, a query or a group.
 pub(crate) fn scalars(input: &Inputs<'_>) -> Result<(), ProblemError> {
     let scalar = |argument, x: f64, ok: bool, wanted| {
-        if ok {
-            Ok(())
-        } else {
-            Err(value(argument, String::new(), x, wanted))
-        }
+        if ok { Ok(()) } else { Err(value(argument, String::new(), x, wanted)) }
     };
     match input.objective {
-        Objective::Quality { min } => scalar(
-            "min_quality",
-            min,
-            (0.0..=1.0).contains(&min),
-            "a number in [0, 1]",
-        )?,
+        Objective::Quality { min } => scalar("min_quality", min, (0.0..=1.0).contains(&min), "a number in [0, 1]")?,
         Objective::Budget { max } => scalar("budget", max, max >= 0.0, "a number >= 0")?,
         Objective::Price { value } => {
-            scalar(
-                "quality_value",
-                value,
-                value >= 0.0 && value.is_finite(),
-                "a finite number >= 0",
-            )?;
+            scalar("quality_value", value, value >= 0.0 && value.is_finite(), "a finite number >= 0")?;
         }
     }
     let each = |argument, values: Option<&[f64]>, ok: fn(f64) -> bool, wanted| {
-        let bad =
-            values.and_then(|values| values.iter().position(|&x| !ok(x)).map(|i| (i, values[i])));
-        bad.map_or(Ok(()), |(i, x)| {
-            Err(value(argument, format!("[{i}]"), x, wanted))
-        })
+        let bad = values.and_then(|values| values.iter().position(|&x| !ok(x)).map(|i| (i, values[i])));
+        bad.map_or(Ok(()), |(i, x)| Err(value(argument, format!("[{i}]"), x, wanted)))
     };
     let share = |x: f64| x.is_nan() || (0.0..=1.0).contains(&x);
     if let Some(capacity) = input.capacity {
         if let Some(i) = capacity.iter().position(|x| !(*x >= 0.0)) {
             let place = format!("[{}, {}]", i / input.models, i % input.models);
-            return Err(value(
-                "capacity",
-                place,
-                capacity[i],
-                "a number >= 0, infinity for none",
-            ));
+            return Err(value("capacity", place, capacity[i], "a number >= 0, infinity for none"));
         }
     }
-    each(
-        "query_floor",
-        input.query_floor,
-        share,
-        "a number in [0, 1], NaN for none",
-    )?;
-    each(
-        "group_min_quality",
-        input.group_min_quality,
-        share,
-        "a number in [0, 1], NaN for none",
-    )?;
-    each(
-        "group_budget",
-        input.group_budget,
-        |x| x.is_nan() || x >= 0.0,
-        "a number >= 0, NaN for none",
-    )
+    each("query_floor", input.query_floor, share, "a number in [0, 1], NaN for none")?;
+    each("group_min_quality", input.group_min_quality, share, "a number in [0, 1], NaN for none")?;
+    each("group_budget", input.group_budget, |x| x.is_nan() || x >= 0.0, "a number >= 0, NaN for none")
 }
 
 /// Cost, quality and load of every pair that may be chosen.
@@ -193,12 +112,7 @@ pub(crate) fn pairs(input: &Inputs<'_>) -> Result<(), ProblemError> {
     let place = |i: usize| format!("[{}, {}]", i / m, i % m);
     let allowed = input.allowed;
     if let Some((i, x)) = first_outside(input.cost, allowed, f64::from(f32::MAX)) {
-        return Err(value(
-            "cost",
-            place(i),
-            x,
-            "a finite number >= 0 (at most 3.4e38)",
-        ));
+        return Err(value("cost", place(i), x, "a finite number >= 0 (at most 3.4e38)"));
     }
     if let Some((i, x)) = first_outside(input.quality, allowed, 1.0) {
         return Err(value("quality", place(i), x, "a probability in [0, 1]"));
@@ -214,50 +128,39 @@ pub(crate) fn pairs(input: &Inputs<'_>) -> Result<(), ProblemError> {
         };
         if let Some((i, x)) = first_outside(plane, allowed, f64::from(f32::MAX)) {
             let place = format!("[{r}, {}, {}]", i / m, i % m);
-            return Err(value(
-                "load",
-                place,
-                x,
-                "a finite number >= 0 (at most 3.4e38)",
-            ));
+            return Err(value("load", place, x, "a finite number >= 0 (at most 3.4e38)"));
         }
     }
     Ok(())
 }
 
+/// Entries looked at together.
+const BLOCK: usize = 8192;
+
 /// The first allowed entry that is not in `[0, high]`.
 fn first_outside(values: Matrix<'_>, allowed: Option<&[bool]>, high: f64) -> Option<(usize, f64)> {
     let place = match values {
-        Matrix::F32(values) => position_outside(values, allowed, high as f32),
-        Matrix::F64(values) => position_outside(values, allowed, high),
+        Matrix::F32(values) => {
+            let limit = (high as f32).to_bits();
+            stray(values, allowed, high, |block| simd::highest_f32(block) <= limit)
+        }
+        Matrix::F64(values) => stray(values, allowed, high, |block| simd::highest_f64(block) <= high.to_bits()),
     };
     place.map(|i| (i, values.at(i)))
 }
 
-/// Whole blocks are tested without a branch, so that the compiler can use vectors; a block with a stray entry is then
-/// searched, because the entry may be forbidden.
-fn position_outside<T: Copy + PartialOrd + Default>(
+/// Whole blocks are tested at once; a block with a stray entry is then searched, because the entry may be forbidden.
+fn stray<T: Copy + Into<f64>>(
     values: &[T],
     allowed: Option<&[bool]>,
-    high: T,
+    high: f64,
+    fine: impl Fn(&[T]) -> bool,
 ) -> Option<usize> {
-    const BLOCK: usize = 1024;
-    let low = T::default();
-    values.chunks(BLOCK).enumerate().find_map(|(b, block)| {
-        let fine = block
-            .iter()
-            .fold(true, |fine, x| fine & (*x >= low) & (*x <= high));
-        if fine {
-            return None;
-        }
-        let stray = |i: usize, x: &T| {
-            !(*x >= low && *x <= high) && allowed.is_none_or(|a| a[b * BLOCK + i])
+    values.chunks(BLOCK).enumerate().filter(|(_, block)| !fine(block)).find_map(|(b, block)| {
+        let outside = |(i, x): (usize, &T)| {
+            !(0.0..=high).contains(&(*x).into()) && allowed.is_none_or(|allowed| allowed[b * BLOCK + i])
         };
-        block
-            .iter()
-            .enumerate()
-            .position(|(i, x)| stray(i, x))
-            .map(|i| b * BLOCK + i)
+        block.iter().enumerate().position(outside).map(|i| b * BLOCK + i)
     })
 }
 
@@ -266,9 +169,7 @@ type Usable<'a> = (Option<Cow<'a, [bool]>>, Option<Vec<u32>>);
 /// The mask after the queries' own floors, and the queries that are left with a model (`None`: all).
 pub(crate) fn usable<'a>(input: &Inputs<'a>) -> Result<Usable<'a>, ProblemError> {
     let (n, m) = (input.queries, input.models);
-    let floored = input
-        .query_floor
-        .filter(|floors| floors.iter().any(|floor| *floor > 0.0));
+    let floored = input.query_floor.filter(|floors| floors.iter().any(|floor| *floor > 0.0));
     let mask: Cow<'a, [bool]> = match (input.allowed, floored) {
         (None, None) => return Ok((None, None)),
         (Some(allowed), None) => Cow::Borrowed(allowed),
@@ -293,15 +194,9 @@ pub(crate) fn usable<'a>(input: &Inputs<'a>) -> Result<Usable<'a>, ProblemError>
 fn nobody(input: &Inputs<'_>, query: usize) -> ProblemError {
     let m = input.models;
     let allowed = (0..m).filter(|&j| input.allowed.is_none_or(|a| a[query * m + j]));
-    let best = allowed
-        .map(|j| input.quality.at(query * m + j))
-        .fold(f64::NEG_INFINITY, f64::max);
+    let best = allowed.map(|j| input.quality.at(query * m + j)).fold(f64::NEG_INFINITY, f64::max);
     match input.query_floor {
-        Some(floors) if best.is_finite() => ProblemError::FloorUnreachable {
-            query,
-            floor: floors[query],
-            best,
-        },
+        Some(floors) if best.is_finite() => ProblemError::FloorUnreachable { query, floor: floors[query], best },
         _ => ProblemError::NoModel { query },
     }
 }

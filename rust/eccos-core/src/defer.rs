@@ -25,34 +25,20 @@ fn by_priority(problem: &Problem<'_>) -> Vec<u32> {
 }
 
 fn routable(problem: &Problem<'_>) -> Vec<u32> {
-    problem
-        .routable
-        .clone()
-        .unwrap_or_else(|| (0..problem.queries() as u32).collect())
+    problem.routable.clone().unwrap_or_else(|| (0..problem.queries() as u32).collect())
 }
 
 fn packing(placed: Vec<(u32, u8)>) -> Packing {
     let mut placed = placed;
     placed.sort_unstable();
-    Packing {
-        served: placed.iter().map(|&(i, _)| i).collect(),
-        model: placed.iter().map(|&(_, j)| j).collect(),
-    }
+    Packing { served: placed.iter().map(|&(i, _)| i).collect(), model: placed.iter().map(|&(_, j)| j).collect() }
 }
 
 /// One request a query: the best set that fits, or `None` when everything does.
 pub(crate) fn match_requests(problem: &Problem<'_>) -> Option<Vec<u32>> {
     problem.input.capacity?;
-    let (n, m) = (
-        problem
-            .routable
-            .as_ref()
-            .map_or(problem.queries(), Vec::len),
-        problem.models(),
-    );
-    let room: Vec<usize> = (0..m)
-        .map(|j| problem.whole_capacity(0, j).min(n as f64) as usize)
-        .collect();
+    let (n, m) = (problem.routable.as_ref().map_or(problem.queries(), Vec::len), problem.models());
+    let room: Vec<usize> = (0..m).map(|j| problem.whole_capacity(0, j).min(n as f64) as usize).collect();
     if problem.usable.is_none() {
         let total: usize = room.iter().sum();
         if total >= n {
@@ -67,10 +53,7 @@ pub(crate) fn match_requests(problem: &Problem<'_>) -> Option<Vec<u32>> {
         return None;
     }
     let mut slots = Slots::new(problem, room);
-    let mut served: Vec<u32> = by_priority(problem)
-        .into_iter()
-        .filter(|&i| slots.place(i))
-        .collect();
+    let mut served: Vec<u32> = by_priority(problem).into_iter().filter(|&i| slots.place(i)).collect();
     if served.len() == n {
         return None;
     }
@@ -92,22 +75,15 @@ struct Slots<'a> {
 impl<'a> Slots<'a> {
     fn new(problem: &'a Problem<'a>, room: Vec<usize>) -> Self {
         let m = room.len();
-        Self {
-            problem,
-            room,
-            holders: vec![vec![]; m],
-            movable: vec![0; m * m],
-            closed: vec![false; m],
-        }
+        Self { problem, room, holders: vec![vec![]; m], movable: vec![0; m * m], closed: vec![false; m] }
     }
 
     /// Gives the query a slot, moving others along a shortest chain of models when needed.
     fn place(&mut self, query: u32) -> bool {
         let m = self.room.len();
         let mut before = vec![usize::MAX; m];
-        let mut queue: Vec<usize> = (0..m)
-            .filter(|&j| !self.closed[j] && self.problem.may(query as usize, j))
-            .collect();
+        let mut queue: Vec<usize> =
+            (0..m).filter(|&j| !self.closed[j] && self.problem.may(query as usize, j)).collect();
         // A model with the most room first: chains are then rare.
         queue.sort_by_key(|&j| std::cmp::Reverse(self.room[j]));
         let mut seen = vec![false; m];
@@ -138,9 +114,7 @@ impl<'a> Slots<'a> {
         let mut k = end;
         while before[k] != usize::MAX {
             let j = before[k];
-            let holder = self.holders[j]
-                .iter()
-                .position(|&i| self.problem.may(i as usize, k));
+            let holder = self.holders[j].iter().position(|&i| self.problem.may(i as usize, k));
             let holder = holder.expect("`movable` counts the holders of j that k may take");
             let moved = self.holders[j].swap_remove(holder);
             self.count(moved, j, false);
@@ -164,20 +138,14 @@ impl<'a> Slots<'a> {
 /// Loads of their own: every query in turn to the model where it uses the smallest share of what is left.
 pub(crate) fn pack_loads(problem: &Problem<'_>) -> Packing {
     let (m, resources) = (problem.models(), problem.input.resources);
-    let mut room: Vec<f64> = (0..resources * m)
-        .map(|at| problem.whole_capacity(at / m, at % m))
-        .collect();
+    let mut room: Vec<f64> = (0..resources * m).map(|at| problem.whole_capacity(at / m, at % m)).collect();
     let mut placed = vec![];
     for query in by_priority(problem) {
         let i = query as usize;
         let share = |j: usize| {
             let of = |r: usize| {
                 let (load, left) = (problem.load(r, i, j), room[r * m + j]);
-                if load == 0.0 {
-                    0.0
-                } else {
-                    load / left.max(0.0)
-                }
+                if load == 0.0 { 0.0 } else { load / left.max(0.0) }
             };
             (0..resources).map(of).fold(0.0, f64::max)
         };

@@ -43,11 +43,7 @@ pub(crate) struct Limits<'a> {
 
 impl<'a> Limits<'a> {
     pub fn new(control: &'a Control<'a>) -> Self {
-        Self {
-            cutoff: f64::INFINITY,
-            steps: 50_000,
-            control,
-        }
+        Self { cutoff: f64::INFINITY, steps: 50_000, control }
     }
 }
 
@@ -162,24 +158,10 @@ impl State {
     pub fn refresh_sums(&mut self, lp: &Lp) {
         self.residual = lp.residual(&self.key);
         let pick = |column: &[f64]| -> Vec<f64> {
-            self.key
-                .iter()
-                .enumerate()
-                .map(|(i, &j)| column[j as usize * lp.stride + i])
-                .collect()
+            self.key.iter().enumerate().map(|(i, &j)| column[j as usize * lp.stride + i]).collect()
         };
-        let families = lp.families.iter().map(|f| {
-            if f.coef.is_empty() {
-                vec![]
-            } else {
-                pick(&f.coef)
-            }
-        });
-        self.at_key = AtKey {
-            p: pick(&lp.p),
-            q: pick(&lp.q),
-            coef: families.collect(),
-        };
+        let families = lp.families.iter().map(|f| if f.coef.is_empty() { vec![] } else { pick(&f.coef) });
+        self.at_key = AtKey { p: pick(&lp.p), q: pick(&lp.q), coef: families.collect() };
     }
 
     /// Moves query i to model j as its key, without touching the sums.
@@ -220,8 +202,7 @@ impl State {
         for (r, c) in self.residual.iter_mut().zip(self.basis.column(t)) {
             *r += c;
         }
-        self.basis
-            .swap_reference(t, self.key[row as usize], &siblings);
+        self.basis.swap_reference(t, self.key[row as usize], &siblings);
         self.set_key(lp, row as usize, model as usize);
     }
 
@@ -232,9 +213,7 @@ impl State {
             self.ties.fill(0);
         }
         self.residual = lp.residual(&self.key);
-        let values: f64 = (0..lp.n)
-            .map(|i| lp.value(&self.y, i, self.key[i] as usize))
-            .sum();
+        let values: f64 = (0..lp.n).map(|i| lp.value(&self.y, i, self.key[i] as usize)).sum();
         self.objective = values - dot(&self.y, &lp.limit);
     }
 
@@ -285,36 +264,18 @@ impl State {
             let (excess, sign) = match element {
                 Element::Slack(_) => (-theta - free, 1.0),
                 Element::Ceiling(_) => (theta - free, -1.0),
-                Element::Start(_) | Element::Gone => {
-                    (theta.abs() - free, if theta < 0.0 { 1.0 } else { -1.0 })
-                }
+                Element::Start(_) | Element::Gone => (theta.abs() - free, if theta < 0.0 { 1.0 } else { -1.0 }),
                 Element::Tie { .. } => (-theta - FRACTION, 1.0),
             };
             if excess > 0.0 {
                 let row = self.basis.row(place);
-                offer(
-                    theta.abs(),
-                    dot(row, row),
-                    Leaving {
-                        place,
-                        sign,
-                        swap: false,
-                    },
-                );
+                offer(theta.abs(), dot(row, row), Leaving { place, sign, swap: false });
             }
             if let Element::Tie { row, .. } = *element {
                 let over = work.tied[row as usize] - 1.0;
                 if over > FRACTION {
                     let sum = self.sum_of_rows(row);
-                    offer(
-                        over,
-                        dot(&sum, &sum),
-                        Leaving {
-                            place,
-                            sign: 1.0,
-                            swap: true,
-                        },
-                    );
+                    offer(over, dot(&sum, &sum), Leaving { place, sign: 1.0, swap: true });
                 }
             }
         }
@@ -331,9 +292,7 @@ impl State {
         let mut sum = vec![0.0; self.y.len()];
         for (t, element) in self.basis.elements.iter().enumerate() {
             if matches!(element, Element::Tie { row, .. } if *row == query) {
-                sum.iter_mut()
-                    .zip(self.basis.row(t))
-                    .for_each(|(s, x)| *s += x);
+                sum.iter_mut().zip(self.basis.row(t)).for_each(|(s, x)| *s += x);
             }
         }
         sum
@@ -357,10 +316,7 @@ impl State {
             work.direction = direction;
             return false;
         }
-        self.y
-            .iter_mut()
-            .zip(&direction)
-            .for_each(|(y, d)| *y += length * d);
+        self.y.iter_mut().zip(&direction).for_each(|(y, d)| *y += length * d);
         if length > 0.0 && entering.is_some() {
             self.stride = length;
         }
@@ -370,17 +326,9 @@ impl State {
         let element = match (entering, bound) {
             (Some(crossing), _) => {
                 let i = crossing.row as usize;
-                lp.normal(
-                    i,
-                    self.key[i] as usize,
-                    crossing.to as usize,
-                    &mut work.normal,
-                );
+                lp.normal(i, self.key[i] as usize, crossing.to as usize, &mut work.normal);
                 self.ties[i] += 1;
-                Element::Tie {
-                    row: crossing.row,
-                    model: crossing.to,
-                }
+                Element::Tie { row: crossing.row, model: crossing.to }
             }
             (None, bound) => {
                 let element = bound.unwrap_or(Element::Gone);
@@ -391,8 +339,7 @@ impl State {
                 element
             }
         };
-        self.basis
-            .replace(place, element, &work.normal, &mut work.column);
+        self.basis.replace(place, element, &work.normal, &mut work.column);
         self.snap(lp);
         work.direction = direction;
         true
@@ -430,26 +377,12 @@ impl State {
 
     /// Walks along `direction` while `g` rises, moving keys on the way. Returns the crossing that uses up the slope, or
     /// that of a query with a basic tie, which cannot be passed.
-    fn long_step(
-        &mut self,
-        lp: &Lp,
-        work: &mut Work,
-        direction: &[f64],
-        cap: f64,
-        slope: f64,
-    ) -> Option<Crossing> {
+    fn long_step(&mut self, lp: &Lp, work: &mut Work, direction: &[f64], cap: f64, slope: f64) -> Option<Crossing> {
         // Equal data make the slope cancel to rounding noise: that counts as zero.
         let flat = 1e-10 * (1.0 + slope);
         let mut slope = slope;
         let guess = if self.stride > 0.0 { self.stride } else { 0.1 };
-        let reached = simd::breakpoints(
-            lp,
-            self,
-            direction,
-            cap,
-            (slope, guess),
-            &mut work.breakpoints,
-        );
+        let reached = simd::breakpoints(lp, self, direction, cap, (slope, guess), &mut work.breakpoints);
         let mut queue = std::mem::take(&mut work.queue).into_vec();
         queue.clear();
         queue.extend(work.breakpoints.within(f64::NEG_INFINITY, reached));
@@ -463,11 +396,7 @@ impl State {
                 reached = cap;
             }
             let Some(&crossing) = queue.peek() else {
-                self.objective += if cap < FAR {
-                    slope * (cap - previous)
-                } else {
-                    0.0
-                };
+                self.objective += if cap < FAR { slope * (cap - previous) } else { 0.0 };
                 break None;
             };
             let (i, to) = (crossing.row as usize, crossing.to as usize);
@@ -481,23 +410,14 @@ impl State {
             slope -= drop;
             self.move_key(lp, i, to);
             queue.pop();
-            queue.extend(
-                self.next_crossing(lp, direction, crossing, rate)
-                    .filter(|next| next.at < cap),
-            );
+            queue.extend(self.next_crossing(lp, direction, crossing, rate).filter(|next| next.at < cap));
         };
         work.queue = queue;
         entering
     }
 
     /// Where a query that has just changed its key changes it again.
-    fn next_crossing(
-        &self,
-        lp: &Lp,
-        direction: &[f64],
-        last: Crossing,
-        rate: f64,
-    ) -> Option<Crossing> {
+    fn next_crossing(&self, lp: &Lp, direction: &[f64], last: Crossing, rate: f64) -> Option<Crossing> {
         let (i, key) = (last.row as usize, last.to as usize);
         let value = lp.value(&self.y, i, key);
         let mut next: Option<Crossing> = None;
@@ -506,11 +426,7 @@ impl State {
             if closing > RATE {
                 let at = ((lp.value(&self.y, i, j) - value) / closing).max(last.at);
                 if next.is_none_or(|next| at < next.at) {
-                    next = Some(Crossing {
-                        at,
-                        row: last.row,
-                        to: j as u8,
-                    });
+                    next = Some(Crossing { at, row: last.row, to: j as u8 });
                 }
             }
         }

@@ -98,10 +98,7 @@ pub(crate) fn explain(
     let mut repair = Repair::default();
     if deferred {
         reasons.push(Reason::CapacityShort {
-            demand: problem
-                .routable
-                .as_ref()
-                .map_or(problem.queries(), Vec::len),
+            demand: problem.routable.as_ref().map_or(problem.queries(), Vec::len),
             served: measured.assigned,
         });
     }
@@ -128,34 +125,21 @@ fn requirement(
             let attainable = measured.mean_quality();
             repair.min_quality = Some(attainable);
             if candidate.relaxed {
-                reasons.push(Reason::NoWholeAssignment {
-                    proven: candidate.proven_none,
-                });
+                reasons.push(Reason::NoWholeAssignment { proven: candidate.proven_none });
             } else if measured.quality_short(min) > 0.0 && min - best > 1e-9 {
                 reasons.push(Reason::QualityAboveBest { wanted: min, best });
             } else {
-                reasons.push(Reason::QualityAboveCapacities {
-                    wanted: min,
-                    attainable,
-                });
+                reasons.push(Reason::QualityAboveCapacities { wanted: min, attainable });
             }
         }
         Objective::Budget { max } if measured.over_budget(max) > 0.0 => {
             repair.budget = Some(measured.cost);
             if candidate.relaxed {
-                reasons.push(Reason::NoWholeAssignment {
-                    proven: candidate.proven_none,
-                });
+                reasons.push(Reason::NoWholeAssignment { proven: candidate.proven_none });
             } else if cheapest - max > 1e-9 * max {
-                reasons.push(Reason::BudgetBelowCheapest {
-                    wanted: max,
-                    cheapest,
-                });
+                reasons.push(Reason::BudgetBelowCheapest { wanted: max, cheapest });
             } else {
-                reasons.push(Reason::BudgetBelowCapacities {
-                    wanted: max,
-                    attainable: measured.cost,
-                });
+                reasons.push(Reason::BudgetBelowCapacities { wanted: max, attainable: measured.cost });
             }
         }
         _ => {}
@@ -167,12 +151,8 @@ fn row_extremes(problem: &Problem<'_>, model: &[i32]) -> (f64, f64) {
     let mut sums = (0.0, 0.0);
     for (i, _) in model.iter().enumerate().filter(|(_, j)| **j >= 0) {
         let may = || (0..problem.models()).filter(|&j| problem.may(i, j));
-        sums.0 += may()
-            .map(|j| problem.quality(i, j))
-            .fold(f64::NEG_INFINITY, f64::max);
-        sums.1 += may()
-            .map(|j| problem.cost(i, j))
-            .fold(f64::INFINITY, f64::min);
+        sums.0 += may().map(|j| problem.quality(i, j)).fold(f64::NEG_INFINITY, f64::max);
+        sums.1 += may().map(|j| problem.cost(i, j)).fold(f64::INFINITY, f64::min);
     }
     sums
 }
@@ -181,17 +161,9 @@ fn groups(problem: &Problem<'_>, measured: &Measured, group: usize, reasons: &mu
     let (short, over) = measured.group_misses(problem, group);
     let (size, quality, cost) = measured.group[group];
     if let Some(wanted) = problem.group_floor(group).filter(|_| short > 0.0) {
-        reasons.push(Reason::GroupQuality {
-            group,
-            wanted,
-            got: quality / size,
-        });
+        reasons.push(Reason::GroupQuality { group, wanted, got: quality / size });
     }
     if let Some(wanted) = problem.group_budget(group).filter(|_| over > 0.0) {
-        reasons.push(Reason::GroupBudget {
-            group,
-            wanted,
-            got: cost,
-        });
+        reasons.push(Reason::GroupBudget { group, wanted, got: cost });
     }
 }

@@ -24,11 +24,7 @@ pub struct Frontier {
 ///
 /// # Errors
 /// When no assignment serves every query within the capacities.
-pub fn frontier(
-    problem: &Problem<'_>,
-    options: &Options<'_>,
-    max_points: usize,
-) -> Result<Frontier, ProblemError> {
+pub fn frontier(problem: &Problem<'_>, options: &Options<'_>, max_points: usize) -> Result<Frontier, ProblemError> {
     let _ = (problem, options, max_points);
     unimplemented!("follows in the next commit")
 }

@@ -291,7 +291,8 @@ impl Levels<'_, '_> {
     fn spread(&self, moved: &[f64], y: &[f64], own: f64, common: f64) -> Vec<f64> {
         let (sum, count) = moved.iter().filter(|d| **d > 0.0).fold((0.0, 0.0), |(s, n), d| (s + d * d, n + 1.0));
         let typical = (sum / f64::max(count, 1.0)).sqrt();
-        let of = |(d, y): (&f64, &f64)| if *d == 0.0 && *y == 0.0 { 0.0 } else { (own * d + common * typical).max(1e-6) };
+        let of =
+            |(d, y): (&f64, &f64)| if *d == 0.0 && *y == 0.0 { 0.0 } else { (own * d + common * typical).max(1e-6) };
         moved.iter().zip(y).map(of).collect()
     }
 }

@@ -29,29 +29,21 @@ pub(crate) struct Ledger<'a> {
 impl<'a> Ledger<'a> {
     pub fn new(lp: &'a Lp, model: &[u8]) -> Self {
         let room: Vec<f64> = lp.residual(model).iter().map(|r| -r).collect();
-        let slots = lp.is_unit().then(|| {
-            lp.families
-                .first()
-                .map_or_else(|| vec![NO_ROW; lp.m], |f| f.rows.clone())
-        });
+        let slots = lp.is_unit().then(|| lp.families.first().map_or_else(|| vec![NO_ROW; lp.m], |f| f.rows.clone()));
         // A requirement was relaxed by 2e-10 and is checked with 1e-9 outside; loads are exact but for the rounding of
         // their sum.
         let slack = lp.limit.iter().map(|b| 1e-12 * b.abs()).collect();
-        Self {
-            lp,
-            room,
-            slack,
-            slots,
-            change: vec![],
-        }
+        Self { lp, room, slack, slots, change: vec![] }
     }
 
     /// True when every limit holds.
     pub fn holds(&self) -> bool {
-        self.room
-            .iter()
-            .zip(&self.slack)
-            .all(|(room, slack)| *room >= -slack)
+        self.room.iter().zip(&self.slack).all(|(room, slack)| *room >= -slack)
+    }
+
+    /// True when every limit but the requirement holds.
+    pub fn capacities_hold(&self) -> bool {
+        self.room.iter().zip(&self.slack).skip(1).all(|(room, slack)| *room >= -slack)
     }
 
     /// By how much the requirement is missed, the rounding left out; negative when there is room.
@@ -68,9 +60,7 @@ impl<'a> Ledger<'a> {
     /// True when query i fits at model j beside everything that the ledger holds (the requirement left aside).
     pub fn takes(&self, i: usize, j: usize) -> bool {
         let mut fits = true;
-        self.lp.each(i, j, |k, a| {
-            fits &= k == 0 || self.room[k] - a >= -self.slack[k]
-        });
+        self.lp.each(i, j, |k, a| fits &= k == 0 || self.room[k] - a >= -self.slack[k]);
         fits
     }
 
@@ -88,18 +78,15 @@ impl<'a> Ledger<'a> {
             });
         }
         self.collect(moves);
-        self.change
-            .iter()
-            .all(|&(k, a)| k == 0 || a <= 0.0 || self.room[k] - a >= -self.slack[k])
+        self.change.iter().all(|&(k, a)| k == 0 || a <= 0.0 || self.room[k] - a >= -self.slack[k])
     }
 
     /// The total excess after the moves, given the excess before them.
     pub fn excess_after(&mut self, moves: &[&Move], before: f64) -> f64 {
         self.collect(moves);
         let over = |room: f64, slack: f64| if room < -slack { -room } else { 0.0 };
-        let change = |&(k, a): &(usize, f64)| {
-            over(self.room[k] - a, self.slack[k]) - over(self.room[k], self.slack[k])
-        };
+        let change =
+            |&(k, a): &(usize, f64)| over(self.room[k] - a, self.slack[k]) - over(self.room[k], self.slack[k]);
         before + self.change.iter().map(change).sum::<f64>()
     }
 
@@ -120,8 +107,7 @@ impl<'a> Ledger<'a> {
         };
         for m in moves {
             self.lp.each(m.row as usize, m.to as usize, &mut add);
-            self.lp
-                .each(m.row as usize, m.from as usize, |k, a| add(k, -a));
+            self.lp.each(m.row as usize, m.from as usize, |k, a| add(k, -a));
         }
     }
 }

@@ -50,21 +50,13 @@ pub(crate) type Sparse = Vec<(usize, f64)>;
 
 impl Lp {
     /// The program over the given places of the served list.
-    pub fn build(
-        prepared: &Prepared<'_>,
-        places: impl ExactSizeIterator<Item = usize>,
-        limit: Vec<f64>,
-    ) -> Self {
+    pub fn build(prepared: &Prepared<'_>, places: impl ExactSizeIterator<Item = usize>, limit: Vec<f64>) -> Self {
         let (n, m) = (places.len(), prepared.problem.models());
         let stride = n.div_ceil(LANES) * LANES;
         let families = prepared.terms.iter().map(|term| Family {
             by: term.by,
             rows: term.rows.clone(),
-            coef: if term.source == Source::Unit {
-                vec![]
-            } else {
-                vec![0.0; stride * m]
-            },
+            coef: if term.source == Source::Unit { vec![] } else { vec![0.0; stride * m] },
         });
         let ceiling = vec![f64::INFINITY; limit.len()];
         let mut lp = Self {
@@ -134,11 +126,8 @@ impl Lp {
             rows: family.rows.clone(),
             coef: pick(&family.coef, 0.0),
         });
-        let group = if self.group.is_empty() {
-            vec![]
-        } else {
-            rows.iter().map(|&i| self.group[i as usize]).collect()
-        };
+        let group =
+            if self.group.is_empty() { vec![] } else { rows.iter().map(|&i| self.group[i as usize]).collect() };
         let lp = Self {
             n,
             m,
@@ -173,11 +162,7 @@ impl Lp {
         if row == NO_ROW {
             return None;
         }
-        let coef = if family.coef.is_empty() {
-            1.0
-        } else {
-            family.coef[j * self.stride + i]
-        };
+        let coef = if family.coef.is_empty() { 1.0 } else { family.coef[j * self.stride + i] };
         Some((row as usize, coef))
     }
 
@@ -271,11 +256,7 @@ impl Lp {
 
     /// The objective of an assignment of all rows of this program.
     pub fn objective(&self, model: &[u8]) -> f64 {
-        model
-            .iter()
-            .enumerate()
-            .map(|(i, &j)| self.p[j as usize * self.stride + i])
-            .sum()
+        model.iter().enumerate().map(|(i, &j)| self.p[j as usize * self.stride + i]).sum()
     }
 }
 
@@ -284,27 +265,19 @@ impl Lp {
 pub(crate) fn dot(a: &[f64], b: &[f64]) -> f64 {
     let mut lanes = [0.0; 8];
     let (a8, b8) = (a.chunks_exact(8), b.chunks_exact(8));
-    let mut sum = a8
-        .remainder()
-        .iter()
-        .zip(b8.remainder())
-        .map(|(x, y)| x * y)
-        .sum::<f64>();
+    let mut sum = a8.remainder().iter().zip(b8.remainder()).map(|(x, y)| x * y).sum::<f64>();
     for (x, y) in a8.zip(b8) {
         for l in 0..8 {
             lanes[l] += x[l] * y[l];
         }
     }
-    sum += ((lanes[0] + lanes[4]) + (lanes[1] + lanes[5]))
-        + ((lanes[2] + lanes[6]) + (lanes[3] + lanes[7]));
+    sum += ((lanes[0] + lanes[4]) + (lanes[1] + lanes[5])) + ((lanes[2] + lanes[6]) + (lanes[3] + lanes[7]));
     sum
 }
 
 /// A number in [0, 1) that depends on both indices only.
 pub(crate) fn hash(i: u64, j: u64) -> f64 {
-    let salt = j
-        .wrapping_add(0x7F4A_7C15_9E37_79B9)
-        .wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    let salt = j.wrapping_add(0x7F4A_7C15_9E37_79B9).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     let mut z = i.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ salt;
     z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);

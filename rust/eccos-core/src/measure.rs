@@ -1,6 +1,6 @@
 //! What an assignment costs and uses, in double precision on the data as given.
 
-use crate::problem::Problem;
+use crate::problem::{Matrix, Problem};
 
 /// Allowed rounding of the requirement, relative; of loads, relative to the capacity (the rounding of a sum).
 pub(crate) const REQUIREMENT: f64 = 1e-9;
@@ -21,26 +21,43 @@ pub(crate) struct Measured {
 impl Measured {
     pub fn new(problem: &Problem<'_>, model: &[i32]) -> Self {
         let (m, resources) = (problem.models(), problem.input.resources);
-        let mut sums = Self {
-            load: vec![0.0; resources * m],
-            group: vec![(0.0, 0.0, 0.0); problem.groups],
-            ..Self::default()
-        };
-        for (i, &j) in model.iter().enumerate().filter(|(_, j)| **j >= 0) {
+        let mut sums =
+            Self { load: vec![0.0; resources * m], group: vec![(0.0, 0.0, 0.0); problem.groups], ..Self::default() };
+        match (problem.input.cost, problem.input.quality) {
+            (Matrix::F32(cost), Matrix::F32(quality)) => sums.add(problem, model, cost, quality),
+            (Matrix::F32(cost), Matrix::F64(quality)) => sums.add(problem, model, cost, quality),
+            (Matrix::F64(cost), Matrix::F32(quality)) => sums.add(problem, model, cost, quality),
+            (Matrix::F64(cost), Matrix::F64(quality)) => sums.add(problem, model, cost, quality),
+        }
+        sums
+    }
+
+    fn add<C: Copy + Into<f64>, Q: Copy + Into<f64>>(
+        &mut self,
+        problem: &Problem<'_>,
+        model: &[i32],
+        cost: &[C],
+        quality: &[Q],
+    ) {
+        let (m, resources) = (problem.models(), problem.input.resources);
+        let (costs, qualities) = (cost.chunks_exact(m), quality.chunks_exact(m));
+        for (i, ((&j, costs), qualities)) in model.iter().zip(costs).zip(qualities).enumerate() {
+            if j < 0 {
+                continue;
+            }
             let j = j as usize;
-            let (cost, quality) = (problem.cost(i, j), problem.quality(i, j));
-            sums.assigned += 1;
-            sums.cost += cost;
-            sums.quality += quality;
+            let (cost, quality) = (costs[j].into(), qualities[j].into());
+            self.assigned += 1;
+            self.cost += cost;
+            self.quality += quality;
             for r in 0..resources {
-                sums.load[r * m + j] += problem.load(r, i, j);
+                self.load[r * m + j] += problem.load(r, i, j);
             }
             if let Some(group) = problem.input.group {
-                let of = &mut sums.group[group[i] as usize];
+                let of = &mut self.group[group[i] as usize];
                 *of = (of.0 + 1.0, of.1 + quality, of.2 + cost);
             }
         }
-        sums
     }
 
     /// Mean quality over the assigned queries; NaN when none is.
@@ -67,11 +84,7 @@ impl Measured {
     /// By how much the cost is over `budget`; 0 within rounding.
     pub fn over_budget(&self, budget: f64) -> f64 {
         let over = self.cost - budget;
-        if over > REQUIREMENT * budget {
-            over
-        } else {
-            0.0
-        }
+        if over > REQUIREMENT * budget { over } else { 0.0 }
     }
 
     /// Shortfall of quality and excess of cost of a group.
@@ -80,19 +93,10 @@ impl Measured {
         if size == 0.0 {
             return (0.0, 0.0);
         }
-        let short = problem
-            .group_floor(group)
-            .map_or(0.0, |floor| floor - quality / size);
-        let over = problem
-            .group_budget(group)
-            .map_or(0.0, |budget| cost - budget);
-        let allowed = problem
-            .group_budget(group)
-            .map_or(0.0, |budget| REQUIREMENT * budget);
-        (
-            if short > REQUIREMENT { short } else { 0.0 },
-            if over > allowed { over } else { 0.0 },
-        )
+        let short = problem.group_floor(group).map_or(0.0, |floor| floor - quality / size);
+        let over = problem.group_budget(group).map_or(0.0, |budget| cost - budget);
+        let allowed = problem.group_budget(group).map_or(0.0, |budget| REQUIREMENT * budget);
+        (if short > REQUIREMENT { short } else { 0.0 }, if over > allowed { over } else { 0.0 })
     }
 
     /// True when every group's own limits hold.

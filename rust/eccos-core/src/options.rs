@@ -25,14 +25,7 @@ pub struct Options<'a> {
 
 impl Default for Options<'_> {
     fn default() -> Self {
-        Self {
-            tolerance: 1e-4,
-            time_limit: None,
-            node_limit: None,
-            threads: None,
-            stop: None,
-            warm: None,
-        }
+        Self { tolerance: 1e-4, time_limit: None, node_limit: None, threads: None, stop: None, warm: None }
     }
 }
 

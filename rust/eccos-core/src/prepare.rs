@@ -77,21 +77,9 @@ pub(crate) struct Prepared<'a> {
 
 impl<'a> Prepared<'a> {
     /// `requirement`: the limit of the goal's counterpart (mean quality, or dollars), or none.
-    pub fn new(
-        problem: &'a Problem<'a>,
-        served: Option<&'a [u32]>,
-        goal: Goal,
-        requirement: Option<f64>,
-    ) -> Self {
-        let mut prepared = Self {
-            problem,
-            served,
-            goal,
-            scale_p: 1.0,
-            scale_q: 0.0,
-            terms: vec![],
-            limit: vec![0.0],
-        };
+    pub fn new(problem: &'a Problem<'a>, served: Option<&'a [u32]>, goal: Goal, requirement: Option<f64>) -> Self {
+        let mut prepared =
+            Self { problem, served, goal, scale_p: 1.0, scale_q: 0.0, terms: vec![], limit: vec![0.0] };
         let n = prepared.len();
         let (objective, cost, quality) = prepared.ranges();
         prepared.scale_p = power(objective);
@@ -146,10 +134,7 @@ impl<'a> Prepared<'a> {
     /// Objective and requirement coefficient (p, q) of an allowed pair.
     #[inline]
     pub fn pair(&self, query: usize, model: usize) -> (f64, f64) {
-        let (c, a) = (
-            self.problem.cost(query, model),
-            self.problem.quality(query, model),
-        );
+        let (c, a) = (self.problem.cost(query, model), self.problem.quality(query, model));
         match self.goal {
             Goal::Cost => (c * self.scale_p, a * self.scale_q),
             Goal::Quality => (-a * self.scale_p, -c * self.scale_q),
@@ -180,10 +165,7 @@ impl<'a> Prepared<'a> {
     /// The group of a query; only asked when there are groups.
     #[inline]
     pub fn group(&self, query: usize) -> usize {
-        self.problem
-            .input
-            .group
-            .map_or(0, |group| group[query] as usize)
+        self.problem.input.group.map_or(0, |group| group[query] as usize)
     }
 
     /// True when all the terms are one family of request slots (or there is none): the fast passes apply.
@@ -203,12 +185,7 @@ impl<'a> Prepared<'a> {
 
     /// The same problem without the limits of the groups (their rows come last).
     pub fn without_groups(mut self) -> Self {
-        let first = self
-            .terms
-            .iter()
-            .filter(|term| term.by == By::Group)
-            .flat_map(|term| &term.rows)
-            .min();
+        let first = self.terms.iter().filter(|term| term.by == By::Group).flat_map(|term| &term.rows).min();
         if let Some(&first) = first {
             self.limit.truncate(first as usize);
         }
@@ -225,10 +202,7 @@ impl<'a> Prepared<'a> {
             let query = self.query(place);
             let mut row = [(f64::INFINITY, f64::NEG_INFINITY); 3];
             for model in (0..m).filter(|&model| self.problem.may(query, model)) {
-                let (c, a) = (
-                    self.problem.cost(query, model),
-                    self.problem.quality(query, model),
-                );
+                let (c, a) = (self.problem.cost(query, model), self.problem.quality(query, model));
                 let objective = match self.goal {
                     Goal::Cost => c,
                     Goal::Quality => a,
@@ -253,11 +227,7 @@ impl<'a> Prepared<'a> {
         }
         for resource in 0..problem.input.resources {
             let weighted = problem.input.load.is_some();
-            let scale = if weighted {
-                power(self.mean_load(resource))
-            } else {
-                1.0
-            };
+            let scale = if weighted { power(self.mean_load(resource)) } else { 1.0 };
             let mut rows = vec![NO_ROW; m];
             for (model, row) in rows.iter_mut().enumerate() {
                 let capacity = problem.whole_capacity(resource, model);
@@ -268,17 +238,8 @@ impl<'a> Prepared<'a> {
                 }
             }
             if rows.iter().any(|&row| row != NO_ROW) {
-                let source = if weighted {
-                    Source::Load(resource)
-                } else {
-                    Source::Unit
-                };
-                self.terms.push(Term {
-                    by: By::Model,
-                    source,
-                    rows,
-                    scale,
-                });
+                let source = if weighted { Source::Load(resource) } else { Source::Unit };
+                self.terms.push(Term { by: By::Model, source, rows, scale });
             }
         }
     }
@@ -309,32 +270,20 @@ impl<'a> Prepared<'a> {
             (
                 Source::MinusQuality,
                 quality,
-                (0..groups)
-                    .map(|g| problem.group_floor(g).map(|floor| -floor * size[g]))
-                    .collect(),
+                (0..groups).map(|g| problem.group_floor(g).map(|floor| -floor * size[g])).collect(),
             ),
-            (
-                Source::Cost,
-                cost,
-                (0..groups).map(|g| problem.group_budget(g)).collect(),
-            ),
+            (Source::Cost, cost, (0..groups).map(|g| problem.group_budget(g)).collect()),
         ];
         for (source, scale, limit) in limits {
             let mut rows = vec![NO_ROW; groups];
             for (group, limit) in limit.iter().enumerate().filter(|(g, _)| size[*g] > 0.0) {
                 if let Some(limit) = limit {
                     rows[group] = self.limit.len() as u16;
-                    self.limit
-                        .push(limit * scale + RELAX * (limit * scale).abs());
+                    self.limit.push(limit * scale + RELAX * (limit * scale).abs());
                 }
             }
             if rows.iter().any(|&row| row != NO_ROW) {
-                self.terms.push(Term {
-                    by: By::Group,
-                    source,
-                    rows,
-                    scale,
-                });
+                self.terms.push(Term { by: By::Group, source, rows, scale });
             }
         }
     }
@@ -357,24 +306,12 @@ impl Range {
     }
 
     fn typical(&self) -> f64 {
-        let sum = if self.range > 1e-9 * self.magnitude {
-            self.range
-        } else {
-            self.magnitude
-        };
-        if self.rows > 0.0 {
-            sum / self.rows
-        } else {
-            1.0
-        }
+        let sum = if self.range > 1e-9 * self.magnitude { self.range } else { self.magnitude };
+        if self.rows > 0.0 { sum / self.rows } else { 1.0 }
     }
 }
 
 /// The power of two that brings `size` near 1.
 fn power(size: f64) -> f64 {
-    if size > 0.0 && size.is_finite() {
-        (-size.log2().round().clamp(-1000.0, 1000.0)).exp2()
-    } else {
-        1.0
-    }
+    if size > 0.0 && size.is_finite() { (-size.log2().round().clamp(-1000.0, 1000.0)).exp2() } else { 1.0 }
 }

@@ -109,13 +109,7 @@ pub struct Inputs<'a> {
 impl<'a> Inputs<'a> {
     /// The plain problem: no capacities, no mask, nothing else.
     #[must_use]
-    pub fn new(
-        queries: usize,
-        models: usize,
-        cost: Matrix<'a>,
-        quality: Matrix<'a>,
-        objective: Objective,
-    ) -> Self {
+    pub fn new(queries: usize, models: usize, cost: Matrix<'a>, quality: Matrix<'a>, objective: Objective) -> Self {
         Self {
             queries,
             models,
@@ -226,17 +220,8 @@ impl<'a> Problem<'a> {
         check::scalars(&input)?;
         check::pairs(&input)?;
         let (usable, routable) = check::usable(&input)?;
-        let groups = input
-            .group_min_quality
-            .map(<[f64]>::len)
-            .or(input.group_budget.map(<[f64]>::len))
-            .unwrap_or(0);
-        Ok(Self {
-            input,
-            usable,
-            routable,
-            groups,
-        })
+        let groups = input.group_min_quality.map(<[f64]>::len).or(input.group_budget.map(<[f64]>::len)).unwrap_or(0);
+        Ok(Self { input, usable, routable, groups })
     }
 
     /// N, the number of queries.
@@ -259,9 +244,7 @@ impl<'a> Problem<'a> {
 
     #[inline]
     pub(crate) fn may(&self, query: usize, model: usize) -> bool {
-        self.usable
-            .as_ref()
-            .is_none_or(|mask| mask[query * self.input.models + model])
+        self.usable.as_ref().is_none_or(|mask| mask[query * self.input.models + model])
     }
 
     #[inline]
@@ -277,43 +260,28 @@ impl<'a> Problem<'a> {
     #[inline]
     pub(crate) fn load(&self, resource: usize, query: usize, model: usize) -> f64 {
         let (n, m) = (self.input.queries, self.input.models);
-        self.input
-            .load
-            .as_ref()
-            .map_or(1.0, |load| load.at((resource * n + query) * m + model))
+        self.input.load.as_ref().map_or(1.0, |load| load.at((resource * n + query) * m + model))
     }
 
     #[inline]
     pub(crate) fn capacity(&self, resource: usize, model: usize) -> f64 {
-        self.input.capacity.map_or(f64::INFINITY, |capacity| {
-            capacity[resource * self.input.models + model]
-        })
+        self.input.capacity.map_or(f64::INFINITY, |capacity| capacity[resource * self.input.models + model])
     }
 
     /// The capacity as far as it can be used: whole requests when every query is one.
     #[inline]
     pub(crate) fn whole_capacity(&self, resource: usize, model: usize) -> f64 {
         let capacity = self.capacity(resource, model);
-        if self.input.load.is_none() {
-            capacity.floor()
-        } else {
-            capacity
-        }
+        if self.input.load.is_none() { capacity.floor() } else { capacity }
     }
 
     /// The group's own quality floor, when it has one.
     pub(crate) fn group_floor(&self, group: usize) -> Option<f64> {
-        self.input
-            .group_min_quality
-            .map(|floors| floors[group])
-            .filter(|floor| !floor.is_nan())
+        self.input.group_min_quality.map(|floors| floors[group]).filter(|floor| !floor.is_nan())
     }
 
     /// The group's own budget, when it has one.
     pub(crate) fn group_budget(&self, group: usize) -> Option<f64> {
-        self.input
-            .group_budget
-            .map(|budgets| budgets[group])
-            .filter(|budget| budget.is_finite())
+        self.input.group_budget.map(|budgets| budgets[group]).filter(|budget| budget.is_finite())
     }
 }

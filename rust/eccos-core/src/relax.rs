@@ -23,12 +23,7 @@ pub(crate) struct Relaxed {
 }
 
 /// Solves the whole program at once, from the multipliers `y`.
-pub(crate) fn direct(
-    prepared: &Prepared<'_>,
-    y: &[f64],
-    control: &Control<'_>,
-    work: &mut Work,
-) -> Relaxed {
+pub(crate) fn direct(prepared: &Prepared<'_>, y: &[f64], control: &Control<'_>, work: &mut Work) -> Relaxed {
     let n = prepared.len();
     let lp = Lp::build(prepared, 0..n, prepared.limit.clone());
     let mut state = State::new(&lp, y);
@@ -36,24 +31,12 @@ pub(crate) fn direct(
     let places: Vec<u32> = (0..n as u32).collect();
     let bound = dual_value(prepared, &places, &lp.limit, &state.y);
     let (key, steps) = (state.key.clone(), state.steps);
-    Relaxed {
-        lp,
-        state,
-        outcome,
-        places,
-        key,
-        held: 0.0,
-        bound,
-        steps,
-        passes: 0,
-    }
+    Relaxed { lp, state, outcome, places, key, held: 0.0, bound, steps, passes: 0 }
 }
 
 /// `g(y)` over some places, on the data as given.
 pub(crate) fn dual_value(prepared: &Prepared<'_>, places: &[u32], limit: &[f64], y: &[f64]) -> f64 {
-    let values = places
-        .iter()
-        .map(|&place| least_value(prepared, prepared.query(place as usize), y).0);
+    let values = places.iter().map(|&place| least_value(prepared, prepared.query(place as usize), y).0);
     values.sum::<f64>() - dot(y, limit)
 }
 

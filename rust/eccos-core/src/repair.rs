@@ -28,10 +28,7 @@ fn fractional(lp: &Lp, state: &State) -> Vec<(u32, Vec<(f64, u8)>)> {
                 shares[0].0 -= theta;
                 shares.push((theta, model));
             }
-            None => rows.push((
-                row,
-                vec![(1.0 - theta, state.key[row as usize]), (theta, model)],
-            )),
+            None => rows.push((row, vec![(1.0 - theta, state.key[row as usize]), (theta, model)])),
         }
     }
     for (_, shares) in &mut rows {
@@ -56,16 +53,10 @@ pub(crate) fn round_vertex(lp: &Lp, state: &State) -> Vec<u8> {
     }
     for (i, shares) in &open {
         let i = *i as usize;
-        let heaviest = shares
-            .iter()
-            .map(|&(_, j)| j as usize)
-            .find(|&j| ledger.takes(i, j));
+        let heaviest = shares.iter().map(|&(_, j)| j as usize).find(|&j| ledger.takes(i, j));
         let cheapest = || {
             let open = (0..lp.m).filter(|&j| lp.may(i, j) && ledger.takes(i, j));
-            open.min_by(|&a, &b| {
-                lp.value(&state.y, i, a)
-                    .total_cmp(&lp.value(&state.y, i, b))
-            })
+            open.min_by(|&a, &b| lp.value(&state.y, i, a).total_cmp(&lp.value(&state.y, i, b)))
         };
         let j = heaviest.or_else(cheapest).unwrap_or(shares[0].1 as usize);
         model[i] = j as u8;
@@ -100,11 +91,44 @@ struct Best {
 }
 
 impl Best {
+    fn new(objective: f64) -> Self {
+        Self { objective, moves: [0; 3], len: 0 }
+    }
+
     fn take(&mut self, objective: f64, moves: &[usize]) {
         self.objective = objective;
         self.len = moves.len();
         for (slot, &place) in self.moves.iter_mut().zip(moves) {
             *slot = place as u32;
+        }
+    }
+}
+
+/// What a round has found.
+struct Found {
+    /// By how much the requirement has to rise.
+    need: f64,
+    feasible: bool,
+    best: Best,
+    /// While infeasible: most requirement for the reduced cost.
+    relief: Best,
+}
+
+impl Found {
+    #[inline(always)]
+    fn offer(&mut self, moves: &[&Move], places: &[usize], fits: impl FnOnce() -> bool) {
+        let objective: f64 = moves.iter().map(|m| m.objective).sum();
+        let gain: f64 = moves.iter().map(|m| m.requirement).sum();
+        if gain >= self.need {
+            if objective < self.best.objective && fits() {
+                self.best.take(objective, places);
+            }
+        } else if !self.feasible && gain > 0.0 && self.best.len == 0 {
+            let reduced: f64 = moves.iter().map(|m| m.reduced).sum();
+            let rate = gain / (reduced.max(0.0) + 1e-9);
+            if rate > self.relief.objective && fits() {
+                self.relief.take(rate, places);
+            }
         }
     }
 }
@@ -144,14 +168,10 @@ impl<'a> Exchange<'a> {
             if self.budget == 0 || feasible && self.cost - self.bound <= target {
                 break;
             }
-            let limit = if feasible {
-                self.cost - self.bound - self.reduced_cost
-            } else {
-                f64::INFINITY
-            };
+            let limit = if feasible { self.cost - self.bound - self.reduced_cost } else { f64::INFINITY };
             self.list_moves(limit, if feasible { KEEP.1 } else { KEEP.0 });
-            let best = if feasible {
-                self.best_saving(limit)
+            let best = if feasible || self.ledger.capacities_hold() {
+                self.best_change(limit, feasible)
             } else {
                 self.best_repair()
             };
@@ -167,10 +187,7 @@ impl<'a> Exchange<'a> {
     }
 
     fn apply(&mut self, best: &Best) {
-        let chosen: Vec<Move> = best.moves[..best.len]
-            .iter()
-            .map(|&u| self.moves[u as usize])
-            .collect();
+        let chosen: Vec<Move> = best.moves[..best.len].iter().map(|&u| self.moves[u as usize]).collect();
         self.ledger.apply(&chosen.iter().collect::<Vec<_>>());
         for m in chosen {
             self.model[m.row as usize] = m.to;
@@ -200,12 +217,8 @@ impl<'a> Exchange<'a> {
                 });
             }
         }
-        let order = |a: &Move, b: &Move| {
-            a.reduced
-                .total_cmp(&b.reduced)
-                .then(a.row.cmp(&b.row))
-                .then(a.to.cmp(&b.to))
-        };
+        let order =
+            |a: &Move, b: &Move| a.reduced.total_cmp(&b.reduced).then(a.row.cmp(&b.row)).then(a.to.cmp(&b.to));
         if self.moves.len() > keep {
             self.moves.select_nth_unstable_by(keep, order);
             self.moves.truncate(keep);
@@ -221,15 +234,13 @@ impl<'a> Exchange<'a> {
         }
     }
 
-    /// The change that saves most while every limit keeps holding.
-    fn best_saving(&mut self, limit: f64) -> Option<Best> {
+    /// While only the requirement is violated or nothing is: the change that saves most among those that meet the
+    /// requirement and keep the other limits; else, when none meets it, the one that gains most for its reduced cost.
+    fn best_change(&mut self, limit: f64, feasible: bool) -> Option<Best> {
         let need = self.ledger.need();
         let lowest = self.moves.first().map_or(0.0, |m| m.reduced.min(0.0));
-        let mut best = Best {
-            objective: -1e-12 * (1.0 + self.cost.abs()),
-            moves: [0; 3],
-            len: 0,
-        };
+        let worst = if feasible { -1e-12 * (1.0 + self.cost.abs()) } else { f64::INFINITY };
+        let mut found = Found { need, feasible, best: Best::new(worst), relief: Best::new(0.0) };
         let (moves, ledger) = (&self.moves, &mut self.ledger);
         let mut free = self.free.iter().peekable();
         for (x, a) in moves.iter().enumerate() {
@@ -238,19 +249,15 @@ impl<'a> Exchange<'a> {
             }
             if free.next_if(|&&u| u as usize == x).is_some() {
                 self.budget = self.budget.saturating_sub(1);
-                if a.requirement >= need && a.objective < best.objective {
-                    best.take(a.objective, &[x]);
-                }
+                found.offer(&[a], &[x], || true);
                 for &y in free.clone() {
                     let b = &moves[y as usize];
-                    if a.reduced + b.reduced >= limit {
+                    if a.reduced + b.reduced >= limit || self.budget == 0 {
                         break;
                     }
                     self.budget = self.budget.saturating_sub(1);
-                    let objective = a.objective + b.objective;
-                    let helps = objective < best.objective && a.requirement + b.requirement >= need;
-                    if helps && b.row != a.row && ledger.fits(&[a, b]) {
-                        best.take(objective, &[x, y as usize]);
+                    if b.row != a.row {
+                        found.offer(&[a, b], &[x, y as usize], || ledger.fits(&[a, b]));
                     }
                 }
             }
@@ -265,10 +272,10 @@ impl<'a> Exchange<'a> {
                 }
                 self.budget = self.budget.saturating_sub(1);
                 if ledger.fits(&[a, b]) {
-                    let objective = a.objective + b.objective;
-                    if objective < best.objective && a.requirement + b.requirement >= need {
-                        best.take(objective, &[x, y as usize]);
-                    }
+                    found.offer(&[a, b], &[x, y as usize], || true);
+                    continue;
+                }
+                if !feasible {
                     continue;
                 }
                 for &z in &self.from[b.to as usize] {
@@ -277,31 +284,20 @@ impl<'a> Exchange<'a> {
                         break;
                     }
                     self.budget = self.budget.saturating_sub(1);
-                    let objective = a.objective + b.objective + c.objective;
-                    let helps = objective < best.objective
-                        && a.requirement + b.requirement + c.requirement >= need;
-                    if helps && c.row != a.row && c.row != b.row && ledger.fits(&[a, b, c]) {
-                        best.take(objective, &[x, y as usize, z as usize]);
+                    if c.row != a.row && c.row != b.row {
+                        found.offer(&[a, b, c], &[x, y as usize, z as usize], || ledger.fits(&[a, b, c]));
                     }
                 }
             }
         }
-        (best.len > 0).then_some(best)
+        [found.best, found.relief].into_iter().find(|b| b.len > 0)
     }
 
     /// The cheapest change after which every limit holds; else the one that mends most for its reduced cost.
     fn best_repair(&mut self) -> Option<Best> {
         let before = self.ledger.excess();
-        let mut best = Best {
-            objective: f64::INFINITY,
-            moves: [0; 3],
-            len: 0,
-        };
-        let mut relief = Best {
-            objective: 0.0,
-            moves: [0; 3],
-            len: 0,
-        };
+        let mut best = Best::new(f64::INFINITY);
+        let mut relief = Best::new(0.0);
         let (moves, ledger) = (&self.moves, &mut self.ledger);
         let mut offer = |ledger: &mut Ledger<'_>, chosen: &[&Move], places: &[usize]| {
             let after = ledger.excess_after(chosen, before);

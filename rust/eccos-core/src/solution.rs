@@ -122,10 +122,7 @@ impl Counterfactuals {
     pub fn new(problem: &Problem<'_>, solution: &Solution) -> Self {
         let m = problem.models();
         let value = |i: usize, j: usize| reduced_value(problem, solution, i, j);
-        let mut out = Self {
-            runner_up: vec![-1; problem.queries()],
-            margin: vec![f64::INFINITY; problem.queries()],
-        };
+        let mut out = Self { runner_up: vec![-1; problem.queries()], margin: vec![f64::INFINITY; problem.queries()] };
         for (i, &chosen) in solution.model.iter().enumerate() {
             let others = (0..m).filter(|&j| j as i32 != chosen && problem.may(i, j));
             let Some(second) = others.min_by(|&a, &b| value(i, a).total_cmp(&value(i, b))) else {

@@ -13,7 +13,6 @@ use crate::control::Control;
 use crate::defer;
 use crate::dual::{Outcome, Work};
 use crate::large;
-use crate::measure::Measured;
 use crate::options::Options;
 use crate::prepare::{Goal, Prepared};
 use crate::problem::{Objective, Problem, ProblemError};
@@ -33,11 +32,7 @@ pub fn solve(problem: &Problem<'_>, options: &Options<'_>) -> Result<Solution, P
     options.check()?;
     let start = Instant::now();
     let mut run = Run::new(problem, options, start);
-    let served = if problem.input.load.is_none() {
-        defer::match_requests(problem)
-    } else {
-        None
-    };
+    let served = if problem.input.load.is_none() { defer::match_requests(problem) } else { None };
     let overloaded = served.is_some();
     let served = served.or_else(|| problem.routable.clone());
     let mut candidate = run.best_effort(served.as_deref());
@@ -45,11 +40,7 @@ pub fn solve(problem: &Problem<'_>, options: &Options<'_>) -> Result<Solution, P
     if candidate.is_none() {
         // Loads of their own that do not fit, or were not made to: serve what a greedy packing serves.
         let packing = defer::pack_loads(problem);
-        deferred = packing.served.len()
-            < problem
-                .routable
-                .as_ref()
-                .map_or(problem.queries(), Vec::len);
+        deferred = packing.served.len() < problem.routable.as_ref().map_or(problem.queries(), Vec::len);
         candidate = Some(run.packed(&packing));
     }
     let candidate = candidate.unwrap_or_default();
@@ -71,23 +62,14 @@ pub(crate) struct Run<'a> {
 impl<'a> Run<'a> {
     pub fn new(problem: &'a Problem<'a>, options: &'a Options<'a>, start: Instant) -> Self {
         let control = Control::new(options, start);
-        Self {
-            problem,
-            options,
-            control,
-            work: Work::default(),
-            stats: Stats::default(),
-        }
+        Self { problem, options, control, work: Work::default(), stats: Stats::default() }
     }
 
     /// The best assignment of the served queries: of the stated problem, else of what comes nearest to it. `None` when
     /// no assignment within the capacities was found.
     fn best_effort(&mut self, served: Option<&[u32]>) -> Option<Candidate> {
         let stated = Prepared::stated(self.problem, served);
-        let warm = self
-            .options
-            .warm
-            .and_then(|duals| answer::scaled_duals(&stated, duals));
+        let warm = self.options.warm.and_then(|duals| answer::scaled_duals(&stated, duals));
         let mut first = self.attempt(&stated, warm.as_deref(), false);
         if first.candidate.is_some() {
             return first.candidate;
@@ -123,8 +105,7 @@ impl<'a> Run<'a> {
                 return found;
             }
         }
-        self.attempt(&within_groups.without_groups(), None, true)
-            .candidate
+        self.attempt(&within_groups.without_groups(), None, true).candidate
     }
 
     /// False when the bound of the extreme problem proves that the requirement cannot be met.
@@ -146,7 +127,7 @@ impl<'a> Run<'a> {
 
     /// Among the assignments as extreme as this one, the one that is best in the other respect.
     fn second_goal(&mut self, served: Option<&[u32]>, extreme: Candidate) -> Candidate {
-        let reached = Measured::new(self.problem, &extreme.model);
+        let reached = extreme.measured.clone();
         let (goal, requirement) = match extreme.goal {
             Goal::Quality => (Goal::Cost, reached.mean_quality()),
             Goal::Cost => (Goal::Quality, reached.cost),
@@ -159,24 +140,17 @@ impl<'a> Run<'a> {
         let Some(better) = self.attempt(&prepared, None, true).candidate else {
             return extreme;
         };
-        let measured = Measured::new(self.problem, &better.model);
+        let measured = &better.measured;
         let as_extreme = match extreme.goal {
             Goal::Quality => measured.quality >= reached.quality - 1e-9 * reached.quality,
             _ => measured.cost <= reached.cost * (1.0 + 1e-9),
         };
-        if as_extreme {
-            Candidate {
-                model: better.model,
-                ..extreme
-            }
-        } else {
-            extreme
-        }
+        if as_extreme { Candidate { model: better.model, measured: better.measured, ..extreme } } else { extreme }
     }
 
     /// True when an assignment meets everything that was asked for.
     fn meets(&self, candidate: &Candidate) -> bool {
-        let measured = Measured::new(self.problem, &candidate.model);
+        let measured = &candidate.measured;
         let requirement = match self.problem.objective() {
             Objective::Quality { min } => measured.quality_short(min) == 0.0,
             Objective::Budget { max } => measured.over_budget(max) == 0.0,
@@ -194,24 +168,13 @@ impl<'a> Run<'a> {
                 model[query as usize] = i32::from(j);
             }
             let stated = Prepared::stated(self.problem, Some(&packing.served));
-            let extreme = Prepared::new(
-                self.problem,
-                Some(&packing.served),
-                self.extreme_goal(),
-                None,
-            );
+            let extreme = Prepared::new(self.problem, Some(&packing.served), self.extreme_goal(), None);
             let cold = |rows| vec![0.0; rows];
-            let mut relaxed =
-                relax::direct(&stated, &cold(stated.rows()), &self.control, &mut self.work);
+            let mut relaxed = relax::direct(&stated, &cold(stated.rows()), &self.control, &mut self.work);
             let mut candidate = Candidate::new(&stated, &relaxed, model);
             if !self.meets(&candidate) {
                 let extreme = extreme.without_groups();
-                relaxed = relax::direct(
-                    &extreme,
-                    &cold(extreme.rows()),
-                    &self.control,
-                    &mut self.work,
-                );
+                relaxed = relax::direct(&extreme, &cold(extreme.rows()), &self.control, &mut self.work);
                 candidate = Candidate::new(&extreme, &relaxed, candidate.model);
             }
             candidate.met = self.meets(&candidate);
@@ -265,11 +228,7 @@ impl<'a> Run<'a> {
     }
 
     fn whole(&mut self, relaxed: &Relaxed) -> Whole {
-        let exact = if self.options.tolerance == 0.0 {
-            EXACT_NODES
-        } else {
-            0
-        };
+        let exact = if self.options.tolerance == 0.0 { EXACT_NODES } else { 0 };
         let effort = Effort {
             tolerance: self.options.tolerance,
             nodes: self.options.node_limit.unwrap_or(exact),

@@ -124,14 +124,7 @@ impl Search<'_, '_> {
             let (sub, held, mut at) = self.restrict(&core);
             let limits = Limits::new(self.effort.control);
             let nodes = self.effort.nodes.max(RESCUE_NODES);
-            let mut branch = Branch::new(
-                sub,
-                f64::INFINITY,
-                nodes,
-                ROUNDING * scale,
-                limits,
-                self.work,
-            );
+            let mut branch = Branch::new(sub, f64::INFINITY, nodes, ROUNDING * scale, limits, self.work);
             branch.target = f64::INFINITY;
             branch.search(&mut at);
             self.nodes += branch.nodes;
@@ -166,25 +159,13 @@ impl Search<'_, '_> {
             if left == 0 || gap <= self.target || self.effort.control.expired() {
                 break;
             }
-            let mut core: Vec<u32> = self
-                .margin
-                .iter()
-                .filter(|(m, _)| *m < gap)
-                .map(|&(_, i)| i)
-                .collect();
+            let mut core: Vec<u32> = self.margin.iter().filter(|(m, _)| *m < gap).map(|&(_, i)| i).collect();
             core.sort_unstable();
             let (mut sub, held, mut at) = self.restrict(&core);
             forbid_hopeless(&mut sub, &mut at, gap);
             let nodes = if round == 0 { left.min(500) } else { left };
             let limits = Limits::new(self.effort.control);
-            let mut branch = Branch::new(
-                sub,
-                self.best - held,
-                nodes,
-                ROUNDING * scale,
-                limits,
-                self.work,
-            );
+            let mut branch = Branch::new(sub, self.best - held, nodes, ROUNDING * scale, limits, self.work);
             branch.target = self.bound + self.target - held;
             branch.search(&mut at);
             self.nodes += branch.nodes;
@@ -222,8 +203,7 @@ impl Search<'_, '_> {
         if size >= self.margin.len() {
             return (0..self.lp.n as u32).collect();
         }
-        self.margin
-            .select_nth_unstable_by(size - 1, |a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+        self.margin.select_nth_unstable_by(size - 1, |a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
         let mut core: Vec<u32> = self.margin[..size].iter().map(|&(_, i)| i).collect();
         core.sort_unstable();
         core
@@ -248,9 +228,7 @@ fn margins(lp: &Lp, state: &State) -> Vec<(f64, u32)> {
             return -1.0;
         }
         let key = state.key[i] as usize;
-        let others = (0..lp.m)
-            .filter(|&j| j != key)
-            .map(|j| lp.value(&state.y, i, j));
+        let others = (0..lp.m).filter(|&j| j != key).map(|j| lp.value(&state.y, i, j));
         others.fold(f64::INFINITY, f64::min) - lp.value(&state.y, i, key)
     };
     (0..lp.n).map(|i| (margin(i), i as u32)).collect()

@@ -15,40 +15,22 @@ fn random_case(rng: &mut Rng) -> Case {
     let cost: Vec<f64> = (0..n * m).map(|_| on_grid(rng) * scale).collect();
     let quality: Vec<f64> = (0..n * m).map(|_| on_grid(rng)).collect();
     let objective = match rng.below(3) {
-        0 => Objective::Quality {
-            min: if rng.chance(0.5) {
-                on_grid(rng)
-            } else {
-                rng.unit()
-            },
-        },
-        1 => Objective::Budget {
-            max: (on_grid(rng) * n as f64) * scale,
-        },
-        _ => Objective::Price {
-            value: on_grid(rng) * scale,
-        },
+        0 => Objective::Quality { min: if rng.chance(0.5) { on_grid(rng) } else { rng.unit() } },
+        1 => Objective::Budget { max: (on_grid(rng) * n as f64) * scale },
+        _ => Objective::Price { value: on_grid(rng) * scale },
     };
     let mut case = Case::plain(n, m, cost, quality, objective);
     if rng.chance(0.4) {
         case.resources = 1 + rng.below(2);
         let resources = case.resources;
-        case.load = Some(
-            (0..resources * n * m)
-                .map(|_| rng.below(5) as f64)
-                .collect(),
-        );
+        case.load = Some((0..resources * n * m).map(|_| rng.below(5) as f64).collect());
     }
     if rng.chance(0.8) {
         let unit = if case.load.is_some() { 2.0 } else { 1.0 };
         let size = case.resources * m;
         let most = (2.5 * unit * n as f64 / m as f64).ceil() as usize + 1;
         let draw = |rng: &mut Rng| {
-            if rng.chance(0.1) {
-                f64::INFINITY
-            } else {
-                rng.below(most + 1) as f64
-            }
+            if rng.chance(0.1) { f64::INFINITY } else { rng.below(most + 1) as f64 }
         };
         case.capacity = Some((0..size).map(|_| draw(rng)).collect());
     }
@@ -85,10 +67,7 @@ fn random_case(rng: &mut Rng) -> Case {
 
 /// Solves and compares with brute force; returns a short name of what happened.
 fn compare(case: &Case, exact: bool) -> &'static str {
-    let options = Options {
-        tolerance: if exact { 0.0 } else { 1e-4 },
-        ..Options::default()
-    };
+    let options = Options { tolerance: if exact { 0.0 } else { 1e-4 }, ..Options::default() };
     let solution = case.solve(&options);
     check(case, &solution);
     let truth = brute(case);
@@ -104,24 +83,13 @@ fn compare(case: &Case, exact: bool) -> &'static str {
         } else {
             solution.goal != case.goal() || solution.bound <= best + size(best)
         };
-        assert!(
-            bound_holds,
-            "bound {} best {best} {case:?} {solution:?}",
-            solution.bound
-        );
+        assert!(bound_holds, "bound {} best {best} {case:?} {solution:?}", solution.bound);
     }
     match (truth.best, solution.status) {
         (Some(best), Status::Optimal | Status::Feasible) => {
             if exact {
-                assert!(
-                    (solution.objective - best).abs() <= size(best),
-                    "{best} {case:?} {solution:?}"
-                );
-                assert_eq!(
-                    solution.status,
-                    Status::Optimal,
-                    "{best} {case:?} {solution:?}"
-                );
+                assert!((solution.objective - best).abs() <= size(best), "{best} {case:?} {solution:?}");
+                assert_eq!(solution.status, Status::Optimal, "{best} {case:?} {solution:?}");
             }
             "met"
         }
@@ -129,13 +97,12 @@ fn compare(case: &Case, exact: bool) -> &'static str {
         (None, Status::QualityUnreachable | Status::BudgetUnreachable) => {
             let grouped = case.group.is_some();
             match (solution.goal, grouped) {
-                (Goal::Quality, false) => assert!(
-                    (solution.quality - truth.most_quality).abs() < 1e-9 || case.load.is_some()
-                ),
-                (Goal::Cost, false) => assert!(
-                    solution.cost <= truth.least_cost + size(truth.least_cost)
-                        || case.load.is_some()
-                ),
+                (Goal::Quality, false) => {
+                    assert!((solution.quality - truth.most_quality).abs() < 1e-9 || case.load.is_some())
+                }
+                (Goal::Cost, false) => {
+                    assert!(solution.cost <= truth.least_cost + size(truth.least_cost) || case.load.is_some())
+                }
                 _ => {}
             }
             "unreachable"
@@ -148,18 +115,12 @@ fn compare(case: &Case, exact: bool) -> &'static str {
 #[test]
 fn agrees_with_brute_force() {
     let mut counts = std::collections::BTreeMap::new();
-    let rounds = if cfg!(debug_assertions) {
-        4_000
-    } else {
-        40_000
-    };
+    let rounds = if cfg!(debug_assertions) { 4_000 } else { 40_000 };
     for seed in 0..rounds {
         let mut rng = Rng(seed);
         let case = random_case(&mut rng);
         let exact = rng.chance(0.5);
-        *counts
-            .entry((compare(&case, exact), case.load.is_some(), exact))
-            .or_insert(0usize) += 1;
+        *counts.entry((compare(&case, exact), case.load.is_some(), exact)).or_insert(0usize) += 1;
     }
     // A feasible problem with one request a query must never be missed.
     assert_eq!(counts.get(&("missed", false, true)), None, "{counts:?}");

@@ -3,10 +3,12 @@
 //! Every version does the same operations on the same numbers in the same order (no fused multiply-add), so the
 //! result does not depend on the machine.
 
+mod bits;
 mod pass;
 pub(crate) mod rows;
 mod vector;
 
+pub(crate) use bits::{highest_f32, highest_f64};
 pub(crate) use pass::{Breakpoints, breakpoints, least_values};
 
 /// Defines a function that runs one body compiled for AVX-512, AVX2 or the baseline.

@@ -12,9 +12,7 @@ type Block = [f64; LANES];
 
 #[inline(always)]
 fn block(column: &[f64], at: usize) -> &Block {
-    column[at..at + LANES]
-        .try_into()
-        .expect("columns are padded to whole blocks")
+    column[at..at + LANES].try_into().expect("columns are padded to whole blocks")
 }
 
 dispatch! {
@@ -67,21 +65,12 @@ impl Breakpoints {
     pub fn within(&self, after: f64, upto: f64) -> impl Iterator<Item = Crossing> + '_ {
         let all = self.at[..self.n].iter().zip(&self.to).enumerate();
         all.filter(move |(_, (at, _))| **at > after && **at <= upto && at.is_finite())
-            .map(|(i, (&at, &to))| Crossing {
-                at,
-                row: i as u32,
-                to,
-            })
+            .map(|(i, (&at, &to))| Crossing { at, row: i as u32, to })
     }
 
     fn fit(&mut self, lp: &Lp) {
         self.n = lp.n;
-        for column in [
-            &mut self.value,
-            &mut self.rate,
-            &mut self.at,
-            &mut self.drop,
-        ] {
+        for column in [&mut self.value, &mut self.rate, &mut self.at, &mut self.drop] {
             column.resize(lp.stride, 0.0);
         }
         self.to.resize(lp.stride, 0);
@@ -92,11 +81,7 @@ impl Breakpoints {
         self.prices.resize(lp.families.len(), (vec![], vec![]));
         for ((price, rate), family) in self.prices.iter_mut().zip(&lp.families) {
             let at = |from: &[f64], row: u16| {
-                if row == NO_ROW {
-                    0.0
-                } else {
-                    from[row as usize]
-                }
+                if row == NO_ROW { 0.0 } else { from[row as usize] }
             };
             for (out, from) in [(price, y), (rate, direction)] {
                 out.clear();
@@ -148,23 +133,13 @@ dispatch! {
 }
 
 #[inline(always)]
-fn unit_body(
-    lp: &Lp,
-    state: &State,
-    prices: (f64, f64),
-    cap: f64,
-    climb: (f64, f64),
-    out: &mut Breakpoints,
-) -> f64 {
+fn unit_body(lp: &Lp, state: &State, prices: (f64, f64), cap: f64, climb: (f64, f64), out: &mut Breakpoints) -> f64 {
     let (y0, d0) = prices;
     let (n, m) = (lp.n, lp.m);
     let mut table = [[0.0; 256]; 2];
     table[0][..m].copy_from_slice(&out.prices[0].0);
     table[1][..m].copy_from_slice(&out.prices[0].1);
-    let at_key = state.at_key.p[..n]
-        .iter()
-        .zip(&state.at_key.q[..n])
-        .zip(&state.key[..n]);
+    let at_key = state.at_key.p[..n].iter().zip(&state.at_key.q[..n]).zip(&state.key[..n]);
     let slots = out.value[..n].iter_mut().zip(&mut out.rate[..n]);
     for (((p, q), key), (value, rate)) in at_key.zip(slots) {
         *value = p - y0 * q + table[0][*key as usize];
@@ -175,10 +150,7 @@ fn unit_body(
         let mut first = First::new(cap);
         let (value, rate) = (*block(&out.value, at), *block(&out.rate, at));
         for j in 0..m {
-            let (p, q) = (
-                block(&lp.p, j * lp.stride + at),
-                block(&lp.q, j * lp.stride + at),
-            );
+            let (p, q) = (block(&lp.p, j * lp.stride + at), block(&lp.q, j * lp.stride + at));
             let (mu, dmu) = (table[0][j], table[1][j]);
             let (mut ahead, mut closing) = ([0.0; LANES], [0.0; LANES]);
             for l in 0..LANES {
@@ -207,15 +179,9 @@ fn general_body(
         out.value[i] = state.at_key.p[i] - y0 * state.at_key.q[i];
         out.rate[i] = -d0 * state.at_key.q[i];
     }
-    for ((family, (price, change)), coef) in
-        lp.families.iter().zip(&out.prices).zip(&state.at_key.coef)
-    {
+    for ((family, (price, change)), coef) in lp.families.iter().zip(&out.prices).zip(&state.at_key.coef) {
         for i in 0..n {
-            let place = if family.by == By::Model {
-                state.key[i] as usize
-            } else {
-                i
-            };
+            let place = if family.by == By::Model { state.key[i] as usize } else { i };
             let use_of = if coef.is_empty() { 1.0 } else { coef[i] };
             out.value[i] += price[place] * use_of;
             out.rate[i] += change[place] * use_of;
@@ -238,11 +204,7 @@ fn general_body(
                     By::Model => (mu, dmu) = ([price[j]; LANES], [change[j]; LANES]),
                     By::Group => (mu, dmu) = (*block(price, at), *block(change, at)),
                 }
-                let coef = if family.coef.is_empty() {
-                    &[1.0; LANES]
-                } else {
-                    block(&family.coef, column)
-                };
+                let coef = if family.coef.is_empty() { &[1.0; LANES] } else { block(&family.coef, column) };
                 for l in 0..LANES {
                     value[l] += mu[l] * coef[l];
                     rate[l] += dmu[l] * coef[l];
@@ -280,19 +242,14 @@ const NONE: u64 = u64::MAX;
 impl First {
     #[inline(always)]
     fn new(cap: f64) -> Self {
-        Self {
-            ahead: [cap; LANES],
-            closing: [1.0; LANES],
-            model: [NONE; LANES],
-        }
+        Self { ahead: [cap; LANES], closing: [1.0; LANES], model: [NONE; LANES] }
     }
 
     #[inline(always)]
     fn offer(&mut self, ahead: &Block, closing: &Block, j: usize) {
         for l in 0..LANES {
             let distance = ahead[l].max(0.0);
-            let nearer =
-                (closing[l] > RATE) & (distance * self.closing[l] < self.ahead[l] * closing[l]);
+            let nearer = (closing[l] > RATE) & (distance * self.closing[l] < self.ahead[l] * closing[l]);
             self.ahead[l] = if nearer { distance } else { self.ahead[l] };
             self.closing[l] = if nearer { closing[l] } else { self.closing[l] };
             self.model[l] = if nearer { j as u64 } else { self.model[l] };
@@ -304,11 +261,7 @@ impl First {
         let lengths = &mut out.at[at..at + LANES];
         for l in 0..LANES {
             let ratio = self.ahead[l] / self.closing[l];
-            lengths[l] = if self.model[l] == NONE {
-                f64::INFINITY
-            } else {
-                ratio
-            };
+            lengths[l] = if self.model[l] == NONE { f64::INFINITY } else { ratio };
         }
         out.drop[at..at + LANES].copy_from_slice(&self.closing);
         for (slot, model) in out.to[at..at + LANES].iter_mut().zip(self.model) {
@@ -337,11 +290,7 @@ fn threshold(out: &Breakpoints, cap: f64, (slope, guess): (f64, f64)) -> f64 {
         }
         (low, used_low) = (high, used_high);
         high = (high * 4.0).min(cap);
-        used_high = if high >= cap {
-            f64::INFINITY
-        } else {
-            used(high)
-        };
+        used_high = if high >= cap { f64::INFINITY } else { used(high) };
     }
     for _ in 0..8 {
         if used_high - used_low <= 0.15 * slope + 2.0 {

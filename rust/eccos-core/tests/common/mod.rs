@@ -48,13 +48,7 @@ pub struct Case {
 }
 
 impl Case {
-    pub fn plain(
-        n: usize,
-        m: usize,
-        cost: Vec<f64>,
-        quality: Vec<f64>,
-        objective: Objective,
-    ) -> Self {
+    pub fn plain(n: usize, m: usize, cost: Vec<f64>, quality: Vec<f64>, objective: Objective) -> Self {
         Self {
             n,
             m,
@@ -96,33 +90,18 @@ impl Case {
 
     pub fn may(&self, i: usize, j: usize) -> bool {
         let at = i * self.m + j;
-        self.allowed.as_ref().is_none_or(|a| a[at])
-            && self
-                .floor
-                .as_ref()
-                .is_none_or(|f| !(self.quality[at] < f[i]))
+        self.allowed.as_ref().is_none_or(|a| a[at]) && self.floor.as_ref().is_none_or(|f| !(self.quality[at] < f[i]))
     }
 
     pub fn load(&self, r: usize, i: usize, j: usize) -> f64 {
-        self.load
-            .as_ref()
-            .map_or(1.0, |w| w[(r * self.n + i) * self.m + j])
+        self.load.as_ref().map_or(1.0, |w| w[(r * self.n + i) * self.m + j])
     }
 
     /// Sums of an assignment; `None` when a capacity or the mask is broken.
     pub fn sums(&self, model: &[i32]) -> Option<Sums> {
-        let mut sums = Sums {
-            cost: 0.0,
-            quality: 0.0,
-            served: 0,
-            groups_hold: true,
-        };
+        let mut sums = Sums { cost: 0.0, quality: 0.0, served: 0, groups_hold: true };
         let mut load = vec![0.0; self.resources * self.m];
-        let groups = self
-            .group_floor
-            .as_ref()
-            .or(self.group_budget.as_ref())
-            .map_or(0, Vec::len);
+        let groups = self.group_floor.as_ref().or(self.group_budget.as_ref()).map_or(0, Vec::len);
         let mut of_group = vec![(0.0, 0.0, 0.0); groups];
         for (i, &j) in model.iter().enumerate().filter(|(_, j)| **j >= 0) {
             let j = j as usize;
@@ -142,18 +121,13 @@ impl Case {
             }
         }
         let capacity = |at: usize| self.capacity.as_ref().map_or(f64::INFINITY, |c| c[at]);
-        if load
-            .iter()
-            .enumerate()
-            .any(|(at, l)| *l > capacity(at) * (1.0 + 1e-12))
-        {
+        if load.iter().enumerate().any(|(at, l)| *l > capacity(at) * (1.0 + 1e-12)) {
             return None;
         }
         for (g, (size, quality, cost)) in of_group.into_iter().enumerate() {
             let floor = self.group_floor.as_ref().map_or(f64::NAN, |f| f[g]);
             let budget = self.group_budget.as_ref().map_or(f64::NAN, |b| b[g]);
-            let misses =
-                size > 0.0 && (floor - quality / size > 1e-9 || cost - budget > 1e-9 * budget);
+            let misses = size > 0.0 && (floor - quality / size > 1e-9 || cost - budget > 1e-9 * budget);
             sums.groups_hold &= !misses;
         }
         Some(sums)
@@ -206,11 +180,7 @@ pub struct Brute {
 }
 
 pub fn brute(case: &Case) -> Brute {
-    let mut out = Brute {
-        most_quality: f64::NEG_INFINITY,
-        least_cost: f64::INFINITY,
-        ..Brute::default()
-    };
+    let mut out = Brute { most_quality: f64::NEG_INFINITY, least_cost: f64::INFINITY, ..Brute::default() };
     let mut model = vec![0i32; case.n];
     let goal = case.goal();
     loop {
@@ -220,13 +190,7 @@ pub fn brute(case: &Case) -> Brute {
             out.least_cost = out.least_cost.min(sums.cost);
             if case.meets(&sums) {
                 let value = case.value(goal, &sums);
-                let better = out.best.is_none_or(|b| {
-                    if goal == Goal::Quality {
-                        value > b
-                    } else {
-                        value < b
-                    }
-                });
+                let better = out.best.is_none_or(|b| if goal == Goal::Quality { value > b } else { value < b });
                 if better {
                     out.best = Some(value);
                 }
@@ -242,27 +206,15 @@ pub fn brute(case: &Case) -> Brute {
 
 /// Checks everything a solution claims about itself against the data.
 pub fn check(case: &Case, solution: &Solution) {
-    let sums = case
-        .sums(&solution.model)
-        .unwrap_or_else(|| panic!("capacities or mask broken: {case:?} {solution:?}"));
+    let sums =
+        case.sums(&solution.model).unwrap_or_else(|| panic!("capacities or mask broken: {case:?} {solution:?}"));
     if sums.served == 0 {
         return;
     }
     let close = |a: f64, b: f64| (a - b).abs() <= 1e-9 * (a.abs().max(b.abs())) || a == b;
-    assert!(
-        close(sums.cost, solution.cost),
-        "cost {} {}",
-        sums.cost,
-        solution.cost
-    );
-    assert!(
-        close(sums.quality / sums.served as f64, solution.quality),
-        "quality"
-    );
-    assert!(
-        close(case.value(solution.goal, &sums), solution.objective),
-        "objective"
-    );
+    assert!(close(sums.cost, solution.cost), "cost {} {}", sums.cost, solution.cost);
+    assert!(close(sums.quality / sums.served as f64, solution.quality), "quality");
+    assert!(close(case.value(solution.goal, &sums), solution.objective), "objective");
     match solution.status {
         Status::Optimal | Status::Feasible => {
             assert!(case.meets(&sums), "claims feasible: {case:?} {solution:?}");
@@ -281,14 +233,8 @@ pub fn check(case: &Case, solution: &Solution) {
         };
         let slack = 1e-9 * solution.bound.abs().max(solution.objective.abs()) + 1e-13 * parts;
         match solution.goal {
-            Goal::Quality => assert!(
-                solution.objective <= solution.bound + slack,
-                "bound {solution:?}"
-            ),
-            _ => assert!(
-                solution.objective >= solution.bound - slack,
-                "bound {solution:?}"
-            ),
+            Goal::Quality => assert!(solution.objective <= solution.bound + slack, "bound {solution:?}"),
+            _ => assert!(solution.objective >= solution.bound - slack, "bound {solution:?}"),
         }
     }
 }
