@@ -109,7 +109,12 @@ class Journal:
             if self._writer is not None:
                 await self._writer
         finally:
-            self.stream.close()
+            try:
+                self.stream.close()
+            except OSError as error:
+                # What a full disk refused is tried once more on closing; that it failed was told already.
+                if self._broken is None:
+                    raise self._failure(error) from error
 
     async def _write_all(self) -> None:
         while not self._closing or self._pending:
