@@ -6,12 +6,10 @@ import logging
 import math
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from eccos_rs.online.journal import unpack_embedding
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable
 
     from eccos_rs.online.journal import Judged
 
@@ -26,40 +24,32 @@ class Learner:
     Parameters
     ----------
     predictor : Predictor
-        One with ``add(embedding, quality, output_tokens)`` learns: arrays of shape (n, D), (n, M) and (n, M),
-        columns in the order of its models, NaN where nothing is known.
+        One whose `retrieval` has ``add(embedding, model, quality, log_tokens)`` learns, such as the hybrid
+        and the retrieval-based predictor of a bundle.
     """
 
     def __init__(self, predictor: Any) -> None:
-        self._add = getattr(predictor, "add", None)
-        self._models: tuple[str, ...] = predictor.models
+        self._retrieval = getattr(predictor, "retrieval", None)
+        self._column = {name: at for at, name in enumerate(predictor.models)}
         self.learned = 0
 
     @property
     def able(self) -> bool:
         """Whether the predictor learns."""
-        return callable(self._add)
+        return hasattr(self._retrieval, "add")
 
-    def learn(self, judged: Sequence[Judged]) -> None:
-        """Add answers to the index; those whose query was not embedded are passed over."""
-        rows = [(each, unpack_embedding(each.lease.embedding)) for each in judged]
-        known = [
-            (each, vector)
-            for each, vector in rows
-            if vector is not None and each.first and each.lease.model in self._models
-        ]
-        if not known or self._add is None:
-            return
-        quality = np.full((len(known), len(self._models)), np.nan, dtype=np.float32)
-        tokens = quality.copy()
-        for row, (each, _) in enumerate(known):
-            column = self._models.index(each.lease.model)
-            quality[row, column] = each.quality
-            tokens[row, column] = math.nan if each.real_tokens is None else each.real_tokens
-        try:
-            self._add(np.stack([vector for _, vector in known]), quality, tokens)
-        except Exception:
-            # The feedback itself is safe in the store; serving goes on with what was known before.
-            logger.exception("the retrieval index did not take %d judged answers", len(known))
-            return
-        self.learned += len(known)
+    def learn(self, judged: Iterable[Judged]) -> None:
+        """Add answers to the index; one whose query was not embedded is passed over."""
+        for each in judged:
+            vector = unpack_embedding(each.lease.embedding)
+            column = self._column.get(each.lease.model)
+            if vector is None or column is None or not self.able:
+                continue
+            log_tokens = math.nan if each.real_tokens is None else math.log1p(each.real_tokens)
+            try:
+                self._retrieval.add(vector, column, each.quality, log_tokens)  # type: ignore[union-attr]
+            except Exception:
+                # The feedback itself is safe in the store; serving goes on with what was known before.
+                logger.exception("the retrieval index did not take the answer to lease %s", each.lease.id)
+                return
+            self.learned += 1

@@ -235,8 +235,9 @@ class Lease:
     def __del__(self) -> None:
         session = getattr(self, "_session", None)
         if session is not None and not session.closed:
-            warnings.warn(f"{self!r} was dropped without release", ResourceWarning, source=self, stacklevel=1)
+            held = repr(self)
             self.release(failed=True)
+            warnings.warn(f"{held} was dropped without release", ResourceWarning, source=self, stacklevel=1)
 
     def __repr__(self) -> str:
         if self.index < 0:

@@ -191,11 +191,14 @@ class Session:
         else:
             self._engine.put(waiter, known)
         try:
-            return await waiter.outcome  # type: ignore[no-any-return]
+            lease: Lease = await waiter.outcome
         except asyncio.CancelledError:
             self._engine.abandon(waiter)
             self._settle_down()
             raise
+        # The books remember the waiter; they must not keep a lease alive that its holder has dropped.
+        del waiter.outcome
+        return lease
 
     @asynccontextmanager
     async def lease(

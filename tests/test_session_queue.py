@@ -1,0 +1,433 @@
+"""Who is served when: order, deadlines, refusal, deferral, cancellation."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+
+import numpy as np
+import pytest
+from session_helpers import in_made_up_time, make_pool, make_router, population, rows_of
+
+from eccos_rs.assignment import assign
+from eccos_rs.errors import EccosError, InputError, NoModelError, Overloaded, PolicyError, PoolError
+from eccos_rs.online import Session
+from eccos_rs.policy import Policy
+from eccos_rs.query import Query
+
+ROWS = rows_of(population(512))
+ONE_SLOT = {name: {"slots": 1} for name in ("small", "mid", "large")}
+
+
+def only(model, **fields):
+    return Query("?", models=(model,), **fields)
+
+
+async def test_a_lease_says_what_was_expected():
+    async with Session(make_router(policy=Policy(quality_value=0.003))) as session:
+        lease = await session.acquire("7", prediction=ROWS[7])
+        cost = ROWS[7].input_tokens[0] * np.array([0.1, 0.5, 2.5])
+        cost = (cost + ROWS[7].output_tokens[0] * np.array([0.4, 2.0, 10.0])) / 1e6
+        best = int(np.argmin(cost - 0.003 * ROWS[7].quality[0]))
+        assert lease.model == session.pool.names[best] == lease.llm.name
+        assert lease.predicted_quality == pytest.approx(ROWS[7].quality[0, best])
+        assert lease.cost == pytest.approx(cost[best])
+        assert lease.output_tokens == pytest.approx(ROWS[7].output_tokens[0, best])
+        assert lease.runner_up not in (None, lease.model)
+        assert lease.model in lease.reason
+        assert lease.runner_up in lease.reason
+        assert not lease.released
+        lease.release(output_tokens=100)
+        assert lease.released
+
+
+async def test_a_micro_batch_is_decided_jointly_within_the_slots():
+    pool = make_pool(small={"slots": 8}, mid={"slots": 8}, large={"slots": 4})
+    router = make_router(pool, Policy(quality_value=0.01))
+    async with Session(router) as session:
+        leases = await asyncio.gather(*(session.acquire(str(at), prediction=ROWS[at]) for at in range(20)))
+        got = np.array([lease.index for lease in leases])
+        joint = population(512).rows(slice(0, 20))
+        best = assign(router.costs(joint), joint.quality, quality_value=0.01, capacity=[8, 8, 4])
+        assert np.bincount(got, minlength=3).tolist() == [8, 8, 4]
+        value = sum(lease.cost - 0.01 * lease.predicted_quality for lease in leases)
+        assert value == pytest.approx(best.objective, rel=1e-4)
+        for lease in leases:
+            lease.release()
+
+
+async def test_queries_are_predicted_together_when_no_prediction_is_given():
+    router = make_router()
+    async with Session(router) as session:
+        leases = await asyncio.gather(*(session.acquire(str(at)) for at in range(40)))
+        for at, lease in enumerate(leases):
+            assert lease.predicted_quality == pytest.approx(ROWS[at].quality[0, lease.index])
+            lease.release()
+    assert sum(router.predictor.batches) == 40
+    assert len(router.predictor.batches) < 10
+
+
+def test_first_come_first_served_among_equals_and_priorities_first():
+    async def story():
+        async with Session(make_router(make_pool(**ONE_SLOT))) as session:
+            held = await session.acquire(only("mid"), prediction=ROWS[0])
+            served = []
+
+            async def client(name, priority):
+                lease = await session.acquire(only("mid", priority=priority), prediction=ROWS[1])
+                served.append(name)
+                await asyncio.sleep(1)
+                lease.release()
+
+            tasks = []
+            for name, priority in [("a", 0), ("b", 0), ("urgent", 5), ("c", 0), ("late urgent", 5)]:
+                tasks.append(asyncio.create_task(client(name, priority)))
+                await asyncio.sleep(0.1)
+            assert session.stats().waiting == 5
+            held.release()
+            await asyncio.gather(*tasks)
+            return served
+
+    assert in_made_up_time(story()) == ["urgent", "late urgent", "a", "b", "c"]
+
+
+def test_one_that_waits_for_a_full_model_is_in_nobody_elses_way():
+    async def story():
+        async with Session(make_router(make_pool(**ONE_SLOT))) as session:
+            held = await session.acquire(only("large"), prediction=ROWS[0])
+            stuck = [
+                asyncio.create_task(session.acquire(only("large"), prediction=ROWS[1])) for _ in range(300)
+            ]
+            await asyncio.sleep(0.1)
+            lease = await asyncio.wait_for(session.acquire(only("small"), prediction=ROWS[2]), 1)
+            lease.release()
+            held.release()
+            for each in stuck:
+                (await each).release()
+
+    in_made_up_time(story())
+
+
+def test_a_large_query_is_not_overtaken_for_ever_by_small_ones():
+    small, large = rows_of(population(1, tokens=10))[0], rows_of(population(1, tokens=900))[0]
+    pool = make_pool(mid={"tokens_per_minute": 1000})
+
+    async def story():
+        loop = asyncio.get_running_loop()
+        async with Session(make_router(pool)) as session:
+            done = {}
+
+            async def client(name, prediction):
+                lease = await session.acquire(only("mid"), prediction=prediction)
+                done[name] = loop.time()
+                lease.release()
+
+            tasks = [asyncio.create_task(client("before", small)) for _ in range(50)]
+            await asyncio.sleep(1)
+            tasks.append(asyncio.create_task(client("large", large)))
+            for at in range(200):
+                await asyncio.sleep(0.5)
+                tasks.append(asyncio.create_task(client(f"small {at}", small)))
+            await asyncio.gather(*tasks)
+            return done
+
+    done = in_made_up_time(story())
+    assert done["large"] - 1000.0 < 62
+    assert done["small 20"] >= done["large"]  # it came 10 s after the large one
+
+
+def test_requests_per_minute_hold_over_every_minute():
+    pool = make_pool(mid={"requests_per_minute": 10})
+
+    async def story():
+        loop = asyncio.get_running_loop()
+        async with Session(make_router(pool)) as session:
+            starts = []
+
+            async def client():
+                lease = await session.acquire(only("mid"), prediction=ROWS[0])
+                starts.append(loop.time())
+                lease.release()
+
+            await asyncio.gather(*(client() for _ in range(35)))
+            return starts
+
+    starts = sorted(in_made_up_time(story()))
+    assert all(later - earlier >= 60 for earlier, later in zip(starts, starts[10:], strict=False))
+    assert starts[-1] - starts[0] < 3 * 60 + 5
+
+
+def test_refused_at_once_with_the_time_to_come_back():
+    async def story():
+        pool = make_pool(mid={"requests_per_minute": 1})
+        async with Session(make_router(pool, Policy(overload="raise"))) as session:
+            (await session.acquire(only("mid"), prediction=ROWS[0])).release()
+            await asyncio.sleep(20)
+            with pytest.raises(Overloaded, match="no model is free") as refused:
+                await session.acquire(only("mid"), prediction=ROWS[0])
+            assert refused.value.retry_after == pytest.approx(40, abs=1)
+            await asyncio.sleep(refused.value.retry_after)
+            (await session.acquire(only("mid"), prediction=ROWS[0])).release()
+            return session.stats()
+
+    stats = in_made_up_time(story())
+    assert stats.refused == 1
+    assert stats.decisions == 2
+
+
+@pytest.mark.parametrize("overload", ["raise", "defer"])
+def test_waiting_ends_at_the_deadline(overload):
+    async def story():
+        loop = asyncio.get_running_loop()
+        policy = Policy(overload=overload, wait=3.0)
+        async with Session(make_router(make_pool(**ONE_SLOT), policy)) as session:
+            held = await session.acquire(only("mid"), prediction=ROWS[0])
+            began = loop.time()
+            if overload == "raise":
+                with pytest.raises(Overloaded):
+                    await session.acquire(only("mid"), prediction=ROWS[1])
+            else:
+                lease = await session.acquire(only("mid"), prediction=ROWS[1])
+                assert lease.deferred
+                assert lease.model is None
+                assert lease.retry_after > 0
+                lease.release()
+            assert loop.time() - began == pytest.approx(3.0, abs=0.01)
+            began = loop.time()
+            waiting = asyncio.create_task(session.acquire(only("mid"), prediction=ROWS[1], timeout=10))
+            await asyncio.sleep(5)
+            held.release()
+            (await waiting).release()
+            assert loop.time() - began == pytest.approx(5.0, abs=0.01)
+            assert session.stats().waiting == 0
+
+    in_made_up_time(story())
+
+
+async def test_cancelled_while_waiting_and_after_the_grant():
+    async with Session(make_router(make_pool(**ONE_SLOT))) as session:
+        held = await session.acquire(only("mid"), prediction=ROWS[0])
+        waiting = asyncio.create_task(session.acquire(only("mid"), prediction=ROWS[1]))
+        await asyncio.sleep(0.01)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        assert session.stats().waiting == 0
+        second = asyncio.create_task(session.acquire(only("mid"), prediction=ROWS[1]))
+        await asyncio.sleep(0.01)
+        held.release()
+        # The slot is granted in the very turn in which the caller is cancelled.
+        session._engine._flush()
+        second.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await second
+        stats = session.stats()
+        assert (stats.in_flight, stats.waiting, stats.cancelled) == (0, 0, 2)
+
+
+async def test_a_block_gives_its_slot_back_on_every_way_out():
+    async with Session(make_router(make_pool(**ONE_SLOT))) as session:
+        async with session.lease(only("mid"), prediction=ROWS[0]) as lease:
+            assert session.stats().in_flight == 1
+        assert lease.released
+        with pytest.raises(ValueError, match="endpoint"):
+            async with session.lease(only("mid"), prediction=ROWS[0]):
+                raise ValueError("endpoint")
+
+        async def client():
+            async with session.lease(only("mid"), prediction=ROWS[0]):
+                await asyncio.sleep(60)
+
+        task = asyncio.create_task(client())
+        await asyncio.sleep(0.01)
+        assert session.stats().in_flight == 1
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        stats = session.stats()
+        assert stats.in_flight == 0
+        assert stats.failures == 2
+
+
+async def test_a_dropped_lease_gives_its_slot_back_and_says_so():
+    async with Session(make_router(make_pool(**ONE_SLOT))) as session:
+        with pytest.warns(ResourceWarning, match="dropped without release"):
+            await session.acquire(only("mid"), prediction=ROWS[0])
+            await asyncio.sleep(0)  # the loop's own callback holds what it has just handed over
+            gc.collect()
+        assert session.stats().in_flight == 0
+
+
+async def test_a_failed_answer_costs_nothing_and_promises_nothing():
+    async with Session(make_router(make_pool(mid={"tokens_per_minute": 10_000}))) as session:
+        lease = await session.acquire(only("mid"), prediction=ROWS[0])
+        assert session.stats().models[1].tokens_used > 0
+        lease.release(failed=True)
+        second = await session.acquire(Query("?"), prediction=ROWS[0], exclude=["mid"])
+        assert second.model != "mid"
+        second.release(output_tokens=100, cost=0.5)
+        stats = session.stats()
+        assert stats.decisions == 1
+        assert stats.failures == 1
+        assert stats.spend == pytest.approx(0.5)
+        assert stats.predicted_quality == pytest.approx(second.predicted_quality)
+        assert stats.models[1].tokens_used == int(np.ceil(ROWS[0].input_tokens[0]))
+
+
+async def test_a_second_release_changes_nothing():
+    async with Session(make_router()) as session:
+        lease = await session.acquire("?", prediction=ROWS[0])
+        lease.release(output_tokens=10)
+        lease.release(output_tokens=99, failed=True)
+        assert session.stats().in_flight == 0
+        assert session.stats().failures == 0
+
+
+async def test_an_absurd_report_is_refused_and_the_slot_is_free():
+    async with Session(make_router(make_pool(**ONE_SLOT))) as session:
+        for report in ({"quality": 1.5}, {"output_tokens": -1}, {"cost": float("nan")}, {"quality": "good"}):
+            lease = await session.acquire(only("mid"), prediction=ROWS[0])
+            with pytest.raises(InputError, match=next(iter(report))):
+                lease.release(**report)
+            assert session.stats().in_flight == 0
+
+
+async def test_what_no_model_may_take():
+    pool = make_pool(mid={"tokens_per_minute": 50}, large={"slots": 0})
+    async with Session(make_router(pool)) as session:
+        with pytest.raises(NoModelError, match="vision"):
+            await session.acquire(Query("?", vision=True), prediction=ROWS[0])
+        with pytest.raises(NoModelError, match="whole minute"):
+            await session.acquire(only("mid"), prediction=ROWS[0])
+        with pytest.raises(NoModelError, match="without a slot are large"):
+            await session.acquire(only("large"), prediction=ROWS[0])
+        with pytest.raises(NoModelError, match=r"above \$1e-09"):
+            await session.acquire("?", prediction=ROWS[0], max_cost=1e-9)
+        with pytest.raises(NoModelError, match="excluded are small"):
+            await session.acquire(only("small"), prediction=ROWS[0], exclude="small")
+        with pytest.raises(NoModelError, match="floor"):
+            await session.acquire(Query("?", min_quality=1.0), prediction=ROWS[0])
+        # None of them has hurt the one that came with them.
+        mixed = await asyncio.gather(
+            session.acquire(Query("?", vision=True), prediction=ROWS[0]),
+            session.acquire("?", prediction=ROWS[1]),
+            return_exceptions=True,
+        )
+        assert isinstance(mixed[0], NoModelError)
+        mixed[1].release()
+    async with Session(make_router(policy=Policy(unroutable="defer"))) as session:
+        assert (await session.acquire(Query("?", vision=True), prediction=ROWS[0])).deferred
+
+
+async def test_malformed_arguments_are_named():
+    with pytest.raises(InputError, match="window"):
+        Session(make_router(), window=-1)
+    with pytest.raises(PolicyError, match="needs a period"):
+        Session(make_router(), policy=Policy(budget=1.0))
+    with pytest.raises(PoolError, match="medium"):
+        Session(make_router(), policy=Policy(capacity={"medium": 3}))
+    async with Session(make_router()) as session:
+        with pytest.raises(PoolError, match="lage"):
+            await session.acquire(Query("?", models=("lage",)), prediction=ROWS[0])
+        with pytest.raises(PoolError, match="nobody"):
+            await session.acquire("?", prediction=ROWS[0], exclude=["nobody"])
+        with pytest.raises(InputError, match="timeout"):
+            await session.acquire("?", prediction=ROWS[0], timeout=-1)
+        with pytest.raises(InputError, match="1; use"):
+            await session.acquire("?", prediction=population(2))
+        bad = rows_of(population(1))[0]
+        bad.quality[0, 1] = np.nan
+        got = await asyncio.gather(
+            session.acquire("?", prediction=bad),
+            session.acquire("?", prediction=ROWS[0]),
+            return_exceptions=True,
+        )
+        assert isinstance(got[0], InputError)
+        assert "nan" in str(got[0])
+        got[1].release()
+        assert session.stats().waiting == 0
+
+
+async def test_a_predictor_that_fails_on_one_query_fails_that_one():
+    router = make_router()
+    async with Session(router) as session:
+        got = await asyncio.gather(
+            session.acquire("1"), session.acquire("not a number"), session.acquire("2"),
+            return_exceptions=True,
+        )  # fmt: skip
+        assert isinstance(got[1], ValueError)
+        assert got[0].model is not None
+        assert got[2].model is not None
+        got[0].release()
+        got[2].release()
+
+
+async def test_a_model_that_is_down_takes_nothing_until_it_is_up():
+    async with Session(make_router()) as session:
+        session.down("mid")
+        with pytest.raises(PoolError, match="nobody"):
+            session.down("nobody")
+        for at in range(50):
+            lease = await session.acquire("?", prediction=ROWS[at])
+            assert lease.model != "mid"
+            lease.release()
+        waiting = asyncio.create_task(session.acquire(only("mid"), prediction=ROWS[0]))
+        await asyncio.sleep(0.01)
+        assert not waiting.done()
+        assert not session.stats().models[1].up
+        session.up("mid")
+        (await asyncio.wait_for(waiting, 1)).release()
+
+
+async def test_closing_serves_those_who_wait_and_takes_no_more():
+    session = Session(make_router(make_pool(**ONE_SLOT)))
+    held = await session.acquire(only("mid"), prediction=ROWS[0])
+    waiting = asyncio.create_task(session.acquire(only("mid"), prediction=ROWS[1]))
+    await asyncio.sleep(0.01)
+    closing = asyncio.create_task(session.close())
+    await asyncio.sleep(0.01)
+    with pytest.raises(EccosError, match="closed"):
+        await session.acquire("?", prediction=ROWS[0])
+    assert not closing.done()
+    held.release()
+    last = await waiting
+    await asyncio.sleep(0.01)
+    assert not closing.done()
+    last.release()
+    await asyncio.wait_for(closing, 1)
+    assert session.closed
+
+
+async def test_closing_does_not_wait_for_ever():
+    session = Session(make_router(make_pool(**ONE_SLOT)))
+    held = await session.acquire(only("mid"), prediction=ROWS[0])
+    waiting = asyncio.create_task(session.acquire(only("mid"), prediction=ROWS[1]))
+    await asyncio.sleep(0.01)
+    await session.close(timeout=0.05)
+    with pytest.raises(Overloaded, match="closes"):
+        await waiting
+    held.release()
+
+
+async def test_too_many_waiting_are_refused():
+    async with Session(make_router(make_pool(**ONE_SLOT)), max_waiting=3) as session:
+        held = await session.acquire(only("mid"), prediction=ROWS[0])
+        waiting = [asyncio.create_task(session.acquire(only("mid"), prediction=ROWS[1])) for _ in range(3)]
+        await asyncio.sleep(0.01)
+        with pytest.raises(Overloaded, match="3 queries are waiting") as refused:
+            await session.acquire(only("mid"), prediction=ROWS[1])
+        assert refused.value.retry_after > 0
+        held.release()
+        for each in waiting:
+            (await each).release()
+
+
+def test_a_session_belongs_to_one_loop():
+    session = Session(make_router())
+
+    async def once():
+        (await session.acquire("?", prediction=ROWS[0])).release()
+
+    asyncio.run(once())
+    with pytest.raises(EccosError, match="another event loop"):
+        asyncio.run(once())
+    asyncio.run(session.close())
