@@ -135,7 +135,7 @@ def make_graphs(
     weights: PredictorWeights,
     ids: Sequence[NDArray[np.int64]],
     success: Floats,
-    output_price: Floats,
+    output_price: NDArray[np.floating[Any]],
     *,
     forecast: Forecast | None = None,
     limits: Limits | None = None,
@@ -205,7 +205,7 @@ def compare(
     reference: Encoded,
     variant: Encoded,
     success: Floats,
-    output_price: Floats,
+    output_price: NDArray[np.floating[Any]],
     *,
     forecast: Forecast,
     limits: Limits,
@@ -249,7 +249,7 @@ def mean_auc(quality: Floats, success: Floats) -> float:
 
 
 def changed_decisions(
-    wanted: tuple[Floats, Floats], got: tuple[Floats, Floats], output_price: Floats
+    wanted: tuple[Floats, Floats], got: tuple[Floats, Floats], output_price: NDArray[np.floating[Any]]
 ) -> float:
     """Return the share of queries that another model would take, mean over a range of prices on quality.
 
