@@ -1,5 +1,6 @@
 //! From what was found to what the caller reads: prices, bound and gap in the caller's units, and the status.
 
+use crate::control::Control;
 use crate::explain;
 use crate::measure::Measured;
 use crate::options::Options;
@@ -190,10 +191,11 @@ pub(crate) fn finish(
     candidate: Candidate,
     deferred: bool,
     stats: Stats,
+    control: &Control<'_>,
 ) -> Solution {
     let measured = candidate.measured.clone();
     if measured.assigned == 0 {
-        return nothing(problem, candidate, deferred, stats);
+        return nothing(problem, candidate, deferred, stats, control);
     }
     let value = objective(candidate.goal, &measured);
     let gap = gap(candidate.goal, value, candidate.bound, &measured);
@@ -212,8 +214,7 @@ pub(crate) fn finish(
         false => Status::BudgetUnreachable,
     };
     let (quality_price, capacity_price) = prices(candidate.goal, &candidate.duals, measured.assigned);
-    let explanation =
-        (deferred || !candidate.met).then(|| explain::explain(problem, &candidate, &measured, deferred));
+    let explanation = (deferred || !candidate.met).then(|| explain::explain(problem, &candidate, control, deferred));
     Solution {
         status,
         cost: measured.cost,
@@ -248,9 +249,14 @@ fn prices(goal: Goal, duals: &Duals, queries: usize) -> (f64, Vec<f64>) {
 }
 
 /// An empty batch, or one of which nothing fits.
-fn nothing(problem: &Problem<'_>, candidate: Candidate, deferred: bool, stats: Stats) -> Solution {
+fn nothing(
+    problem: &Problem<'_>,
+    candidate: Candidate,
+    deferred: bool,
+    stats: Stats,
+    control: &Control<'_>,
+) -> Solution {
     let model = vec![-1; problem.queries()];
-    let measured = Measured::new(problem, &model);
     let size = problem.input.resources * problem.models();
     Solution {
         status: if deferred { Status::Overloaded } else { Status::Optimal },
@@ -271,7 +277,7 @@ fn nothing(problem: &Problem<'_>, candidate: Candidate, deferred: bool, stats: S
         },
         goal: candidate.goal,
         violation: 0.0,
-        explanation: deferred.then(|| explain::explain(problem, &candidate, &measured, deferred)),
+        explanation: deferred.then(|| explain::explain(problem, &candidate, control, deferred)),
         stats,
     }
 }

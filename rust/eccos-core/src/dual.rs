@@ -113,11 +113,11 @@ impl PartialOrd for Crossing {
 
 /// The element that leaves, and which way.
 #[derive(Clone, Copy)]
-struct Leaving {
-    place: usize,
-    sign: f64,
+pub(crate) struct Leaving {
+    pub place: usize,
+    pub sign: f64,
     /// The query's fractions sum to more than 1: its key leaves, this tie becomes the key.
-    swap: bool,
+    pub swap: bool,
 }
 
 impl State {
@@ -207,7 +207,7 @@ impl State {
     }
 
     /// A fresh inverse and fresh sums; when the basis has become singular, a new one at the same multipliers.
-    fn refresh(&mut self, lp: &Lp) {
+    pub fn refresh(&mut self, lp: &Lp) {
         if !self.basis.refactor() {
             self.basis = Basis::new(&self.y);
             self.ties.fill(0);
@@ -288,7 +288,7 @@ impl State {
     }
 
     /// Sum of the rows of the inverse of all ties of one query: the direction on which its key leaves.
-    fn sum_of_rows(&self, query: u32) -> Vec<f64> {
+    pub fn sum_of_rows(&self, query: u32) -> Vec<f64> {
         let mut sum = vec![0.0; self.y.len()];
         for (t, element) in self.basis.elements.iter().enumerate() {
             if matches!(element, Element::Tie { row, .. } if *row == query) {
@@ -299,13 +299,12 @@ impl State {
     }
 
     /// One step: false when nothing ends the climb.
-    fn pivot(&mut self, lp: &Lp, work: &mut Work, leaving: Leaving) -> bool {
+    pub fn pivot(&mut self, lp: &Lp, work: &mut Work, leaving: Leaving) -> bool {
         let Leaving { place, sign, swap } = leaving;
         if swap {
             self.swap_key(lp, place);
-            work.theta[place] = self.fraction(place);
         }
-        let slope = -sign * work.theta[place];
+        let slope = -sign * self.fraction(place);
         let mut direction = std::mem::take(&mut work.direction);
         direction.clear();
         direction.extend(self.basis.row(place).iter().map(|x| sign * x));

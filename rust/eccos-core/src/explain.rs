@@ -1,8 +1,16 @@
 //! Why a problem cannot be met as asked, the best that can be had, and the cheapest way to repair it.
 
 use crate::answer::Candidate;
+use crate::basis::Element;
+use crate::control::Control;
+use crate::dual::{Limits, Outcome, State, Work};
+use crate::lp::{Lp, hash};
 use crate::measure::Measured;
+use crate::prepare::{FORBIDDEN, Goal, NO_ROW, Prepared, Source};
 use crate::problem::{Objective, Problem};
+
+/// Pairs of the program that looks for the cheapest growth of the capacities.
+const LOOKED_AT: usize = 200_000;
 
 /// What stands in the way.
 #[derive(Clone, Debug, PartialEq)]
@@ -91,9 +99,10 @@ pub struct Explanation {
 pub(crate) fn explain(
     problem: &Problem<'_>,
     candidate: &Candidate,
-    measured: &Measured,
+    control: &Control<'_>,
     deferred: bool,
 ) -> Explanation {
+    let measured = &candidate.measured;
     let mut reasons = vec![];
     let mut repair = Repair::default();
     if deferred {
@@ -108,7 +117,62 @@ pub(crate) fn explain(
             groups(problem, measured, group, &mut reasons);
         }
     }
+    repair.capacity = growth(problem, &reasons, control);
     Explanation { reasons, repair }
+}
+
+/// The least growth of the capacities, in requests or in loads, with which the relaxation serves every query and meets the
+/// requirement (left aside when no capacity could help): the program whose capacities can be bought at one price each,
+///
+/// ```text
+/// min sum_k s_k   s.t.   A x <= b + s       whose dual is   max g(y), y_k <= 1, p = 0
+/// ```
+///
+/// Large batches are estimated from a sample.
+fn growth(problem: &Problem<'_>, reasons: &[Reason], control: &Control<'_>) -> Vec<(usize, usize, f64)> {
+    let hopeless =
+        |reason: &Reason| matches!(reason, Reason::QualityAboveBest { .. } | Reason::BudgetBelowCheapest { .. });
+    let whole = |reason: &Reason| matches!(reason, Reason::NoWholeAssignment { .. });
+    if problem.input.capacity.is_none() || reasons.iter().any(whole) {
+        return vec![];
+    }
+    let served = problem.routable.as_deref();
+    let (goal, requirement) = match problem.objective() {
+        Objective::Quality { min } => (Goal::Cost, Some(min)),
+        Objective::Budget { max } => (Goal::Quality, Some(max)),
+        Objective::Price { .. } => (Goal::Cost, None),
+    };
+    let requirement = requirement.filter(|_| !reasons.iter().any(hopeless));
+    let prepared = Prepared::new(problem, served, goal, requirement).without_groups();
+    let n = prepared.len();
+    let count = n.min(LOOKED_AT.div_ceil(problem.models()).max(1024));
+    let share = count as f64 / n.max(1) as f64;
+    let limit = prepared.limit.iter().map(|b| b * share).collect();
+    let mut lp = Lp::build(&prepared, (0..count).map(|t| t * n / count), limit);
+    lp.p.iter_mut().filter(|p| **p < FORBIDDEN).enumerate().for_each(|(at, p)| *p = -1e-9 * hash(at as u64, 0));
+    lp.ceiling[1..].fill(1.0);
+    let mut state = State::new(&lp, &vec![0.0; lp.rows()]);
+    if state.climb(&lp, &mut Work::default(), &Limits::new(control)) != Outcome::Optimal {
+        return vec![];
+    }
+    let mut bought = vec![0.0; lp.rows()];
+    for (t, element) in state.basis.elements.iter().enumerate() {
+        if let Element::Ceiling(row) = element {
+            bought[*row as usize] = -state.fraction(t) / share;
+        }
+    }
+    let mut out = vec![];
+    for (resource, term) in prepared.terms.iter().enumerate() {
+        for (model, &row) in term.rows.iter().enumerate().filter(|(_, row)| **row != NO_ROW) {
+            let more = bought[row as usize] / term.scale;
+            let more = if problem.input.load.is_none() { (more - 1e-6).ceil() } else { more };
+            if more > 1e-6 / term.scale {
+                let resource = if let Source::Load(resource) = term.source { resource } else { resource };
+                out.push((resource, model, more));
+            }
+        }
+    }
+    out
 }
 
 /// The requirement against what is possible with and without the capacities.

@@ -1,6 +1,14 @@
 //! The cost-quality frontier: the least cost of the relaxation at every attainable mean quality.
 
+use std::time::Instant;
+
+use crate::basis::Element;
+use crate::control::Control;
+use crate::defer;
+use crate::dual::{Leaving, Limits, Outcome, State, Work};
+use crate::lp::{Lp, dot};
 use crate::options::Options;
+use crate::prepare::{Goal, Prepared};
 use crate::problem::{Problem, ProblemError};
 
 /// Breakpoints of the cost-quality curve, from the cheapest assignment to the best one. Between two breakpoints the
@@ -19,12 +27,165 @@ pub struct Frontier {
 
 /// Follows the dual solution from the cheapest assignment to the best attainable quality.
 ///
-/// The objective of `problem` is ignored; capacities, mask and floors hold. At most `max_points` breakpoints are
-/// returned, thinned evenly when there are more.
+/// The objective of `problem` is ignored; capacities, mask, floors and groups hold. At most `max_points` breakpoints are
+/// returned, thinned evenly when there are more. Between two neighbouring bases only the requirement moves: the
+/// fractions of the vertex change linearly with it, the first that becomes impossible leaves, and the dual ratio test says
+/// what enters. Without capacities every query moves along its own lower hull, and the edges are merely sorted.
 ///
 /// # Errors
-/// When no assignment serves every query within the capacities.
+/// When the tolerance in `options` is malformed.
 pub fn frontier(problem: &Problem<'_>, options: &Options<'_>, max_points: usize) -> Result<Frontier, ProblemError> {
-    let _ = (problem, options, max_points);
-    unimplemented!("follows in the next commit")
+    options.check()?;
+    let control = Control::new(options, Instant::now());
+    let served = defer::match_requests(problem).or_else(|| problem.routable.clone());
+    let prepared = Prepared::new(problem, served.as_deref(), Goal::Cost, Some(0.0));
+    let mut walk = Walk { points: vec![], complete: false };
+    if prepared.len() > 0 {
+        if prepared.terms.is_empty() {
+            walk.along_hulls(&prepared);
+        } else {
+            walk.along_bases(&prepared, &control);
+        }
+    }
+    Ok(walk.frontier(prepared.len(), max_points.max(2)))
+}
+
+/// One breakpoint: summed quality, cost, and the price of the segment that ends there; in dollars.
+#[derive(Clone, Copy)]
+struct Point {
+    quality: f64,
+    cost: f64,
+    price: f64,
+}
+
+struct Walk {
+    points: Vec<Point>,
+    complete: bool,
+}
+
+impl Walk {
+    fn push(&mut self, quality: f64, cost: f64, price: f64) {
+        // A segment that goes on at the same price is the same segment.
+        let same = |last: &Point| (price - last.price).abs() <= 1e-7 * price.abs();
+        if self.points.len() > 1 && self.points.last().is_some_and(same) {
+            self.points.pop();
+        }
+        self.points.push(Point { quality, cost, price });
+    }
+
+    /// No rows but the requirement: every query from its cheapest model up its own lower hull, cheapest edges first.
+    fn along_hulls(&mut self, prepared: &Prepared<'_>) {
+        let (mut quality, mut cost) = (0.0, 0.0);
+        let mut edges: Vec<(f64, f64, f64)> = vec![];
+        for place in 0..prepared.len() {
+            let start = hull(prepared, prepared.query(place), &mut edges);
+            (cost, quality) = (cost + start.0, quality + start.1);
+        }
+        edges.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
+        self.push(quality, cost, 0.0);
+        for (price, more_quality, more_cost) in edges {
+            (quality, cost) = (quality + more_quality, cost + more_cost);
+            self.push(quality, cost, price);
+        }
+        self.complete = true;
+    }
+
+    fn along_bases(&mut self, prepared: &Prepared<'_>, control: &Control<'_>) {
+        let n = prepared.len();
+        let mut work = Work::default();
+        let mut lp = Lp::build(prepared, 0..n, prepared.limit.clone());
+        let mut state = State::new(&lp, &vec![0.0; lp.rows()]);
+        if state.climb(&lp, &mut work, &Limits::new(control)) != Outcome::Optimal {
+            return;
+        }
+        let (mut required, mut cost) = (0.0, state.objective);
+        for step in 0..100 * n * lp.m + 1000 {
+            if step % 16 == 15 && control.expired() {
+                return;
+            }
+            if state.basis.age >= 60 {
+                state.refresh(&lp);
+            }
+            let Some((room, leaving)) = next_leaving(&state) else { return };
+            let price = state.y[0];
+            (required, cost) = (required + room, cost + price * room);
+            lp.limit[0] -= room;
+            state.residual[0] += room;
+            let unscaled = price * prepared.scale_q / prepared.scale_p;
+            self.push(required / prepared.scale_q, cost / prepared.scale_p, unscaled);
+            if !state.pivot(&lp, &mut work, leaving) {
+                self.complete = true;
+                return;
+            }
+        }
+    }
+
+    fn frontier(self, queries: usize, max_points: usize) -> Frontier {
+        let last = self.points.len().saturating_sub(1);
+        let kept: Vec<Point> = if self.points.len() <= max_points {
+            self.points
+        } else {
+            (0..max_points).map(|t| self.points[t * last / (max_points - 1)]).collect()
+        };
+        let n = queries as f64;
+        Frontier {
+            quality: kept.iter().map(|point| point.quality / n).collect(),
+            cost: kept.iter().map(|point| point.cost).collect(),
+            price: kept.iter().map(|point| point.price * n).collect(),
+            complete: self.complete,
+        }
+    }
+}
+
+/// How far the requirement can rise before a fraction of the vertex becomes impossible, and the element that then leaves.
+fn next_leaving(state: &State) -> Option<(f64, Leaving)> {
+    let mut next: Option<(f64, Leaving)> = None;
+    let mut offer = |room: f64, leaving: Leaving| {
+        if next.is_none_or(|(nearest, _)| room < nearest) {
+            next = Some((room, leaving));
+        }
+    };
+    for (place, element) in state.basis.elements.iter().enumerate() {
+        let theta = state.fraction(place);
+        // theta = -B^-1 r, and the requirement is the first entry of r.
+        let rate = -state.basis.row(place)[0];
+        if rate < -1e-12 {
+            offer((theta / -rate).max(0.0), Leaving { place, sign: 1.0, swap: false });
+        }
+        if let Element::Tie { row, .. } = *element {
+            let sum = state.sum_of_rows(row);
+            let (total, rate) = (-dot(&sum, &state.residual), -sum[0]);
+            if rate > 1e-12 {
+                offer(((1.0 - total) / rate).max(0.0), Leaving { place, sign: 1.0, swap: true });
+            }
+        }
+    }
+    next
+}
+
+/// The cost and quality of a query's cheapest model; its lower hull above that goes to `edges` as (price, quality, cost).
+fn hull(prepared: &Prepared<'_>, query: usize, edges: &mut Vec<(f64, f64, f64)>) -> (f64, f64) {
+    let problem = prepared.problem;
+    let models = (0..problem.models()).filter(|&j| problem.may(query, j));
+    let mut pairs: Vec<(f64, f64)> = models.map(|j| (problem.cost(query, j), problem.quality(query, j))).collect();
+    pairs.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(b.1.total_cmp(&a.1)));
+    let mut corners: Vec<(f64, f64)> = vec![];
+    for (cost, quality) in pairs {
+        if corners.last().is_some_and(|last| quality <= last.1) {
+            continue;
+        }
+        // Drop corners above the line from the one before them to the new pair.
+        while let [.., a, b] = corners[..] {
+            if (b.0 - a.0) * (quality - b.1) < (cost - b.0) * (b.1 - a.1) {
+                break;
+            }
+            corners.pop();
+        }
+        corners.push((cost, quality));
+    }
+    for pair in corners.windows(2) {
+        let (cost, quality) = (pair[1].0 - pair[0].0, pair[1].1 - pair[0].1);
+        edges.push((cost / quality, quality, cost));
+    }
+    corners[0]
 }

@@ -47,7 +47,7 @@ pub fn solve(problem: &Problem<'_>, options: &Options<'_>) -> Result<Solution, P
     let mut stats = run.stats;
     stats.interrupted = run.control.expired();
     stats.elapsed = start.elapsed();
-    Ok(answer::finish(problem, options, candidate, deferred, stats))
+    Ok(answer::finish(problem, options, candidate, deferred, stats, &run.control))
 }
 
 /// One solve: what all its programs share.
