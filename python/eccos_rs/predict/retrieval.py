@@ -23,9 +23,12 @@ if TYPE_CHECKING:
 
 __all__ = ["ExactIndex", "HnswIndex", "Retrieval"]
 
-# Up to this many vectors one matrix product is faster than a graph walk, at every batch size
+# Up to this many vectors comparing all is as fast as a graph walk, at every batch size
 # (benches/test_bench_retrieval.py; docs/performance.md has the table).
-EXACT_ROWS = 2048
+EXACT_ROWS = 1024
+# For fewer queries than this the product is not given to BLAS: its threads wait for each other, which on a
+# busy machine takes longer than the product itself by orders of magnitude.
+_BLAS_QUERIES = 8
 # Similarities of one slice of an exact search: 4 Mi float32 are 16 MiB, which stays near the processor.
 _SLICE_CELLS = 1 << 22
 
@@ -66,7 +69,7 @@ class ExactIndex:
         step = max(1, _SLICE_CELLS // max(1, self._rows))
         for start in range(0, len(queries), step):
             part = slice(start, start + step)
-            scores = queries[part] @ known.T
+            scores = _products(queries[part], known)
             kept = np.argpartition(scores, self._rows - k, axis=1)[:, self._rows - k :]
             values = np.take_along_axis(scores, kept, axis=1)
             order = np.argsort(-values, axis=1, kind="stable")
@@ -78,6 +81,13 @@ class ExactIndex:
         """Set one row, the next new one or one that is there."""
         self._vectors[row] = vector
         self._rows = max(self._rows, row + 1)
+
+
+def _products(queries: NDArray[np.float32], known: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return all inner products, (N, n)."""
+    if len(queries) >= _BLAS_QUERIES:
+        return np.asarray(queries @ known.T)
+    return np.stack([np.einsum("nd,d->n", known, query) for query in queries])
 
 
 class HnswIndex:
