@@ -108,12 +108,20 @@ def test_an_endpoint_that_hangs_is_left_and_tried_again(tmp_path, fault):
 
 
 def test_retry_after_is_heeded_by_all_calls_to_the_endpoint(tmp_path):
-    with misbehaving(first_then_well(lambda handler: handler.refuse(429, retry_after="0.6"))) as server:
-        summary = gather(tmp_path, server, 4, concurrency=1)
-    assert summary.stopped == "done"
-    times = [request.at for request in server.requests]
-    assert times[1] - times[0] >= 0.6
-    assert len(times) == 5
+    def behaviour(handler: Handler, request: Request) -> None:
+        if request.number == 1:
+            handler.refuse(429, retry_after="0.8")
+        else:
+            # Under way beside the refused call, so that its worker is free again during the quiet time.
+            time.sleep(0.2 if request.number == 2 else 0.0)
+            handler.answer()
+
+    with misbehaving(behaviour) as server:
+        summary = gather(tmp_path, server, 5, concurrency=2)
+    assert (summary.stopped, len(server.requests)) == ("done", 6)
+    times = [request.at - server.requests[0].at for request in server.requests]
+    assert times[1] < 0.2
+    assert all(at >= 0.75 for at in times[2:])
 
 
 def test_a_server_that_never_recovers_fails_the_pair_and_the_next_run_tries_again(tmp_path):
