@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 from eccos_rs.errors import RecordError
+from eccos_rs.records.check import Place
 from eccos_rs.records.grouping import normalise
+from eccos_rs.records.seen import SeenIds
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -167,7 +168,8 @@ class Summary:
     def __init__(self, *, quality_scale: float = 1.0) -> None:
         self._scale = quality_scale
         self._datasets: dict[str, _Dataset] = {}
-        self._texts: set[bytes] = set()
+        self._texts = SeenIds()
+        self._repeated = 0
         self._queries = self._outputs = self._input_tokens = 0
         self._oracle = self._oracle_cost = 0.0
         self._order: dict[str, None] = {}
@@ -183,7 +185,11 @@ class Summary:
         self._queries += 1
         self._outputs += len(record.outputs)
         self._input_tokens += record.input_tokens
-        self._texts.add(blake2b(normalise(record.query).encode("utf-8", "replace"), digest_size=8).digest())
+        text = normalise(record.query)
+        if self._texts.row_of(text) is None:
+            self._texts.add(text, Place("", self._queries))
+        else:
+            self._repeated += 1
         best = min(record.outputs, key=lambda output: (-output.quality, output.cost_usd))
         self._oracle += best.quality
         self._oracle_cost += best.cost_usd
@@ -235,7 +241,7 @@ class Summary:
         return Report(
             queries=self._queries,
             outputs=self._outputs,
-            repeated=self._queries - len(self._texts),
+            repeated=self._repeated,
             coverage=self._outputs / (self._queries * len(models)),
             input_tokens=self._input_tokens / self._queries,
             oracle_quality=self._oracle / self._queries,
@@ -272,9 +278,8 @@ class Summary:
         )
 
     def _notes(self, models: tuple[ModelSummary, ...]) -> Iterator[str]:
-        repeated = self._queries - len(self._texts)
-        if repeated:
-            yield f"{repeated:,} queries repeat an earlier text; split_by_text keeps such together"
+        if self._repeated:
+            yield f"{self._repeated:,} queries repeat an earlier text; split_by_text keeps such together"
         if len(models) == 1:
             yield "there is one model alone, so there is nothing to route between"
         for m in models:
