@@ -23,8 +23,9 @@ __all__ = ["PROMISES", "Chosen", "Guarantee", "Promise", "chosen_pairs", "keep_p
 
 #: Mean qualities that are promised.
 PROMISES = (0.66, 0.68, 0.70, 0.72, 0.74)
-#: Shuffles of the data into batches; batches of different shuffles share queries, so more adds little.
-SHUFFLES = 20
+#: Batches that a promise is made for. The data are shuffled anew as often as that takes; batches of different
+#: shuffles share queries, so more adds little.
+BATCHES = 60
 
 
 @dataclass(frozen=True)
@@ -136,16 +137,22 @@ def _solve(
 
 
 def _batches(
-    held: Held, setting: Setting, shuffles: int
+    held: Held, setting: Setting, count: int
 ) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]]:
-    for repeat in range(shuffles if setting.size is not None else 1):
+    """Yield rows and capacities of at least `count` batches, in whole shuffles."""
+    served = repeat = 0
+    while served < count:
         for rows in setting.batches(held.hardness, repeat):
+            served += 1
             yield rows, setting.capacity(len(rows), held.strength)
+        if setting.size is None:
+            return
+        repeat += 1
 
 
 def keep_promises(
     view: View, setting: Setting, held: Held, resamples: Resamples, *, promises: Sequence[float] = PROMISES,
-    shuffles: int = SHUFFLES,
+    batches: int = BATCHES,
 ) -> list[Promise]:  # fmt: skip
     """Promise a mean quality in expectation and look at what came of it.
 
@@ -161,16 +168,16 @@ def keep_promises(
         For the intervals.
     promises : sequence of float
         Mean qualities.
-    shuffles : int
-        How often the queries are dealt into batches anew.
+    batches : int
+        How many at least; the queries are dealt anew as often as that takes.
     """
     return [
-        _keep(view, setting, held, resamples, promised=promised, shuffles=shuffles) for promised in promises
+        _keep(view, setting, held, resamples, promised=promised, batches=batches) for promised in promises
     ]
 
 
 def _keep(
-    view: View, setting: Setting, held: Held, resamples: Resamples, *, promised: float, shuffles: int
+    view: View, setting: Setting, held: Held, resamples: Resamples, *, promised: float, batches: int
 ) -> Promise:
     from eccos_rs.assignment import Status
 
@@ -178,7 +185,7 @@ def _keep(
     count, predicted, realised, cost = np.zeros(n), np.zeros(n), np.zeros(n), np.zeros(n)
     short: list[float] = []
     asked = over = 0
-    for rows, capacity in _batches(held, setting, shuffles):
+    for rows, capacity in _batches(held, setting, batches):
         assignment, _ = _solve(view, rows, capacity, promised)
         asked += 1
         over += bool((np.bincount(assignment.model, minlength=len(capacity)) > capacity).any())
@@ -211,13 +218,13 @@ def _keep(
 
 def keep_with_margin(
     view: View, setting: Setting, held: Held, *, promised: float = 0.70, confidence: float = 0.95,
-    shuffles: int = 2 * SHUFFLES,
+    batches: int = 200,
 ) -> Guarantee:  # fmt: skip
     """Promise a mean quality for each batch, with the router's own margin, and count those that kept it."""
     kept, plain, points, spent, usual = [], [], [], 0.0, 0.0
-    batches = 0
-    for rows, capacity in _batches(held, setting, shuffles):
-        batches += 1
+    made = 0
+    for rows, capacity in _batches(held, setting, batches):
+        made += 1
         assignment, margin = _solve(view, rows, capacity, promised, confidence)
         if margin is None or not margin.kept:
             continue
@@ -232,18 +239,18 @@ def keep_with_margin(
         view.name, setting.name, promised, confidence,
         kept=float(np.mean(kept)) if kept else nan,
         kept_without=float(np.mean(plain)) if plain else nan,
-        refused=1 - len(kept) / batches,
+        refused=1 - len(kept) / made,
         points=float(np.mean(points)) if points else nan,
         cost_ratio=spent / usual if usual else nan,
-        batches=batches,
+        batches=made,
     )  # fmt: skip
 
 
-def chosen_pairs(view: View, setting: Setting, held: Held, shuffles: int = 4) -> Chosen:
+def chosen_pairs(view: View, setting: Setting, held: Held, batches: int = 24) -> Chosen:
     """Collect the pairs that are chosen under all promises: where optimism would show first."""
     forecast, outcome = [], []
     for promised in PROMISES:
-        for rows, capacity in _batches(held, setting, shuffles):
+        for rows, capacity in _batches(held, setting, batches):
             assignment, _ = _solve(view, rows, capacity, promised)
             forecast.append(view.quality[rows, assignment.model].astype(np.float64))
             outcome.append(held.table.quality[rows, assignment.model].astype(np.float64))

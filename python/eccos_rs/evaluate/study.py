@@ -24,7 +24,14 @@ from eccos_rs.evaluate.curves import Resamples
 from eccos_rs.evaluate.forecasts import Forecast, judge_forecasts
 from eccos_rs.evaluate.harness import sweep
 from eccos_rs.evaluate.joint import Joint
-from eccos_rs.evaluate.promises import Guarantee, Promise, chosen_pairs, keep_promises, keep_with_margin
+from eccos_rs.evaluate.promises import (
+    BATCHES,
+    Guarantee,
+    Promise,
+    chosen_pairs,
+    keep_promises,
+    keep_with_margin,
+)
 from eccos_rs.evaluate.settings import SETTINGS, Setting
 
 if TYPE_CHECKING:
@@ -125,7 +132,8 @@ def contenders_for(evidence: Evidence, setting: Setting) -> list[Contender]:
 
 def study(
     evidence: Evidence, *, settings: Sequence[Setting] = SETTINGS, resamples: int = 500, seed: int = 0,
-    extra: Sequence[Contender] = (), progress: Callable[[str, int, int], object] | None = None,
+    batches: int = BATCHES, extra: Sequence[Contender] = (),
+    progress: Callable[[str, int, int], object] | None = None,
 ) -> Study:  # fmt: skip
     """Run everything.
 
@@ -139,6 +147,9 @@ def study(
         Bootstrap draws.
     seed : int
         Of the draws.
+    batches : int
+        For how many batches each promise is made, at least; three times as many where each is promised for
+        itself.
     extra : sequence of Contender
         Routers to judge beside the baselines.
     progress : callable, optional
@@ -165,19 +176,18 @@ def study(
             each.fit(evidence.fit)
         runs = {each.name: sweep(each, setting, held) for each in contenders}
         comparisons[setting] = compare(runs, held, draws, champion=champion, pairs=pairs, oracle=ORACLE)
-        # Where a shuffle is one batch there is little to shuffle.
-        promises += keep_promises(best, setting, held, draws, shuffles=8)
+        promises += keep_promises(best, setting, held, draws, batches=batches)
     forecasts, guarantees = [], []
     for number, view in enumerate(evidence.views.values(), len(settings)):
         tell(f"forecasts and promises of {view.name}", number, steps)
         setting = Setting()
-        forecasts.append(judge_forecasts(view, held, chosen_pairs(view, setting, held)))
+        chosen = chosen_pairs(view, setting, held, batches=max(1, batches // 3))
+        forecasts.append(judge_forecasts(view, held, chosen))
         if view is not best or setting not in comparisons:
-            promises += keep_promises(view, setting, held, draws)
-        sizes = (64, 256, 1024) if view is best else (256,)
-        guarantees += [
-            keep_with_margin(view, Setting(size=size), held) for size in sizes if size <= len(held.table)
-        ]
+            promises += keep_promises(view, setting, held, draws, batches=batches)
+        for size in (64, 256, 1024) if view is best else (256,):
+            if size <= len(held.table):
+                guarantees.append(keep_with_margin(view, Setting(size=size), held, batches=3 * batches))
     tell("the identity", steps - 1, steps)
     names = held.table.models
     return Study(
