@@ -7,13 +7,13 @@ import gc
 
 import numpy as np
 import pytest
-from session_helpers import in_made_up_time, make_pool, make_router, population, rows_of
 
 from eccos_rs.assignment import assign
 from eccos_rs.errors import EccosError, InputError, NoModelError, Overloaded, PolicyError, PoolError
 from eccos_rs.online import Session
 from eccos_rs.policy import Policy
 from eccos_rs.query import Query
+from session_helpers import in_made_up_time, make_pool, make_router, population, rows_of
 
 ROWS = rows_of(population(512))
 ONE_SLOT = {name: {"slots": 1} for name in ("small", "mid", "large")}

@@ -12,12 +12,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from session_helpers import MODELS, in_made_up_time, make_pool, make_router, population, rows_of
 
 from eccos_rs.errors import EccosError
 from eccos_rs.online import Session, SyncSession
 from eccos_rs.policy import Policy
 from eccos_rs.query import Query
+from session_helpers import MODELS, in_made_up_time, make_pool, make_router, population, rows_of
 
 ROWS = rows_of(population(512))
 SLOTS = {"small": 7, "mid": 5, "large": 3}
@@ -73,7 +73,7 @@ def test_never_more_in_flight_than_slots_whatever_is_cancelled(seed):
 
 def test_ten_thousand_wait_in_bounded_memory():
     async def story():
-        pool = make_pool(**dict.fromkeys(MODELS, {"slots": 10}))
+        pool = make_pool(**{name: {"slots": 10} for name in MODELS})
         async with Session(make_router(pool)) as session:
 
             async def client(at):

@@ -98,7 +98,7 @@ class Alternatives(Frozen):
     price_change : (N,) float64
         US dollars by which the second choice would have to be cheaper for this query (or the chosen model
         dearer) before the query switches, the prices of quality and capacity as they are. Negative: the query
-        already stands away from its own best choice so that a limit holds. NaN where there is none.
+        already stands away from its own best choice so that a limit holds. Infinite where there is none.
     """
 
     model: Indices
@@ -121,9 +121,12 @@ class Assignment(Frozen):
         Total in US dollars.
     quality : float
         Mean over the assigned queries; NaN when there is none.
+    aim : {"cost", "quality", "value"}
+        What was optimised: total cost in quality mode, mean quality in budget mode, cost minus value in price
+        mode. When the goal is out of reach, what comes nearest to it: quality instead of cost, cost instead of
+        quality.
     objective : float
-        What was optimised: total cost, mean quality in budget mode, cost minus value in price mode. When the
-        status is `quality_unreachable` that is mean quality, and when it is `budget_unreachable` total cost.
+        The figure of the aim: US dollars or mean quality.
     bound : float
         What no assignment of the same queries can beat, in the unit of `objective`.
     dual_bound : float
@@ -163,6 +166,7 @@ class Assignment(Frozen):
     mode: str
     cost: float
     quality: float
+    aim: str
     objective: float
     bound: float
     dual_bound: float

@@ -105,37 +105,36 @@ class Recomputed:
     def _taken(self, values: Floats) -> Floats:
         return np.asarray(values[self.served, self.model])
 
-    @cached_property
+    @property
     def aim(self) -> str:
-        """What was optimised: the other half of the goal when the goal itself is out of reach."""
-        status, mode = self.answer.status, self.data.mode
-        if status == Status.QUALITY_UNREACHABLE or (mode == "budget" and status != Status.BUDGET_UNREACHABLE):
-            return "quality"
-        return "cost" if mode != "price" else "price"
+        """What was optimised; when the goal itself is out of reach, what comes nearest to it."""
+        return self.answer.aim
 
-    @cached_property
-    def bare(self) -> bool:
-        """True when the requirement was given up, so that its row charges nothing."""
-        return self.answer.status in (Status.QUALITY_UNREACHABLE, Status.BUDGET_UNREACHABLE)
+    @property
+    def given_up(self) -> bool:
+        """True when the requirement was out of reach, so that its row charges nothing."""
+        return self.aim != {"quality": "cost", "budget": "quality", "price": "value"}[self.data.mode]
 
     @property
     def objective(self) -> float:
         """In the unit of the answer."""
+        if not len(self.served):
+            return 0.0
         if self.aim == "quality":
             return self.mean
-        return self.cost - (self.data.limit * self.total if self.aim == "price" else 0.0)
+        return self.cost - (self.data.limit * self.total if self.aim == "value" else 0.0)
 
     @cached_property
     def bound(self) -> float:
         """What the multipliers prove, in the unit of the answer."""
         data, duals, rows = self.data, self.answer.duals, self.served
         if not len(rows):
-            return float("nan") if self.aim == "quality" else 0.0
+            return 0.0
         cost, quality, may = data.cost[rows], data.quality[rows], data.may[rows]
-        signs = {"cost": (1.0, 0.0), "quality": (0.0, -1.0), "price": (1.0, -data.limit)}[self.aim]
+        signs = {"cost": (1.0, 0.0), "quality": (0.0, -1.0), "value": (1.0, -data.limit)}[self.aim]
         score = signs[0] * cost + signs[1] * quality
         fixed = 0.0
-        y = 0.0 if self.bare or data.mode == "price" else duals.requirement
+        y = 0.0 if self.given_up or data.mode == "price" else duals.requirement
         if data.mode == "quality":
             score -= y * quality
             fixed += y * data.limit * len(rows)
@@ -170,11 +169,18 @@ class Recomputed:
 
     @property
     def gap(self) -> float:
-        """Relative, to the better of the recomputed bound and the one that branching proved."""
-        bound = self.answer.bound if self.answer.nodes else self.bound
-        if self.objective == bound or not len(self.served):
+        """Relative, to the bound of the answer; rounding is no gap."""
+        bound = self.answer.bound
+        if abs(self.objective - bound) <= 1e-14 * self.size or not len(self.served):
             return 0.0
         return abs(self.objective - bound) / abs(bound) if bound else float("inf")
+
+    @cached_property
+    def size(self) -> float:
+        """What rounding is relative to; cost minus value may cancel, its parts do not."""
+        if self.aim == "value":
+            return self.cost + self.data.limit * self.total
+        return max(abs(self.objective), abs(self.bound))
 
     def feasible(self) -> Iterator[Verdict]:
         """Mask, floors, capacities, limits of the groups."""
@@ -214,14 +220,13 @@ class Recomputed:
     def sums(self) -> Iterator[Verdict]:
         """Cost, quality, objective, violation."""
         answer = self.answer
-        size = float(np.abs(self._taken(self.data.cost)).sum())
-        for name, said, found in (
-            ("cost", answer.cost, self.cost),
-            ("quality", answer.quality, self.mean),
-            ("objective", answer.objective, self.objective),
-            ("violation", answer.violation, self.missed),
+        for name, said, found, size in (
+            ("cost", answer.cost, self.cost, self.cost),
+            ("quality", answer.quality, self.mean, 1.0),
+            ("objective", answer.objective, self.objective, self.size),
+            ("violation", answer.violation, self.missed, 1.0 if self.data.mode == "quality" else self.cost),
         ):
-            yield name, _near(said, found, 1.0 if name != "cost" else size), f"said {said!r}, found {found!r}"
+            yield name, _near(said, found, size), f"said {said!r}, found {found!r}"
 
     @property
     def missed(self) -> float:
@@ -244,37 +249,36 @@ class Recomputed:
         proper = proper and not duals.capacity.reshape(unlimited.shape)[unlimited].any()
         yield "multipliers", proper, "all >= 0, and 0 where there is no limit"
         sign = -1.0 if self.aim == "quality" else 1.0
-        size = max(abs(self.objective), abs(self.bound)) if len(self.served) else 0.0
-        reach = sign * (answer.dual_bound - self.bound)
-        ok = not len(self.served) or reach <= ROUNDING * size
+        rounding = ROUNDING * self.size
+        ok = sign * (answer.dual_bound - self.bound) <= rounding
         yield "dual bound", ok, f"said {answer.dual_bound!r}, the multipliers prove {self.bound!r}"
-        beyond = sign * (answer.bound - answer.dual_bound)
-        ok = not len(self.served) or beyond <= ROUNDING * size or answer.nodes > 0
-        by = f"{answer.nodes} branch-and-bound nodes" if beyond > ROUNDING * size else "the multipliers"
-        yield "bound", ok, f"{answer.bound!r}, by {by}"
-        ok = not len(self.served) or sign * (self.objective - answer.bound) >= -ROUNDING * size
+        by_branching = sign * (answer.bound - answer.dual_bound) > rounding
+        by = f"{answer.nodes} branch-and-bound nodes" if by_branching else "the multipliers"
+        yield "bound", not by_branching or answer.nodes > 0, f"{answer.bound!r}, by {by}"
+        ok = sign * (self.objective - answer.bound) >= -rounding
         yield "objective within the bound", ok, f"objective {self.objective!r}, bound {answer.bound!r}"
-        yield "gap", _near(answer.gap, self.gap, 1e-3), f"said {answer.gap!r}, found {self.gap!r}"
+        # Both ends of the gap are known to within rounding of themselves.
+        yield "gap", _near(answer.gap, self.gap, 2.0), f"said {answer.gap!r}, found {self.gap!r}"
 
     def status(self, tolerance: float) -> Iterator[Verdict]:
         """Judge what the status says, and who was deferred."""
         answer, data = self.answer, self.data
         status = answer.status
-        met = self.missed == 0.0
+        met = self.missed == 0.0 and max(self._groups()) <= ROUNDING
         unroutable = self.left[~data.may[self.left].any(axis=1)]
         deferred = np.setdiff1d(self.left, unroutable)
         checks = {
             Status.OPTIMAL: met and not len(deferred) and self.gap <= tolerance + ROUNDING,
             Status.FEASIBLE: met and not len(deferred),
-            Status.QUALITY_UNREACHABLE: data.mode == "quality" and not len(deferred),
-            Status.BUDGET_UNREACHABLE: data.mode == "budget" and not len(deferred),
+            Status.QUALITY_UNREACHABLE: not met and not len(deferred),
+            Status.BUDGET_UNREACHABLE: not met and not len(deferred),
             Status.OVERLOADED: bool(len(deferred)),
         }
         ok = checks[status] and (not len(unroutable) or data.defer_unroutable)
         yield (
             "status",
             ok,
-            f"{status}, {len(self.left)} without a model, requirement {'met' if met else 'missed'}",
+            f"{status}, {len(self.left)} without a model, promises {'kept' if met else 'missed'}",
         )
         if len(deferred) and data.one_each:
             wrong = self._wrongly_deferred(deferred)

@@ -219,6 +219,7 @@ def _assignment(raw: dict[str, Any], mode: str, shape: tuple[int, int, int], sta
         mode=mode,
         cost=raw["cost"],
         quality=raw["quality"],
+        aim=raw["aim"],
         objective=raw["objective"],
         bound=raw["bound"],
         dual_bound=raw["dual_bound"],

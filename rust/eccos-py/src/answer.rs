@@ -1,6 +1,6 @@
 //! Turns what the core returns into dictionaries of new arrays; the Python face makes its dataclasses of them.
 
-use eccos_core::{Counterfactuals, Explanation, Frontier, Reason, Solution};
+use eccos_core::{Counterfactuals, Explanation, Frontier, Goal, Reason, Solution};
 use numpy::{IntoPyArray, PyArray1};
 use pyo3::prelude::*;
 
@@ -16,6 +16,7 @@ pub struct Answer<'py> {
     model: Vector<'py, i32>,
     cost: f64,
     quality: f64,
+    aim: &'static str,
     objective: f64,
     bound: f64,
     dual_bound: f64,
@@ -64,6 +65,11 @@ impl<'py> Answer<'py> {
             model: model.into_pyarray(py),
             cost: solution.cost,
             quality: solution.quality,
+            aim: match solution.goal {
+                Goal::Cost => "cost",
+                Goal::Quality => "quality",
+                Goal::Value(_) => "value",
+            },
             objective: solution.objective,
             bound: solution.bound,
             dual_bound: solution.dual_bound,
