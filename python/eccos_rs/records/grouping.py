@@ -34,6 +34,7 @@ def normalise(text: str) -> str:
     >>> normalise("What  is 3+4? (A) 7")
     'what is 3 + 4 a 7'
     """
+    # Bundles ship digests of this form to know what they were trained on: a change here makes them forget it.
     folded = unicodedata.normalize("NFKC", text).casefold()
     return " ".join(_WORDS.findall(folded))
 
