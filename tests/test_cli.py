@@ -344,5 +344,5 @@ def test_ctrl_c_ends_in_130_with_nothing_half_written(tmp_path):
 def test_a_reader_that_goes_away_is_no_traceback():
     command = f"{sys.executable} -m eccos_rs.cli.main route {SAMPLES} -f jsonl | head -n 1"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
-    assert len(done.stdout.splitlines()) == 1
+    assert len(done.stdout.splitlines()) == 1, done.stderr
     assert "Traceback" not in done.stderr

@@ -89,18 +89,50 @@ def _show(bundle: Bundle | None, pool: Pool) -> None:
             ("size", f"{bundle.size / 1e6:.1f} MB"),
         ]
         for key, value in bundle.manifest.items():
-            if key not in ("name", "models", "files"):
+            if key not in ("name", "models", "files", "schema_version"):
                 rows.append((key.replace("_", " "), _brief(value)))
         out.print(_facts(rows))
+        validation = bundle.manifest.get("provenance", {}).get("validation")
+        if isinstance(validation, dict):
+            out.print(_figures(validation))
     out.print(_models(pool))
 
 
+_FEW = 4
+"""Up to so many tables within a table are named."""
+
+
 def _brief(value: Any) -> str:
+    """Return a value for one line: of a table its plain entries, and the names of the tables within."""
     if isinstance(value, dict):
-        return "; ".join(f"{key} {_brief(inner)}" for key, inner in value.items())
+        words = []
+        for key, inner in value.items():
+            name = key.replace("_", " ")
+            if isinstance(inner, dict) and len(inner) <= _FEW:
+                words.append(f"{name} ({', '.join(inner)})")
+            elif not isinstance(inner, list | dict):
+                words.append(f"{name} {_brief(inner)}")
+        return "; ".join(words)
     if isinstance(value, list):
         return ", ".join(map(_brief, value))
     return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _figures(validation: dict[str, Any]) -> Table:
+    """Return the validation figures, a column a kind of predictor."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
+    kinds = {kind: figures for kind, figures in validation.items() if isinstance(figures, dict)}
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("on held-back queries", no_wrap=True, style="bold")
+    for kind in kinds:
+        table.add_column(kind, justify="right", no_wrap=True)
+    for name in dict.fromkeys(name for figures in kinds.values() for name in figures):
+        figures = (_brief(each.get(name, "")) for each in kinds.values())
+        table.add_row(Text(name.replace("_", " ")), *map(Text, figures))
+    return table
 
 
 def _facts(rows: list[tuple[str, str]]) -> Table:
