@@ -1,4 +1,4 @@
-"""What surrounds a solve: threads, the lock of Python, Ctrl-C, limits, warm starts, the answer as an object."""
+"""What surrounds a solve: threads, Python's lock, Ctrl-C, limits, warm starts, the answer as an object."""
 
 from __future__ import annotations
 

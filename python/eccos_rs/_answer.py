@@ -123,8 +123,8 @@ class Assignment(Frozen):
         Mean over the assigned queries; NaN when there is none.
     aim : {"cost", "quality", "value"}
         What was optimised: total cost in quality mode, mean quality in budget mode, cost minus value in price
-        mode. When the goal is out of reach, what comes nearest to it: quality instead of cost, cost instead of
-        quality.
+        mode. When the goal is out of reach, what comes nearest to it: quality instead of cost, or cost
+        instead of quality.
     objective : float
         The figure of the aim: US dollars or mean quality.
     bound : float

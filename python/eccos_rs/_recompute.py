@@ -252,9 +252,9 @@ class Recomputed:
         rounding = ROUNDING * self.size
         ok = sign * (answer.dual_bound - self.bound) <= rounding
         yield "dual bound", ok, f"said {answer.dual_bound!r}, the multipliers prove {self.bound!r}"
-        by_branching = sign * (answer.bound - answer.dual_bound) > rounding
-        by = f"{answer.nodes} branch-and-bound nodes" if by_branching else "the multipliers"
-        yield "bound", not by_branching or answer.nodes > 0, f"{answer.bound!r}, by {by}"
+        branched = sign * (answer.bound - answer.dual_bound) > rounding
+        by = f"{answer.nodes} branch-and-bound nodes" if branched else "the multipliers"
+        yield "bound", not branched or answer.nodes > 0 or answer.proven, f"{answer.bound!r}, by {by}"
         ok = sign * (self.objective - answer.bound) >= -rounding
         yield "objective within the bound", ok, f"objective {self.objective!r}, bound {answer.bound!r}"
         # Both ends of the gap are known to within rounding of themselves.
