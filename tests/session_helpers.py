@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from eccos_rs.policy import Policy
 from eccos_rs.pool import LLM, Pool
 from eccos_rs.predict.protocol import Prediction
-from eccos_rs.query import Query
 from eccos_rs.router import Router
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Sequence
+
+    from eccos_rs.policy import Policy
+    from eccos_rs.query import Query
 
 MODELS = ("small", "mid", "large")
 

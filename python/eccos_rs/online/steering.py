@@ -121,6 +121,8 @@ class Steering:
         """Mean corrected quality asked of the next queries."""
         self.promised = math.nan
         """Mean quality asked of the stream; NaN for a budget or a price."""
+        self.aimed = math.nan
+        """The same, with the margin of the policy's confidence: what debt and credit are counted from."""
         self.decided = 0
         self.debt = 0.0
         self._since = 0
@@ -131,12 +133,12 @@ class Steering:
         """Count decisions (or take them back) with the sum of their corrected predicted quality."""
         self.decided += decisions
         self._since += max(decisions, 0)
-        if not math.isnan(self.promised):
-            self._owe(decisions * self.promised - quality)
+        if not math.isnan(self.aimed):
+            self._owe(decisions * self.aimed - quality)
 
     def judged(self, expected: float, realised: float) -> None:
         """Take a realised quality in place of what was expected (and counted) of it."""
-        if not math.isnan(self.promised):
+        if not math.isnan(self.aimed):
             self._owe(expected - realised)
 
     def _owe(self, quality: float) -> None:
@@ -203,12 +205,12 @@ class Steering:
             self.promised = policy.relative_quality * float(reached.mean(dtype=np.float64))
         else:
             return
-        target = self.promised + self.debt / history.size
+        self.aimed = self.promised
         if policy.confidence is not None:
             # The flip of n coins with a mean of p: what the realised mean of one history may fall short.
-            spread = math.sqrt(max(target * (1.0 - target), 0.0) / history.size)
-            target += NormalDist().inv_cdf(policy.confidence) * spread
-        self.target = min(max(target, 0.0), 1.0)
+            spread = math.sqrt(self.promised * (1.0 - self.promised) / history.size)
+            self.aimed += NormalDist().inv_cdf(policy.confidence) * spread
+        self.target = min(max(self.aimed + self.debt / history.size, 0.0), 1.0)
 
     def _price_of(self, found: Assignment) -> float:
         dual = found.duals.requirement
@@ -261,7 +263,7 @@ class Steering:
         """Return what a slot of each model costs now, in US dollars: the less, the emptier the model is.
 
         The price rests on estimates of arrivals and service times. Were they wrong, a price on an idle model
-        would only turn queries away from it; scaled by how busy it is, it cannot.
+        would only turn queries away from it. A model that is at least half busy asks the full price.
         """
         if not self.slot_price.any():
             return self.slot_price
@@ -273,5 +275,5 @@ class Steering:
             for window in (model.requests, model.tokens):
                 if window is not None and window.limit:
                     uses.append(window.used / window.limit)
-            busy[at] = min(max(uses, default=1.0), 1.0)
+            busy[at] = min(2.0 * max(uses, default=1.0), 1.0)
         return self.slot_price * busy
