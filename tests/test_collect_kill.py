@@ -147,3 +147,32 @@ def test_a_full_disk_stops_the_run_and_the_next_one_mends_the_journal(tmp_path):
     assert (summary["answered"], summary["found"]) == (30, len(safe))
     counts = Counter(server.keys)
     assert all(counts[key] == 1 for key in safe)
+
+
+def test_a_terminal_shows_the_money(tmp_path):
+    """A terminal, unlike a pipe, gets the bar with what was spent of what may be."""
+    import pty
+
+    with misbehaving(slowly) as server:
+        sum_tasks(tmp_path / "tasks.jsonl", 8)
+        pool_toml(tmp_path / "pool.toml", {"name": "a", "url": server.url, "slots": 1})
+        ours, theirs = pty.openpty()
+        wide = {**os.environ, "COLUMNS": "120", "TERM": "xterm"}
+        line = command(tmp_path, "--max-cost", "0.5")
+        process = subprocess.Popen(line, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=theirs, env=wide)
+        os.close(theirs)
+        shown = b""
+        while True:
+            try:
+                part = os.read(ours, 4096)
+            except OSError:  # how Linux says that the other end is closed
+                break
+            if not part:
+                break
+            shown += part
+        os.close(ours)
+        assert process.wait(30) == 0
+    text = shown.decode()
+    assert "/8" in text
+    assert "of 0.5" in text
+    assert "US$ 0.000" in text

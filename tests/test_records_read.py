@@ -263,6 +263,30 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["r.jsonl"]
 
 
+@pytest.mark.parametrize("name", ["r.jsonl", "r.parquet"])
+@pytest.mark.parametrize(
+    ("records", "problem"),
+    [
+        (
+            [Record("q", "d", 1, (Output("a", float("nan"), 1, 0.1),))],
+            r"row 1, column 'outputs\[0\].quality'",
+        ),
+        ([Record("q", "d", 1, (Output("a", 1.0, 1, -0.1),))], r"row 1, column 'outputs\[0\].cost_usd'"),
+        ([Record("q", "d", 1, ())], r"row 1, column 'outputs'"),
+        ([Record("q", "d", 1, (Output("a", 1.0, 1, 0.1),), "x")] * 2, r"row 2, column 'id'"),
+    ],
+)
+def test_what_could_not_be_read_is_not_written(tmp_path, name, records, problem):
+    with pytest.raises(RecordError, match=problem):
+        write_records(tmp_path / name, records)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_only_known_suffixes_are_written(tmp_path):
+    with pytest.raises(RecordError, match=r"got the suffix '.csv', wanted .jsonl"):
+        write_records(tmp_path / "r.csv", [])
+
+
 @pytest.mark.parametrize("form", ["record", "tidy"])
 def test_a_large_file_streams(tmp_path, form):
     """20 MB pass through a few MB of memory, for the ids are all that is kept."""

@@ -280,7 +280,7 @@ def write_records(
     Raises
     ------
     RecordError
-        The name's suffix is of another form.
+        The name's suffix is of another form, or a record would be refused when it is read back.
     """
     path = Path(path)
     suffix = suffix_of(path)
@@ -288,7 +288,7 @@ def write_records(
         raise RecordError(f"{path}: got the suffix {suffix!r}, wanted .jsonl, .jsonl.gz or .parquet")
     if form not in ("record", "tidy"):
         raise RecordError(f"form: got {form!r}, wanted 'record' or 'tidy'")
-    counter = _Counter(records)
+    counter = _Checked(records)
     rows = (record.to_dict() for record in counter) if form == "record" else _tidy_rows(counter)
     with replacing(path) as beside:
         if suffix in {".parquet", ".pq"}:
@@ -298,16 +298,21 @@ def write_records(
     return counter.count
 
 
-class _Counter:
-    """Counts what passes through."""
+class _Checked:
+    """Passes records on that could be read back, and counts them."""
 
     def __init__(self, records: Iterable[Record]) -> None:
         self.records = records
         self.count = 0
 
     def __iter__(self) -> Iterator[Record]:
+        seen, options = SeenIds(), ReadOptions()
         for record in self.records:
             self.count += 1
+            place = Place("the records to write", self.count)
+            parse_record(record.to_dict(), place, options)
+            if record.id is not None:
+                seen.add(record.id, place.at("id"))
             yield record
 
 
