@@ -199,7 +199,7 @@ class CudaEncoder:
 
     def _warm_up(self) -> None:
         """Run once at a usual shape, so that kernels and memory are there before the first query."""
-        ids = np.full(64, 1000, dtype=np.int64)
+        ids = np.ones(min(64, self._longest), dtype=np.int64)
         try:
             self._run_bound([ids] * 16)
         except Exception as error:  # onnxruntime's exceptions share no public base class
@@ -213,7 +213,7 @@ def _record(session: Any, shape: tuple[int, int], number: int, sizes: tuple[int,
     dimension, models = sizes
     binding = session.io_binding()
     inputs = {}
-    arrays = pad([np.full(shape[1], 1000, dtype=np.int64)] * shape[0], shape)
+    arrays = pad([np.ones(shape[1], dtype=np.int64)] * shape[0], shape)
     for name, array in zip(("input_ids", "attention_mask"), arrays, strict=True):
         inputs[name] = ort.OrtValue.ortvalue_from_numpy(array, "cuda", 0)
         binding.bind_ortvalue_input(name, inputs[name])
@@ -249,10 +249,14 @@ def _start(path: Path, chain: list[Any]) -> Any:
     import onnxruntime as ort
 
     wanted = chain[0][0]
+    # A provider that cannot be loaded is reported on standard error before the exception comes; 2 is the default.
+    ort.set_default_logger_severity(4)
     try:
         session = ort.InferenceSession(str(path), session_options(), providers=chain)
     except Exception as error:  # onnxruntime's exceptions share no public base class
         raise DeviceError(f"ONNX Runtime could not start {wanted}: {error}") from None
+    finally:
+        ort.set_default_logger_severity(2)
     if session.get_providers()[0] != wanted:
         obstacle = devices.cuda_obstacle(tensorrt=wanted.startswith("Tensorrt"))
         why = f": {obstacle}" if obstacle else f"; it took {session.get_providers()[0]}"

@@ -193,11 +193,7 @@ def make_graphs(
             for name in graphs
         }
     passed = {name for name, check in checks.items() if check.passed} | {"float32"}
-    kept = {name: graph for name, graph in graphs.items() if name in passed}
-    # A failed variant's weights go too: the file is written again for what is left.
-    store = WeightFile(WEIGHT_FILE)
-    kept = {name: build_graph(weights, name, store).SerializeToString() for name in kept}
-    files = {GRAPH_FILES[name]: graph for name, graph in kept.items()}
+    files = {GRAPH_FILES[name]: graph for name, graph in graphs.items() if name in passed}
     return GraphSet({**files, store.name: store.tobytes()}, checks)
 
 
