@@ -249,7 +249,7 @@ def _start(path: Path, chain: list[Any]) -> Any:
     import onnxruntime as ort
 
     wanted = chain[0][0]
-    # A provider that cannot be loaded is reported on standard error before the exception comes; 2 is the default.
+    # The runtime reports a provider it cannot load on standard error too. 2, warnings, is its default.
     ort.set_default_logger_severity(4)
     try:
         session = ort.InferenceSession(str(path), session_options(), providers=chain)
