@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 import zlib
-from collections import defaultdict
+from collections import defaultdict, deque
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,6 +19,8 @@ __all__ = ["normalise", "text_groups"]
 # 16 bands of 8 rows: two texts share a band with probability 0.95 at a Jaccard similarity of 0.8,
 # 0.06 at 0.5.
 BANDS, ROWS = 16, 8
+# Texts around one boilerplate fill a bucket; the newest are enough, for groups are closed under chains.
+MOST_COMPARED = 64
 PRIME = np.uint64((1 << 31) - 1)
 
 _WORDS = re.compile(r"\w+|[+\-*/=<>^%]")
@@ -101,17 +103,17 @@ def _candidates(
     rng = np.random.default_rng(20_502)
     factor = rng.integers(1, int(PRIME), size=(BANDS * ROWS, 1), dtype=np.uint64)
     offset = rng.integers(0, int(PRIME), size=(BANDS * ROWS, 1), dtype=np.uint64)
-    buckets: dict[bytes, int] = {}
-    linked: defaultdict[int, set[int]] = defaultdict(set)
+    buckets: defaultdict[bytes, deque[int]] = defaultdict(lambda: deque(maxlen=MOST_COMPARED))
     for index in indices:
         hashed = (factor * (shingles[index].astype(np.uint64) % PRIME) + offset) % PRIME
         signature = hashed.min(axis=1).reshape(BANDS, ROWS)
+        met: set[int] = set()
         for band in range(BANDS):
-            # The bucket keeps its first text: chains through it reach all the others.
-            leader = buckets.setdefault(bytes([band]) + signature[band].tobytes(), index)
-            if leader != index and leader not in linked[index]:
-                linked[index].add(leader)
-                yield leader, index
+            bucket = buckets[bytes([band]) + signature[band].tobytes()]
+            met.update(bucket)
+            bucket.append(index)
+        for other in sorted(met):
+            yield other, index
 
 
 def _jaccard(one: npt.NDArray[np.uint32], two: npt.NDArray[np.uint32]) -> float:

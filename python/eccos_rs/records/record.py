@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
@@ -228,6 +229,9 @@ def _parse_output(item: Any, column: Place, index: int, context: tuple[int, Read
     input_tokens, options = context
     if not isinstance(item, Mapping):
         raise column.fail(f"item {index} is a {type(item).__name__}, wanted an object")
+    plain = plain_output(item, options) if len(item) == len(OUTPUT_COLUMNS) else None
+    if plain is not None:
+        return plain
     check_columns(
         item,
         Place(column.source, column.row, f"outputs[{index}]."),
@@ -247,6 +251,27 @@ def _parse_output(item: Any, column: Place, index: int, context: tuple[int, Read
         if paid is None
         else spot.money(paid),
     )
+
+
+def plain_output(item: Mapping[str, Any], options: ReadOptions) -> Output | None:
+    """Build an output whose values need no second look, as nearly all do.
+
+    None sends it the careful way, which takes more forms of a value and finds the words for a mistake.
+    """
+    model, quality = item.get("model"), item.get("quality")
+    tokens, cost = item.get("output_tokens"), item.get("cost_usd")
+    if (
+        type(model) is str
+        and type(quality) is float
+        and type(tokens) is int
+        and type(cost) is float
+        and 0.0 <= quality <= 1.0 == options.quality_scale
+        and 0.0 <= cost < math.inf
+        and tokens >= 0
+        and model.strip()
+    ):
+        return Output(model, quality, tokens, cost)
+    return None
 
 
 def parse_id(value: Any, place: Place) -> str | None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from eccos_rs.errors import RecordError
 from eccos_rs.records.check import Place, check_columns
 from eccos_rs.records.files import iter_rows, parquet, suffix_of
-from eccos_rs.records.record import Output, ReadOptions, Record, parse_id
+from eccos_rs.records.record import Output, ReadOptions, Record, parse_id, plain_output
 from eccos_rs.records.seen import SeenIds
 
 if TYPE_CHECKING:
@@ -103,6 +103,9 @@ def _ids(path: Path) -> Iterator[str]:
 
 def parse_tidy(row: Mapping[str, Any], place: Place, options: ReadOptions) -> tuple[str, Record, Output]:
     """Check one tidy row: the query's id, the query without outputs, and the output."""
+    plain = _plain(row, options)
+    if plain is not None:
+        return plain
     check_columns(row, place, known=COLUMNS, needed=NEEDED, ignore=options.ignore)
     key = parse_id(row["query_id"], place.at("query_id"))
     if key is None:
@@ -124,6 +127,27 @@ def parse_tidy(row: Mapping[str, Any], place: Place, options: ReadOptions) -> tu
         place.at("query").text(row["query"]), place.at("dataset").text(row["dataset"]), tokens[0], (), key
     )
     return key, query, output
+
+
+def _plain(row: Mapping[str, Any], options: ReadOptions) -> tuple[str, Record, Output] | None:
+    """Build from values that need no second look, or return None, which sends the row the careful way."""
+    if row.keys() != COLUMNS:
+        return None
+    key, text, dataset, tokens = row["query_id"], row["query"], row["dataset"], row["input_tokens"]
+    output = plain_output(row, options)
+    if (
+        output is not None
+        and type(key) is str
+        and type(text) is str
+        and type(dataset) is str
+        and type(tokens) is int
+        and tokens >= 0
+        and key.strip()
+        and text.strip()
+        and dataset.strip()
+    ):
+        return key, Record(text, dataset, tokens, (), key), output
+    return None
 
 
 def number_in(cell: Any) -> Any:
