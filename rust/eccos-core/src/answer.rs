@@ -10,6 +10,7 @@ use crate::relax::Relaxed;
 use crate::solution::{Duals, Solution, Stats, Status};
 
 /// An assignment with what is proven about it, in the caller's units.
+#[allow(clippy::struct_excessive_bools)] // independent findings, each read on its own
 #[derive(Clone, Debug)]
 pub(crate) struct Candidate {
     pub goal: Goal,
@@ -195,7 +196,7 @@ pub(crate) fn finish(
 ) -> Solution {
     let measured = candidate.measured.clone();
     if measured.assigned == 0 {
-        return nothing(problem, candidate, deferred, stats, control);
+        return nothing(problem, &candidate, deferred, stats, control);
     }
     let value = objective(candidate.goal, &measured);
     let gap = gap(candidate.goal, value, candidate.bound, &measured);
@@ -251,7 +252,7 @@ fn prices(goal: Goal, duals: &Duals, queries: usize) -> (f64, Vec<f64>) {
 /// An empty batch, or one of which nothing fits.
 fn nothing(
     problem: &Problem<'_>,
-    candidate: Candidate,
+    candidate: &Candidate,
     deferred: bool,
     stats: Stats,
     control: &Control<'_>,
@@ -277,7 +278,7 @@ fn nothing(
         },
         goal: candidate.goal,
         violation: 0.0,
-        explanation: deferred.then(|| explain::explain(problem, &candidate, control, deferred)),
+        explanation: deferred.then(|| explain::explain(problem, candidate, control, deferred)),
         stats,
     }
 }

@@ -80,7 +80,7 @@ impl<'a> Branch<'a> {
             }
             Outcome::Optimal => {}
         }
-        let vertex = self.vertex(state);
+        let vertex = Self::vertex(state);
         let Some((i, j)) = vertex.branch else {
             self.offer(vertex.model);
             return;
@@ -127,7 +127,7 @@ impl<'a> Branch<'a> {
         }
     }
 
-    fn vertex(&self, state: &State) -> Vertex {
+    fn vertex(state: &State) -> Vertex {
         let mut shares: Vec<(u32, u8, f64)> = vec![];
         let mut keys: Vec<(u32, u8, f64)> = vec![];
         for (t, element) in state.basis.elements.iter().enumerate() {
@@ -184,10 +184,11 @@ pub(crate) fn forbid(lp: &mut Lp, state: &mut State, i: usize, j: usize) -> f64 
         return old;
     }
     let ties = |e: &Element| matches!(e, Element::Tie { row, .. } if *row as usize == i);
-    if state.key[i] as usize == j && state.ties[i] > 0 {
-        if let Some(t) = state.basis.elements.iter().position(ties) {
-            state.swap_key(lp, t);
-        }
+    if state.key[i] as usize == j
+        && state.ties[i] > 0
+        && let Some(t) = state.basis.elements.iter().position(ties)
+    {
+        state.swap_key(lp, t);
     }
     let was = lp.value(&state.y, i, j);
     lp.p[at] = FORBIDDEN;

@@ -95,11 +95,11 @@ pub(crate) fn scalars(input: &Inputs<'_>) -> Result<(), ProblemError> {
         bad.map_or(Ok(()), |(i, x)| Err(value(argument, format!("[{i}]"), x, wanted)))
     };
     let share = |x: f64| x.is_nan() || (0.0..=1.0).contains(&x);
-    if let Some(capacity) = input.capacity {
-        if let Some(i) = capacity.iter().position(|x| !(*x >= 0.0)) {
-            let place = format!("[{}, {}]", i / input.models, i % input.models);
-            return Err(value("capacity", place, capacity[i], "a number >= 0, infinity for none"));
-        }
+    if let Some(capacity) = input.capacity
+        && let Some(i) = capacity.iter().position(|x| x.is_nan() || *x < 0.0)
+    {
+        let place = format!("[{}, {}]", i / input.models, i % input.models);
+        return Err(value("capacity", place, capacity[i], "a number >= 0, infinity for none"));
     }
     each("query_floor", input.query_floor, share, "a number in [0, 1], NaN for none")?;
     each("group_min_quality", input.group_min_quality, share, "a number in [0, 1], NaN for none")?;
@@ -174,7 +174,7 @@ pub(crate) fn usable<'a>(input: &Inputs<'a>) -> Result<Usable<'a>, ProblemError>
         (None, None) => return Ok((None, None)),
         (Some(allowed), None) => Cow::Borrowed(allowed),
         (allowed, Some(floors)) => {
-            let clears = |i: usize, j: usize| !(input.quality.at(i * m + j) < floors[i]);
+            let clears = |i: usize, j: usize| floors[i].is_nan() || input.quality.at(i * m + j) >= floors[i];
             let may = |i: usize, j: usize| allowed.is_none_or(|a| a[i * m + j]) && clears(i, j);
             Cow::Owned((0..n * m).map(|at| may(at / m, at % m)).collect())
         }

@@ -81,49 +81,60 @@ impl<'a> Slots<'a> {
     /// Gives the query a slot, moving others along a shortest chain of models when needed.
     fn place(&mut self, query: u32) -> bool {
         let m = self.room.len();
-        let mut before = vec![usize::MAX; m];
-        let mut queue: Vec<usize> =
-            (0..m).filter(|&j| !self.closed[j] && self.problem.may(query as usize, j)).collect();
-        // A model with the most room first: chains are then rare.
-        queue.sort_by_key(|&j| std::cmp::Reverse(self.room[j]));
+        let may = |j: usize| self.problem.may(query as usize, j);
+        // Nearly always a model has room; filling the one with the most keeps chains rare.
+        let open = (0..m).filter(|&j| self.room[j] > 0 && may(j));
+        if let Some(j) = open.max_by_key(|&j| (self.room[j], std::cmp::Reverse(j))) {
+            self.room[j] -= 1;
+            self.hold(query, j);
+            return true;
+        }
+        let mut queue: Vec<usize> = (0..m).filter(|&j| !self.closed[j] && may(j)).collect();
+        let mut before = vec![None; m];
         let mut seen = vec![false; m];
-        queue.iter().for_each(|&j| seen[j] = true);
+        for &j in &queue {
+            seen[j] = true;
+        }
         let mut next = 0;
         while next < queue.len() {
             let j = queue[next];
             next += 1;
             if self.room[j] > 0 {
+                self.room[j] -= 1;
                 self.shift(query, j, &before);
                 return true;
             }
             for k in 0..m {
                 if !seen[k] && !self.closed[k] && self.movable[j * m + k] > 0 {
                     seen[k] = true;
-                    before[k] = j;
+                    before[k] = Some(j);
                     queue.push(k);
                 }
             }
         }
-        queue.iter().for_each(|&j| self.closed[j] = true);
+        for j in queue {
+            self.closed[j] = true;
+        }
         false
     }
 
     /// Moves one holder along each link of the chain that ends at the free model `end`; the query takes its head.
-    fn shift(&mut self, query: u32, end: usize, before: &[usize]) {
-        self.room[end] -= 1;
+    fn shift(&mut self, query: u32, end: usize, before: &[Option<usize>]) {
         let mut k = end;
-        while before[k] != usize::MAX {
-            let j = before[k];
+        while let Some(j) = before[k] {
             let holder = self.holders[j].iter().position(|&i| self.problem.may(i as usize, k));
             let holder = holder.expect("`movable` counts the holders of j that k may take");
             let moved = self.holders[j].swap_remove(holder);
             self.count(moved, j, false);
-            self.holders[k].push(moved);
-            self.count(moved, k, true);
+            self.hold(moved, k);
             k = j;
         }
-        self.holders[k].push(query);
-        self.count(query, k, true);
+        self.hold(query, k);
+    }
+
+    fn hold(&mut self, query: u32, j: usize) {
+        self.holders[j].push(query);
+        self.count(query, j, true);
     }
 
     fn count(&mut self, query: u32, j: usize, comes: bool) {

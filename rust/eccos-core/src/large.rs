@@ -97,7 +97,7 @@ impl Levels<'_, '_> {
         if n <= SCREENED {
             return Some(self.direct((0..n as u32).collect(), limit, &y));
         }
-        let mut radius = radius.unwrap_or_else(|| self.spread(&vec![0.0; k], &y, 0.0, 0.0));
+        let mut radius = radius.unwrap_or_else(|| Self::spread(&vec![0.0; k], &y, 0.0, 0.0));
         for _ in 0..4 {
             let found = self.screen(None, &y, &radius);
             if self.control.expired() {
@@ -143,7 +143,7 @@ impl Levels<'_, '_> {
             if last > 0 {
                 let shrink = 3.0 * (last as f64 / size as f64).sqrt();
                 let moved = self.moved(&reached, y);
-                radius = Some(self.spread(&moved, &reached, 0.8 * shrink, 0.3 * shrink));
+                radius = Some(Self::spread(&moved, &reached, 0.8 * shrink, 0.3 * shrink));
             }
             *y = reached;
             last = size;
@@ -187,7 +187,7 @@ impl Levels<'_, '_> {
             let Some(reached) = self.corrected(places, size, seed, &y, &residual) else { break };
             let moved = self.moved(&reached, &y);
             y = reached;
-            let mut radius = self.spread(&moved, &y, 0.35, 0.15);
+            let mut radius = Self::spread(&moved, &y, 0.35, 0.15);
             let mut tries = 0;
             while tries < 4 {
                 let found = self.screen(Some(places), &y, &radius);
@@ -288,7 +288,7 @@ impl Levels<'_, '_> {
     }
 
     /// A box from the last movement: `own` of each multiplier's, `common` of their root mean square.
-    fn spread(&self, moved: &[f64], y: &[f64], own: f64, common: f64) -> Vec<f64> {
+    fn spread(moved: &[f64], y: &[f64], own: f64, common: f64) -> Vec<f64> {
         let (sum, count) = moved.iter().filter(|d| **d > 0.0).fold((0.0, 0.0), |(s, n), d| (s + d * d, n + 1.0));
         let typical = (sum / f64::max(count, 1.0)).sqrt();
         let of =
@@ -303,3 +303,6 @@ fn split(limit: &[f64], found: &Screened) -> (Vec<f64>, Vec<f64>) {
     let rest = limit.iter().zip(&found.safe).map(|(b, a)| b - a).collect();
     (residual, rest)
 }
+
+#[cfg(test)]
+mod tests;

@@ -15,6 +15,12 @@
 //! repairs by exchanges, and returns the dual bound with the answer. Nothing here prints, keeps global state or
 //! knows Python.
 
+// The bodies of the hot loops must end up inside the functions that carry the processor features.
+#![allow(clippy::inline_always)]
+// A loop over the lanes of several arrays reads best with an index, and compiles to vectors; short updates of a whole
+// array read best as `for_each`.
+#![allow(clippy::needless_range_loop, clippy::needless_for_each)]
+
 mod answer;
 mod basis;
 mod branch;

@@ -39,7 +39,7 @@ pub(crate) struct Lp {
     pub families: Vec<Family>,
     /// Group of each query; empty without groups.
     pub group: Vec<u16>,
-    /// b_k.
+    /// `b_k`.
     pub limit: Vec<f64>,
     /// Upper limits of the multipliers (infinite unless rows may be bought off).
     pub ceiling: Vec<f64>,

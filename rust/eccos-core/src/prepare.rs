@@ -71,7 +71,7 @@ pub(crate) struct Prepared<'a> {
     pub scale_p: f64,
     pub scale_q: f64,
     pub terms: Vec<Term>,
-    /// Limits b_k of all rows; row 0 is the requirement.
+    /// Limits `b_k` of all rows; row 0 is the requirement.
     pub limit: Vec<f64>,
 }
 
@@ -291,7 +291,7 @@ impl<'a> Prepared<'a> {
 
 #[derive(Clone, Copy, Default)]
 struct Range {
-    range: f64,
+    width: f64,
     magnitude: f64,
     rows: f64,
 }
@@ -299,14 +299,14 @@ struct Range {
 impl Range {
     fn add(&mut self, low: f64, high: f64) {
         if high >= low {
-            self.range += high - low;
+            self.width += high - low;
             self.magnitude += high.abs().max(low.abs());
             self.rows += 1.0;
         }
     }
 
     fn typical(&self) -> f64 {
-        let sum = if self.range > 1e-9 * self.magnitude { self.range } else { self.magnitude };
+        let sum = if self.width > 1e-9 * self.magnitude { self.width } else { self.magnitude };
         if self.rows > 0.0 { sum / self.rows } else { 1.0 }
     }
 }

@@ -98,10 +98,10 @@ fn compare(case: &Case, exact: bool) -> &'static str {
             let grouped = case.group.is_some();
             match (solution.goal, grouped) {
                 (Goal::Quality, false) => {
-                    assert!((solution.quality - truth.most_quality).abs() < 1e-9 || case.load.is_some())
+                    assert!((solution.quality - truth.most_quality).abs() < 1e-9 || case.load.is_some());
                 }
                 (Goal::Cost, false) => {
-                    assert!(solution.cost <= truth.least_cost + size(truth.least_cost) || case.load.is_some())
+                    assert!(solution.cost <= truth.least_cost + size(truth.least_cost) || case.load.is_some());
                 }
                 _ => {}
             }

@@ -199,11 +199,10 @@ fn general_body(
                 rate[l] = -d0 * q[l];
             }
             for (family, (price, change)) in lp.families.iter().zip(&out.prices) {
-                let (mut mu, mut dmu) = ([0.0; LANES], [0.0; LANES]);
-                match family.by {
-                    By::Model => (mu, dmu) = ([price[j]; LANES], [change[j]; LANES]),
-                    By::Group => (mu, dmu) = (*block(price, at), *block(change, at)),
-                }
+                let (mu, dmu) = match family.by {
+                    By::Model => ([price[j]; LANES], [change[j]; LANES]),
+                    By::Group => (*block(price, at), *block(change, at)),
+                };
                 let coef = if family.coef.is_empty() { &[1.0; LANES] } else { block(&family.coef, column) };
                 for l in 0..LANES {
                     value[l] += mu[l] * coef[l];
@@ -249,7 +248,7 @@ impl First {
     fn offer(&mut self, ahead: &Block, closing: &Block, j: usize) {
         for l in 0..LANES {
             let distance = ahead[l].max(0.0);
-            let nearer = (closing[l] > RATE) & (distance * self.closing[l] < self.ahead[l] * closing[l]);
+            let nearer = (closing[l] > RATE) && (distance * self.closing[l] < self.ahead[l] * closing[l]);
             self.ahead[l] = if nearer { distance } else { self.ahead[l] };
             self.closing[l] = if nearer { closing[l] } else { self.closing[l] };
             self.model[l] = if nearer { j as u64 } else { self.model[l] };

@@ -151,7 +151,17 @@ pub(crate) use x86::{Avx2, Avx512};
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     use super::Vector;
-    use std::arch::x86_64::*;
+    use std::arch::x86_64::{
+        __m256, __m512, __mmask8, __mmask16, _CMP_EQ_OQ, _CMP_LE_OQ, _MM_HINT_T0, _mm_cvtss_f32, _mm_loadu_si128,
+        _mm_min_ps, _mm_min_ss, _mm_movehl_ps, _mm_prefetch, _mm_shuffle_ps, _mm256_add_ps, _mm256_and_si256,
+        _mm256_andnot_ps, _mm256_blendv_ps, _mm256_castps256_ps128, _mm256_castsi256_ps, _mm256_cmp_ps,
+        _mm256_cmpeq_epi32, _mm256_cvtepi32_epi64, _mm256_cvtpd_ps, _mm256_extractf128_ps, _mm256_loadu_si256,
+        _mm256_maskload_pd, _mm256_maskload_ps, _mm256_min_ps, _mm256_movemask_ps, _mm256_mul_ps, _mm256_set_m128,
+        _mm256_set1_epi32, _mm256_set1_ps, _mm256_setr_epi32, _mm256_sub_ps, _mm512_abs_ps, _mm512_add_ps,
+        _mm512_castps256_ps512, _mm512_cmp_ps_mask, _mm512_cvtpd_ps, _mm512_insertf32x8, _mm512_mask_mov_ps,
+        _mm512_maskz_loadu_pd, _mm512_maskz_loadu_ps, _mm512_min_ps, _mm512_mul_ps, _mm512_reduce_min_ps,
+        _mm512_set1_ps, _mm512_sub_ps,
+    };
 
     /// Sixteen lanes; needs avx512f, avx512dq.
     #[derive(Clone, Copy)]

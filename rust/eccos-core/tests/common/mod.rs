@@ -90,7 +90,8 @@ impl Case {
 
     pub fn may(&self, i: usize, j: usize) -> bool {
         let at = i * self.m + j;
-        self.allowed.as_ref().is_none_or(|a| a[at]) && self.floor.as_ref().is_none_or(|f| !(self.quality[at] < f[i]))
+        self.allowed.as_ref().is_none_or(|a| a[at])
+            && self.floor.as_ref().is_none_or(|f| f[i].is_nan() || self.quality[at] >= f[i])
     }
 
     pub fn load(&self, r: usize, i: usize, j: usize) -> f64 {
@@ -142,7 +143,7 @@ impl Case {
             }
     }
 
-    pub fn value(&self, goal: Goal, sums: &Sums) -> f64 {
+    pub fn value(goal: Goal, sums: &Sums) -> f64 {
         match goal {
             Goal::Cost => sums.cost,
             Goal::Quality => sums.quality / sums.served as f64,
@@ -189,7 +190,7 @@ pub fn brute(case: &Case) -> Brute {
             out.most_quality = out.most_quality.max(sums.quality / case.n as f64);
             out.least_cost = out.least_cost.min(sums.cost);
             if case.meets(&sums) {
-                let value = case.value(goal, &sums);
+                let value = Case::value(goal, &sums);
                 let better = out.best.is_none_or(|b| if goal == Goal::Quality { value > b } else { value < b });
                 if better {
                     out.best = Some(value);
@@ -214,7 +215,7 @@ pub fn check(case: &Case, solution: &Solution) {
     let close = |a: f64, b: f64| (a - b).abs() <= 1e-9 * (a.abs().max(b.abs())) || a == b;
     assert!(close(sums.cost, solution.cost), "cost {} {}", sums.cost, solution.cost);
     assert!(close(sums.quality / sums.served as f64, solution.quality), "quality");
-    assert!(close(case.value(solution.goal, &sums), solution.objective), "objective");
+    assert!(close(Case::value(solution.goal, &sums), solution.objective), "objective");
     match solution.status {
         Status::Optimal | Status::Feasible => {
             assert!(case.meets(&sums), "claims feasible: {case:?} {solution:?}");
@@ -223,7 +224,7 @@ pub fn check(case: &Case, solution: &Solution) {
         }
         Status::Overloaded => assert!(sums.served < case.n),
         Status::QualityUnreachable | Status::BudgetUnreachable => {
-            assert!(!case.meets(&sums), "{case:?} {solution:?}")
+            assert!(!case.meets(&sums), "{case:?} {solution:?}");
         }
     }
     if solution.status != Status::Overloaded {
@@ -237,4 +238,18 @@ pub fn check(case: &Case, solution: &Solution) {
             _ => assert!(solution.objective >= solution.bound - slack, "bound {solution:?}"),
         }
     }
+}
+
+/// A middling problem that looks like a pool: dearer models are better, queries differ in difficulty.
+pub fn pool_like(rng: &mut Rng, n: usize, m: usize) -> (Vec<f64>, Vec<f64>) {
+    let (mut cost, mut quality) = (vec![], vec![]);
+    for _ in 0..n {
+        let (difficulty, length) = (3.0 * rng.unit() - 1.5, 0.2 + rng.unit() * rng.unit() * 4.0);
+        for j in 0..m {
+            let skill = j as f64 / m as f64 * 2.0 - 0.5;
+            cost.push(1e-4 * length * (0.5 + rng.unit()) * (3.0 * j as f64 / m as f64).exp());
+            quality.push(1.0 / (1.0 + (1.2 * (difficulty - skill) + rng.unit() - 0.5).exp()));
+        }
+    }
+    (cost, quality)
 }

@@ -1,0 +1,55 @@
+//! The frontier against the bounds of single solves.
+
+mod common;
+
+use common::{Case, Rng, pool_like};
+use eccos_core::{Objective, Options, Problem, frontier};
+
+fn check_curve(case: &Case, most: usize) {
+    let problem = Problem::new(case.inputs()).expect("well formed");
+    let curve = frontier(&problem, &Options::default(), most).expect("options are fine");
+    assert!(curve.complete);
+    assert!(curve.quality.windows(2).all(|q| q[0] < q[1] + 1e-12), "{curve:?}");
+    assert!(curve.price.windows(2).all(|p| p[0] <= p[1] * (1.0 + 1e-6) + 1e-12), "prices rise: {curve:?}");
+    let cheapest = Case { objective: Objective::Budget { max: 0.0 }, ..case.clone() };
+    let dearest = Case { objective: Objective::Quality { min: 1.0 }, ..case.clone() };
+    let ends = (cheapest.solve(&Options::default()), dearest.solve(&Options::default()));
+    let last = curve.cost.len() - 1;
+    assert!((curve.cost[0] - ends.0.cost).abs() <= 1e-7 * ends.0.cost, "{} {}", curve.cost[0], ends.0.cost);
+    assert!((curve.quality[last] - ends.1.quality).abs() <= 1e-7, "{} {}", curve.quality[last], ends.1.quality);
+    for t in (0..=last).step_by(1 + last / 20) {
+        // On a corner, and half-way to the next.
+        let next = (t + 1).min(last);
+        let middle = (0.5 * (curve.quality[t] + curve.quality[next]), 0.5 * (curve.cost[t] + curve.cost[next]));
+        for (quality, cost) in [(curve.quality[t], curve.cost[t]), middle] {
+            if most < 1000 && quality != curve.quality[t] {
+                continue;
+            }
+            let asked = Case { objective: Objective::Quality { min: quality * (1.0 - 1e-9) }, ..case.clone() };
+            let bound = asked.solve(&Options::default()).dual_bound;
+            assert!((bound - cost).abs() <= 1e-6 * cost, "at {quality}: {cost} on the curve, {bound} solved");
+        }
+    }
+}
+
+#[test]
+fn corners_are_the_optima_of_the_relaxation() {
+    for seed in 0..12 {
+        let mut rng = Rng(seed);
+        let (n, m) = (5 + rng.below(60), 2 + rng.below(6));
+        let (cost, quality) = pool_like(&mut rng, n, m);
+        let mut case = Case::plain(n, m, cost, quality, Objective::Quality { min: 0.0 });
+        check_curve(&case, 100_000);
+        case.capacity = Some((0..m).map(|_| (n as f64 / m as f64 * (1.0 + rng.unit())).ceil()).collect());
+        check_curve(&case, 100_000);
+    }
+}
+
+#[test]
+fn a_long_curve_is_thinned_evenly_and_keeps_its_ends() {
+    let (cost, quality) = pool_like(&mut Rng(7), 400, 5);
+    let case = Case::plain(400, 5, cost, quality, Objective::Quality { min: 0.0 });
+    check_curve(&case, 30);
+    let problem = Problem::new(case.inputs()).expect("well formed");
+    assert_eq!(frontier(&problem, &Options::default(), 30).expect("options").quality.len(), 30);
+}
