@@ -28,7 +28,10 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def ours(path: Path) -> TextTokenizer:
-    return TextTokenizer(path, tiny.MAX_TOKENS)
+    made = TextTokenizer(path, tiny.MAX_TOKENS)
+    made(["word"] * 100)  # opens the shortcut
+    assert made._plain
+    return made
 
 
 @pytest.fixture(scope="module")

@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 __all__ = ["CpuEncoder", "Encoded", "Encoder", "open_encoder"]
 
 OUTPUTS = ("embedding", "success_logit", "length_mean", "length_std")
-# Measured once at load on this many tokens, a short query: what pays there pays for all.
+# A query alone gets at most so many threads: its matrices are too small to feed more.
+_MOST_ALONE = 4
+# Whether it gains by them is measured on this many tokens, a short query: what pays there pays for all.
 _TRIAL_TOKENS = 32
 _TRIALS = 3
 
@@ -91,7 +93,7 @@ class CpuEncoder:
         D and M, the widths of its outputs.
     threads : int, optional
         The most threads to use; never more than the cores this process may run on. The default is those
-        cores, or fewer when a short measurement shows that more threads do not help.
+        cores; a query alone then gets fewer where a short measurement shows that more do not help.
     """
 
     device = "cpu"
@@ -115,7 +117,7 @@ class CpuEncoder:
         """Encode N texts; see `Encoder.run`."""
         out = Encoded.empty(len(ids), self._dimension, self._models)
         if len(ids) == 1 or self._threads == 1:
-            session = self._for_one() if len(ids) == 1 else self._for_many()
+            session = self._for_many() if self._threads == 1 else self._for_one()
             for row, each in enumerate(ids):
                 out.put(row, _run_one(session, each))
             return out
@@ -152,29 +154,23 @@ class CpuEncoder:
         """Return the session for queries side by side: one core each."""
         with self._lock:
             if self._many is None:
-                self._many = self._alone if self._threads == 1 and self._alone else self._session(1)
+                self._many = self._session(1)
+                self._settle()
             return self._many
 
     def _for_one(self) -> Any:
-        """Return the session for a query alone: as many threads as make it faster."""
+        """Return the session for a query alone: several threads where that is faster."""
         with self._lock:
             if self._alone is None:
-                self._alone = self._fastest() if self._measure else self._session(self._threads)
+                self._alone = self._session(min(self._threads, _MOST_ALONE))
+                self._settle()
             return self._alone
 
-    def _fastest(self) -> Any:
-        """Choose the number of threads by measurement: doubling it must pay, else fewer are kept."""
-        best, best_seconds, threads = self._session(1), 0.0, 1
-        if self._threads > 1:
-            best_seconds = _trial(best)
-        while threads < self._threads:
-            threads = min(2 * threads, self._threads)
-            session = self._session(threads)
-            seconds = _trial(session)
-            if seconds > 0.9 * best_seconds:
-                break
-            best, best_seconds = session, seconds
-        return best
+    def _settle(self) -> None:
+        """Once both sessions are there, measure whether a query alone gains by more threads at all."""
+        both = self._alone is not None and self._many is not None
+        if self._measure and both and _trial(self._many) < 1.1 * _trial(self._alone):
+            self._alone = self._many
 
     def _session(self, threads: int) -> Any:
         return cpu_session(self._path, threads)

@@ -22,6 +22,8 @@ __all__ = ["InputTokenEstimate", "TextTokenizer", "Tokens"]
 # Of a longer text only this many characters are tokenised; the rest is counted by its characters. It is many
 # times what an encoder reads, so the ids never change.
 PREFIX_CHARACTERS = 16_384
+# Texts after which the shortcut for plain ones is opened.
+_SHORTCUT_AFTER = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +66,9 @@ class TextTokenizer:
         # Texts are cut here, not there: the whole count is wanted, and padding is the encoder's affair.
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
-        self._plain, self._not_plain = _without_normalizer(self._tokenizer)
+        self._seen = 0
+        self._plain: Any = None
+        self._not_plain = re.compile("")
         self._max_tokens = max_tokens
         empty = self._tokenizer.encode("").ids
         # The last special token (BERT's [SEP]) ends every sequence, a cut one too.
@@ -93,6 +97,12 @@ class TextTokenizer:
 
     def _encode(self, texts: list[str]) -> list[Any]:
         if self._plain is None:
+            # Opening the shortcut takes some 40 ms, which a process with a few queries never wins back.
+            self._seen += len(texts)
+            if self._seen < _SHORTCUT_AFTER:
+                return self._encode_any(texts)
+            self._plain, self._not_plain = _without_normalizer(self._tokenizer)
+        if self._plain is False:
             return self._encode_any(texts)
         plain = [text.isascii() and self._not_plain.search(text) is None for text in texts]
         lowered = [text.lower() for text, is_plain in zip(texts, plain, strict=True) if is_plain]
@@ -125,7 +135,7 @@ def _without_normalizer(tokenizer: Any) -> tuple[Any, re.Pattern[str]]:
     """Return a twin for lower-case ASCII texts, and what such a text must not contain.
 
     BERT's normaliser takes a third of the time of tokenising, and to a text of printable ASCII all it does is
-    to lower its case. None when the tokeniser has another normaliser.
+    to lower its case. False when the tokeniser has another normaliser.
     """
     from tokenizers import Tokenizer
 
@@ -135,7 +145,7 @@ def _without_normalizer(tokenizer: Any) -> tuple[Any, re.Pattern[str]]:
     # Control characters are dropped by the normaliser; white space only separates.
     pattern = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]" + (f"|{special}" if special else ""))
     if normalizer.get("type") != "BertNormalizer" or not normalizer.get("lowercase"):
-        return None, pattern
+        return False, pattern
     content["normalizer"] = None
     return Tokenizer.from_str(json.dumps(content)), pattern
 
