@@ -1,0 +1,227 @@
+"""Fit the calibration from forecasts of queries that their own labels did not make."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from eccos_rs.predict.calibration import Calibration, Fade, Scores, blend, expit, logit
+from eccos_rs.predict.logistic import fit_logistic
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float32]
+
+__all__ = ["Labels", "Sources", "fit_calibration", "fit_fade", "log_loss"]
+
+# Pulls the two slopes to 1 with the force of some tens of queries: small data keep near what was forecast.
+SLOPE_RIDGE = 5.0
+WEIGHTS = np.linspace(0.0, 1.0, 11)
+
+
+@dataclass(frozen=True, eq=False)
+class Labels:
+    """What happened: success (N, M) in [0, 1] and ln(1 + output tokens) (N, M); NaN where unobserved."""
+
+    success: Floats
+    log_tokens: Floats
+
+
+@dataclass(frozen=True, eq=False)
+class Sources:
+    """Forecasts of N queries by the heads and by the neighbours, with the nearest neighbour's similarity."""
+
+    heads: Scores
+    neighbours: Scores
+    similarity: Floats
+
+    def blended(self, success_weight: float, length_weight: float) -> Scores:
+        """Mix the two; see `eccos_rs.predict.calibration.blend`."""
+        return blend(self.heads, self.neighbours, success_weight=success_weight, length_weight=length_weight)
+
+
+def log_loss(log_odds: Floats, success: Floats) -> float:
+    """Mean cross-entropy over the observed pairs."""
+    z = np.asarray(log_odds, dtype=np.float64)
+    return float(np.nanmean(np.logaddexp(0.0, z) - success * z))
+
+
+def fit_calibration(sources: Sources, labels: Labels, kind: str) -> Calibration:
+    """Fit everything but the fading.
+
+    Parameters
+    ----------
+    sources : Sources
+        Out-of-fold forecasts: no row's own label took part in its forecast.
+    labels : Labels
+        Of the same rows.
+    kind : {"trained", "retrieval", "hybrid"}
+        The heads alone, the neighbours alone, or their best blend.
+
+    Returns
+    -------
+    Calibration
+        Its fade keeps everything.
+    """
+    fixed = {"trained": (1.0, 1.0), "retrieval": (0.0, 0.0)}
+    success_weight, length_weight = fixed.get(kind) or _best_weights(sources, labels)
+    scores = sources.blended(success_weight, length_weight)
+    slopes = _two_part(scores.success_logit, labels.success)
+    models = labels.success.shape[1]
+    calibration = Calibration(
+        success_weight=success_weight,
+        length_weight=length_weight,
+        intercept=slopes[:, 0],
+        common_slope=slopes[:, 1],
+        deviation_slope=slopes[:, 2],
+        prior_logit=logit(_shrunk_mean(labels.success)),
+        prior_length=np.nanmean(labels.log_tokens, axis=0),
+        fade=Fade(),
+        length_factor=np.ones(models, dtype=np.float32),
+        length_std_scale=_spread_scale(scores, labels.log_tokens),
+        residual_share=np.zeros(models, dtype=np.float32),
+    )
+    return with_lengths_and_residuals(calibration, scores, sources.similarity, labels)
+
+
+def with_lengths_and_residuals(
+    calibration: Calibration, scores: Scores, similarity: Floats | None, labels: Labels
+) -> Calibration:
+    """Fit what stands on top of the rest: the length factors and the share of variance that is no coin flip."""
+    ones = np.ones(labels.success.shape[1], dtype=np.float32)
+    made = replace(calibration, length_factor=ones).apply(scores, similarity)
+    tokens = np.expm1(labels.log_tokens)
+    expected = np.where(np.isfinite(tokens), made.output_tokens, np.nan)
+    factor = np.nansum(tokens, axis=0) / np.maximum(np.nansum(expected, axis=0), 1.0)
+    share = _residual_share(made.quality, labels.success)
+    return replace(
+        calibration, length_factor=factor.astype(np.float32), residual_share=share.astype(np.float32)
+    )
+
+
+def _best_weights(sources: Sources, labels: Labels) -> tuple[float, float]:
+    """Choose the blend by cross-entropy after calibration (success) and mean absolute error (length)."""
+    losses = []
+    for weight in WEIGHTS:
+        z = sources.blended(weight, 0.5).success_logit
+        losses.append(log_loss(_calibrated(z, _two_part(z, labels.success)), labels.success))
+    errors = [
+        float(np.nanmean(np.abs(sources.blended(0.5, weight).length_mean - labels.log_tokens)))
+        for weight in WEIGHTS
+    ]
+    return float(WEIGHTS[int(np.argmin(losses))]), float(WEIGHTS[int(np.argmin(errors))])
+
+
+def _two_part(z: Floats, success: Floats) -> Floats:
+    """Return intercept, slope of the common part and slope of the deviation, shape (M, 3)."""
+    common = z.mean(axis=1, keepdims=True)
+    slopes = np.empty((z.shape[1], 3), dtype=np.float32)
+    for model in range(z.shape[1]):
+        seen = np.isfinite(success[:, model])
+        x = np.column_stack([np.ones(len(z)), common[:, 0], z[:, model] - common[:, 0]])[seen]
+        slopes[model] = fit_logistic(
+            x, success[seen, model], ridge=[1e-2, SLOPE_RIDGE, SLOPE_RIDGE], centre=[0.0, 1.0, 1.0]
+        )
+    return slopes
+
+
+def _calibrated(z: Floats, slopes: Floats) -> Floats:
+    common = z.mean(axis=1, keepdims=True)
+    return (slopes[:, 0] + slopes[:, 1] * common + slopes[:, 2] * (z - common)).astype(np.float32)
+
+
+def _shrunk_mean(success: Floats) -> Floats:
+    """Mean success with half a success and half a failure added: a model that never failed may yet."""
+    seen = np.isfinite(success).sum(axis=0)
+    return ((np.nansum(success, axis=0) + 0.5) / (seen + 1.0)).astype(np.float32)
+
+
+def _spread_scale(scores: Scores, log_tokens: Floats) -> Floats:
+    """Return the factor that brings the standardised errors of the log length to a spread of 1."""
+    off = np.square((log_tokens - scores.length_mean) / np.maximum(scores.length_std, 1e-3))
+    return np.clip(np.sqrt(np.nanmean(off, axis=0)), 0.2, 5.0).astype(np.float32)
+
+
+def _residual_share(quality: Floats, success: Floats) -> Floats:
+    """Covariance of a model's error with the other models' errors on one query, in units of p (1 - p).
+
+    Given a query's own success rates the tosses of two models are independent, so what their errors have in
+    common is the error of the forecast. With one model there is nothing to compare and the share is 0.05.
+    """
+    models = quality.shape[1]
+    if models < 2:
+        return np.full(models, 0.05, dtype=np.float32)
+    scale = np.sqrt(np.maximum(quality * (1.0 - quality), 1e-4))
+    off = (success - quality) / scale
+    seen = np.isfinite(off)
+    off = np.where(seen, off, 0.0)
+    pairs = seen.T.astype(np.float64) @ seen
+    together = (off.T @ off) / np.maximum(pairs, 1.0)
+    np.fill_diagonal(together, 0.0)
+    np.fill_diagonal(pairs, 0.0)
+    share = (together * pairs).sum(axis=1) / np.maximum(pairs.sum(axis=1), 1.0)
+    return np.clip(share, 0.01, 0.9).astype(np.float32)
+
+
+def fit_fade(
+    calibration: Calibration,
+    home: tuple[Scores, Floats, Labels],
+    away: tuple[Scores, Floats, Labels],
+) -> Fade:
+    """Choose how forecasts fade on unknown ground.
+
+    Parameters
+    ----------
+    calibration : Calibration
+        Fitted at home.
+    home : tuple of Scores, similarities and Labels
+        Queries whose kind was seen in training.
+    away : tuple of Scores, similarities and Labels
+        The same, each forecast without any query of its own dataset; scores, priors and all.
+
+    Returns
+    -------
+    Fade
+        The one with the least sum of mean squared errors of success at home and away.
+    """
+    best, best_loss = Fade(), np.inf
+    middles = np.quantile(away[1], [0.25, 0.5, 0.75, 0.9, 0.97])
+    for low in (0.0, *middles):
+        for high in np.unique(np.quantile(np.concatenate([home[1], away[1]]), [0.3, 0.5, 0.7, 0.9, 1.0])):
+            for common in (0.0, 0.25, 0.5, 0.75, 1.0) if high > low + 0.02 else ():
+                fade = Fade(float(low), float(high), common, 1.0, 1.0)
+                loss = sum(_brier(replace(calibration, fade=fade), *part) for part in (home, away))
+                if loss < best_loss - 1e-6:
+                    best, best_loss = fade, loss
+    for deviation in (0.0, 0.25, 0.5, 0.75):
+        fade = replace(best, deviation_floor=deviation)
+        loss = sum(_brier(replace(calibration, fade=fade), *part) for part in (home, away))
+        if loss < best_loss - 1e-6:
+            best, best_loss = fade, loss
+    errors = {
+        floor: sum(
+            _length_error(replace(calibration, fade=replace(best, length_floor=floor)), *part)
+            for part in (home, away)
+        )
+        for floor in (1.0, 0.75, 0.5, 0.25, 0.0)
+    }
+    return replace(best, length_floor=min(errors, key=lambda floor: errors[floor]))
+
+
+def _brier(calibration: Calibration, scores: Scores, similarity: Floats, labels: Labels) -> float:
+    quality = calibration.apply(scores, similarity).quality
+    return float(np.nanmean(np.square(quality - labels.success)))
+
+
+def _length_error(calibration: Calibration, scores: Scores, similarity: Floats, labels: Labels) -> float:
+    _, _, share = calibration.fade.shares(similarity, len(similarity))
+    mean = calibration.prior_length + share * (scores.length_mean - calibration.prior_length)
+    return float(np.nanmean(np.abs(mean - labels.log_tokens)))
+
+
+def squared_error(log_odds: Floats, success: Floats) -> float:
+    """Brier score of log odds over the observed pairs."""
+    return float(np.nanmean(np.square(expit(log_odds) - success)))

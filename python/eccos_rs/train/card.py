@@ -1,0 +1,187 @@
+"""The model card: what a bundle is, what it was made of, how well it does, and what it must not be used for."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from eccos_rs.pool import Pool
+    from eccos_rs.train.data import TrainingData
+    from eccos_rs.train.options import TrainOptions
+
+__all__ = ["figure_rows", "model_card"]
+
+_ROWS = (
+    ("auc", "AUC of success", "{:.3f}"),
+    ("brier", "Brier score", "{:.4f}"),
+    ("ece", "calibration error, mean over models (15 equal-mass bins)", "{:.3f}"),
+    ("ece_pairs", "calibration error, all pairs together", "{:.3f}"),
+    ("ece_chosen", "calibration error, chosen pairs", "{:.3f}"),
+    ("log_length_mae", "mean absolute error of ln(1 + output tokens)", "{:.3f}"),
+    ("total_cost_error", "error of a model's total output tokens", "{:.1%}"),
+    ("quality_at_5", "realised success at 5 % of the strongest model's cost", "{:.1%}"),
+    ("quality_at_10", "realised success at 10 % of the strongest model's cost", "{:.1%}"),
+    ("quality_at_20", "realised success at 20 % of the strongest model's cost", "{:.1%}"),
+    (
+        "promise_error",
+        "promised minus realised success, mean size over 0.66 to 0.74, batches of 256",
+        "{:.3f}",
+    ),
+)
+
+
+def figure_rows(figures: dict[str, dict[str, float]]) -> list[list[str]]:
+    """Return one row a measure: its name and its value for each kind of predictor."""
+    rows = []
+    for key, label, form in _ROWS:
+        if any(key in values for values in figures.values()):
+            cells = [form.format(values[key]) if key in values else "-" for values in figures.values()]
+            rows.append([label, *cells])
+    return rows
+
+
+def model_card(
+    name: str,
+    data: TrainingData,
+    learned: NDArray[np.int64],
+    held: NDArray[np.int64],
+    pool: Pool,
+    options: TrainOptions,
+    figures: dict[str, dict[str, float]],
+    sources: Sequence[str],
+) -> str:
+    """Write the card.
+
+    Parameters
+    ----------
+    name : str
+        Of the bundle.
+    data : TrainingData
+        All labelled queries.
+    learned, held : ndarray of int64
+        Rows behind the predictor and behind the figures.
+    pool : Pool
+        The models with their prices.
+    options : TrainOptions
+        The recipe.
+    figures : dict
+        Kind of predictor to figures.
+    sources : sequence of str
+        One line each.
+
+    Returns
+    -------
+    str
+        Markdown.
+    """
+    parts = [
+        f"# {name}\n",
+        "Predicts, for a query in English, how likely each model of a pool is to answer it well and how many tokens "
+        "the answer will take, so that a router can send it to the cheapest model that will do.\n",
+        _pool_section(data, pool),
+        _data_section(data, learned, held, options, sources),
+        _figure_section(held, figures, options),
+        _method_section(options),
+        _limits_section(),
+    ]
+    return "\n".join(parts)
+
+
+def _pool_section(data: TrainingData, pool: Pool) -> str:
+    lines = [
+        "## Models\n",
+        "| model | success in the data | mean output tokens | US$ per million tokens, in / out | price |",
+        "|---|---|---|---|---|",
+    ]
+    success = np.nanmean(data.quality, axis=0)
+    tokens = np.nanmean(data.table.output_tokens, axis=0)
+    for model, good, length in zip(pool, success, tokens, strict=True):
+        source = ", ".join(each for each in (model.price_source, model.price_date) if each) or "-"
+        lines.append(
+            f"| {model.name} | {good:.1%} | {length:.0f} | {model.input_price:g} / {model.output_price:g} | {source} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _data_section(
+    data: TrainingData,
+    learned: NDArray[np.int64],
+    held: NDArray[np.int64],
+    options: TrainOptions,
+    sources: Sequence[str],
+) -> str:
+    counts = Counter(each.split("/")[0] for each in data.table.dataset)
+    kinds = ", ".join(f"{kind} ({count:,})" for kind, count in counts.most_common(12))
+    lines = [
+        "## Data\n",
+        f"{len(data):,} labelled queries: {kinds}. The shipped predictor has learned from {len(learned):,} of them.",
+    ]
+    if data.aux_names:
+        lines.append(
+            f"{len(data.aux_names)} further models on the same queries were auxiliary targets; they are not routed to."
+        )
+    lines.append("No query text is in the bundle: only weights, embeddings and labels.")
+    if sources:
+        lines += ["", "Sources:", "", *(f"- {source}" for source in sources)]
+    del held, options
+    return "\n".join(lines) + "\n"
+
+
+def _figure_section(
+    held: NDArray[np.int64], figures: dict[str, dict[str, float]], options: TrainOptions
+) -> str:
+    if not figures:
+        return "## Figures\n\nNo queries were held back, so there are none.\n"
+    how = (
+        f"On {len(held):,} queries held back by text groups (near-identical questions stay on one side). They come "
+        "from a predictor trained on the rest alone"
+    )
+    how += (
+        "; the shipped one was then trained in the same way on everything."
+        if options.refit
+        else ", which is the one shipped."
+    )
+    lines = ["## Figures\n", how, "", f"| measure | {' | '.join(figures)} |", "|---|" + "---|" * len(figures)]
+    lines += [f"| {' | '.join(row)} |" for row in figure_rows(figures)]
+    return "\n".join(lines) + "\n"
+
+
+def _method_section(options: TrainOptions) -> str:
+    head = "linear heads" if options.head == "linear" else f"one hidden layer of {options.hidden}"
+    encoder = (
+        f"fine-tuned above layer {options.frozen_layers} for {options.finetune_epochs} epochs"
+        if options.finetune
+        else "as published"
+    )
+    return (
+        "## Method\n\n"
+        f"Encoder all-MiniLM-L6-v2, {encoder}, {options.max_tokens} tokens. Heads ({head}, mean of "
+        f"{options.folds} folds x {options.members} seeds) read the mean of the third and of the last layer and "
+        "counts of word pieces. Neighbours are weighted by similarity and shrunk to the mean. Labels are moved "
+        f"{options.teacher_share:.0%} of the way to their expectation given how other models answered the same query. "
+        "Success is calibrated on out-of-fold forecasts in two parts (what all models share, and what sets them "
+        "apart) and fades towards the mean on unknown ground. `quality_std` is the part of p (1 - p) that is a "
+        "property of the query rather than a coin flip, estimated from how the errors of two models on one query "
+        f"go together. Seed {options.seed}.\n"
+    )
+
+
+def _limits_section() -> str:
+    return (
+        "## Intended use and limits\n\n"
+        "For routing questions like those above among the models above. Success means: marked right by the "
+        "benchmark's own rule. It says nothing about style, safety or truth in open conversation. On other kinds of "
+        "queries forecasts fade towards each model's mean: expect little more than that there, and train on data of "
+        "one's own. Prices and models change; a pool file overrides the prices, and models that answer otherwise "
+        "than in the data need new labels. Queries in other languages than English are unknown ground.\n\n"
+        "## Licences\n\n"
+        "Encoder: sentence-transformers/all-MiniLM-L6-v2, Apache-2.0. This bundle: Apache-2.0. The data keep their "
+        "own licences, named above.\n"
+    )

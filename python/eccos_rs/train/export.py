@@ -1,0 +1,187 @@
+"""Write a fitted predictor as a bundle: graph, tokeniser, index, labels, calibration, pool, card."""
+
+from __future__ import annotations
+
+import io
+import platform
+import tempfile
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from eccos_rs.bundle import Bundle, write_bundle
+from eccos_rs.records.fingerprint import encode_fingerprints
+from eccos_rs.train.fit import KINDS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from eccos_rs.pool import Pool
+    from eccos_rs.train.fit import Fitted
+
+__all__ = ["export_bundle", "input_token_coefficients"]
+
+# hnswlib: links a vector, and candidates while building and while searching.
+HNSW_LINKS, HNSW_BUILD, HNSW_SEARCH = 16, 200, 200
+
+
+def export_bundle(
+    folder: Path,
+    name: str,
+    fitted: Fitted,
+    graphs: tuple[dict[str, bytes], dict[str, Any]],
+    *,
+    tokenizer: bytes,
+    max_tokens: int,
+    pool: Pool,
+    card: str,
+    input_tokens: Mapping[str, float],
+    provenance: Mapping[str, Any],
+    learned_texts: Sequence[str] = (),
+) -> Bundle:
+    """Write everything beside `folder`, sync, rename.
+
+    Parameters
+    ----------
+    folder : Path
+        The bundle's folder; an older bundle there is replaced as a whole.
+    name : str
+        What the bundle is called.
+    fitted : Fitted
+        The predictor.
+    graphs : tuple of dict and dict
+        File name to content of each form of the graph, and what goes into the table ``[encoder]``.
+    tokenizer : bytes
+        ``tokenizer.json``.
+    max_tokens : int
+        What the encoder reads of a query.
+    pool : Pool
+        Prices, in the models' column order.
+    card : str
+        The model card, Markdown.
+    input_tokens : mapping
+        See `input_token_coefficients`.
+    provenance : mapping
+        Sources, settings and versions, for ``bundle.toml``.
+    learned_texts : sequence of str
+        The queries behind the predictor: their fingerprints are kept, so that an evaluation leaves them out.
+
+    Returns
+    -------
+    Bundle
+        Loaded back, so checked.
+    """
+    import tomli_w
+
+    files, encoder = graphs
+    settings = fitted.settings
+    rows, dimension = fitted.embedding.shape
+    manifest = {
+        "name": name,
+        "created": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "models": list(pool.names),
+        "encoder": {
+            "tokenizer": "tokenizer.json",
+            "max_tokens": max_tokens,
+            "dimension": dimension,
+            **encoder,
+        },
+        "retrieval": {
+            "index": "index.bin",
+            "labels": "labels.npz",
+            "rows": rows,
+            "neighbours": min(settings.neighbours, rows),
+            "temperature": settings.temperature,
+            "prior_rows": settings.prior_rows,
+            "length_prior_rows": settings.length_prior_rows,
+            "m": HNSW_LINKS,
+            "ef": HNSW_SEARCH,
+            **{key: [round(float(value), 6) for value in prior] for key, prior in fitted.priors.items()},
+        },
+        "calibration": {"file": "calibration.toml"},
+        "input_tokens": dict(input_tokens),
+        "provenance": {
+            **provenance,
+            "train_texts_sha256": "train_texts.sha256",
+            "versions": _versions(),
+        },
+    }
+    calibration = {kind: fitted.calibration[kind].to_table() for kind in KINDS}
+    return write_bundle(
+        folder,
+        manifest,
+        {
+            **files,
+            "tokenizer.json": tokenizer,
+            "index.bin": _index(fitted.embedding),
+            "labels.npz": _labels(fitted.success, fitted.log_tokens),
+            "calibration.toml": tomli_w.dumps(calibration).encode(),
+            "pool.toml": pool.to_toml().encode(),
+            "README.md": card.encode(),
+            "train_texts.sha256": encode_fingerprints(learned_texts),
+        },
+    )
+
+
+def _index(embedding: NDArray[np.float32]) -> bytes:
+    """Build the search graph; in one thread and in row order, so that the same data give the same bytes."""
+    import hnswlib
+
+    index = hnswlib.Index(space="ip", dim=embedding.shape[1])
+    index.init_index(len(embedding), ef_construction=HNSW_BUILD, M=HNSW_LINKS, random_seed=100)
+    index.add_items(embedding, np.arange(len(embedding)), num_threads=1)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "index.bin"
+        index.save_index(str(path))
+        return path.read_bytes()
+
+
+def _labels(success: NDArray[np.float32], log_tokens: NDArray[np.float32]) -> bytes:
+    stream = io.BytesIO()
+    np.savez(stream, success=success.astype(np.float16), log_tokens=log_tokens.astype(np.float16))
+    return stream.getvalue()
+
+
+def input_token_coefficients(
+    pieces: NDArray[np.float64], characters: NDArray[np.float64], tokens: Sequence[int] | NDArray[np.int64]
+) -> dict[str, float]:
+    """Fit tokens as a provider counts them on word pieces and characters, by least squares without a negative part.
+
+    Parameters
+    ----------
+    pieces, characters : ndarray, shape (N,)
+        Of each query, uncut.
+    tokens : sequence of int, length N
+        As the data have them.
+
+    Returns
+    -------
+    dict
+        ``intercept``, ``per_piece`` and ``per_character``.
+    """
+    from scipy.optimize import nnls
+
+    wanted = np.asarray(tokens, dtype=np.float64)
+    inputs = np.column_stack([np.ones(len(pieces)), pieces, characters])
+    # Relative errors: a short query's count matters as much as a long one's.
+    weight = 1.0 / np.maximum(wanted, 8.0)
+    found, _ = nnls(inputs * weight[:, None], wanted * weight)
+    return {
+        name: round(float(value), 6)
+        for name, value in zip(("intercept", "per_piece", "per_character"), found, strict=True)
+    }
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for package in ("eccos-rs", "torch", "onnx", "onnxruntime-gpu", "onnxruntime", "hnswlib", "numpy"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,155 @@
+"""From labels and states of the encoder to a fitted predictor."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from eccos_rs.predict.neighbours import NeighbourSettings, estimate_from_neighbours
+from eccos_rs.train.calibrate import Sources, fit_calibration, with_lengths_and_residuals
+from eccos_rs.train.heads import HeadWeights, Standardise, merge_members, run_heads
+from eccos_rs.train.lesson import Lesson, States, neighbour_scores, prepare, priors_of, search
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from eccos_rs.predict.calibration import Calibrated, Calibration, Fade
+    from eccos_rs.train.data import TrainingData
+    from eccos_rs.train.encoder import SentenceEncoder
+    from eccos_rs.train.options import TrainOptions
+
+    Floats = NDArray[np.float32]
+
+__all__ = ["KINDS", "Fitted", "Trained", "assemble", "calibrate", "fit_predictor", "steps_of"]
+
+KINDS = ("trained", "retrieval", "hybrid")
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """A predictor in memory, before it is written.
+
+    Attributes
+    ----------
+    standardise, heads : Standardise, HeadWeights
+        Of the graph.
+    embedding, success, log_tokens : ndarray
+        Labelled queries that are the neighbours, and their labels (n, M).
+    settings : NeighbourSettings
+        How they are weighed.
+    priors : dict of str to ndarray, each (M,)
+        For `estimate_from_neighbours`.
+    calibration : dict of str to Calibration
+        One a kind of predictor.
+    """
+
+    standardise: Standardise
+    heads: HeadWeights
+    embedding: Floats
+    success: Floats
+    log_tokens: Floats
+    settings: NeighbourSettings
+    priors: dict[str, Floats]
+    calibration: dict[str, Calibration]
+
+    @property
+    def fades(self) -> dict[str, Fade]:
+        """How each kind of predictor fades."""
+        return {kind: each.fade for kind, each in self.calibration.items()}
+
+    def predict(self, states: States, kind: str = "hybrid") -> Calibrated:
+        """Predict N texts: what the exported bundle does, in numpy."""
+        heads = run_heads(self.heads, self.standardise(states.inputs))
+        near, index = search(states.embedding, self.embedding, self.settings)
+        estimate = estimate_from_neighbours(
+            near, self.success, self.log_tokens, index, self.settings, **self.priors
+        )
+        calibration = self.calibration[kind]
+        sources = Sources(heads, neighbour_scores(estimate), estimate.similarity)
+        scores = sources.blended(calibration.success_weight, calibration.length_weight)
+        return calibration.apply(scores, None if kind == "trained" else estimate.similarity)
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """An encoder, what was fitted on top of it, and what it says of every query, learned from or not."""
+
+    encoder: SentenceEncoder
+    fitted: Fitted
+    states: States
+
+
+def steps_of(data: TrainingData, options: TrainOptions, *, fades: bool) -> int:
+    """Return the most members that `fit_predictor` trains; with `fades` known it trains fewer."""
+    away = 0 if fades else len(set(data.table.dataset))
+    return options.folds * options.members + away
+
+
+def fit_predictor(
+    data: TrainingData,
+    states: States,
+    options: TrainOptions,
+    *,
+    fades: Mapping[str, Fade] | None = None,
+    on_step: Callable[[int], object] = lambda steps: None,
+) -> Fitted:
+    """Train heads and neighbours and calibrate them on their own out-of-fold forecasts.
+
+    Parameters
+    ----------
+    data : TrainingData
+        N queries.
+    states : States
+        Of the same queries.
+    options : TrainOptions
+        Recipe.
+    fades : mapping of kind to Fade, optional
+        Use these instead of learning them.
+    on_step : callable
+        Called with 1 after each of `steps_of` steps.
+
+    Returns
+    -------
+    Fitted
+    """
+    lesson = prepare(data, states, options)
+    members, out_of_fold = lesson.cross_fit(on_step)
+    estimate = lesson.neighbours(data.groups)
+    sources = Sources(out_of_fold, neighbour_scores(estimate), estimate.similarity)
+    calibration = calibrate(lesson, sources, fades, on_step)
+    return assemble(lesson, merge_members(members), calibration)
+
+
+def calibrate(
+    lesson: Lesson,
+    sources: Sources,
+    fades: Mapping[str, Fade] | None,
+    on_step: Callable[[int], object] = lambda steps: None,
+) -> dict[str, Calibration]:
+    """Fit the calibration of every kind of predictor on out-of-fold forecasts, fading included."""
+    calibration = {kind: fit_calibration(sources, lesson.raw, kind) for kind in KINDS}
+    if fades is None:
+        fades = lesson.learn_fades(calibration, sources, on_step)
+    for kind, fade in fades.items():
+        faded = replace(calibration[kind], fade=fade)
+        scores = sources.blended(faded.success_weight, faded.length_weight)
+        near = None if kind == "trained" else sources.similarity
+        calibration[kind] = with_lengths_and_residuals(faded, scores, near, lesson.raw)
+    return calibration
+
+
+def assemble(lesson: Lesson, heads: HeadWeights, calibration: dict[str, Calibration]) -> Fitted:
+    """Put the parts of a predictor together."""
+    return Fitted(
+        lesson.standardise,
+        heads,
+        lesson.states.embedding,
+        lesson.taught.success,
+        lesson.taught.log_tokens,
+        lesson.settings,
+        priors_of(lesson.raw),
+        calibration,
+    )

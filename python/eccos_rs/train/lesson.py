@@ -1,0 +1,240 @@
+"""One fit in preparation: the labels, taught and raw, and forecasts of every row that its own labels did not make."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from eccos_rs.predict.calibration import Scores, logit
+from eccos_rs.predict.neighbours import NeighbourEstimate, NeighbourSettings, estimate_from_neighbours
+from eccos_rs.train.calibrate import Labels, Sources, fit_fade
+from eccos_rs.train.heads import HeadWeights, Standardise, Targets, fit_member, merge_members, run_heads
+from eccos_rs.train.teacher import teach
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from numpy.typing import NDArray
+
+    from eccos_rs.predict.calibration import Calibration, Fade
+    from eccos_rs.train.data import TrainingData
+    from eccos_rs.train.options import TrainOptions
+
+    Floats = NDArray[np.float32]
+    Rows = NDArray[np.int64]
+
+__all__ = ["Lesson", "States", "head_inputs", "neighbour_scores", "prepare", "priors_of", "search"]
+
+#: Datasets left out in turn to learn how forecasts fade; more are pooled into so many parts.
+MOST_AWAY = 16
+
+
+@dataclass(frozen=True, eq=False)
+class States:
+    """What the encoder says of N texts, all float32.
+
+    Attributes
+    ----------
+    embedding : ndarray, shape (N, D)
+        Unit vectors, for the neighbours and the heads.
+    inputs : ndarray, shape (N, K)
+        What the heads read, not standardised.
+    """
+
+    embedding: Floats
+    inputs: Floats
+
+    def select(self, rows: Rows) -> States:
+        """Keep some rows."""
+        return States(self.embedding[rows], self.inputs[rows])
+
+
+def head_inputs(low: Floats, embedding: Floats, features: Floats) -> Floats:
+    """Lay side by side what the heads read; the graph does the same."""
+    return np.concatenate([low, embedding, features], axis=1).astype(np.float32)
+
+
+def neighbour_scores(estimate: NeighbourEstimate) -> Scores:
+    """Return what the neighbours say, in the heads' units."""
+    return Scores(logit(estimate.success), estimate.length_mean, estimate.length_std)
+
+
+@dataclass(frozen=True, eq=False)
+class Lesson:
+    """What one fit learns from.
+
+    Attributes
+    ----------
+    data : TrainingData
+        N queries.
+    states : States
+        Of the same queries.
+    raw, taught : Labels
+        As observed, and moved towards their expectation; see `eccos_rs.train.teacher`.
+    settings : NeighbourSettings
+        How neighbours are weighed.
+    standardise : Standardise
+        Of the heads' inputs.
+    options : TrainOptions
+        Recipe.
+    """
+
+    data: TrainingData
+    states: States
+    raw: Labels
+    taught: Labels
+    settings: NeighbourSettings
+    standardise: Standardise
+    options: TrainOptions
+
+    @property
+    def targets(self) -> Targets:
+        """What the heads learn: the pool's models, then the auxiliary ones."""
+        data = self.data
+        weight = np.ones(len(data.models) + len(data.aux_names), dtype=np.float32)
+        weight[len(data.models) :] = self.options.aux_weight
+        return Targets(
+            np.concatenate([self.taught.success, data.aux_quality], axis=1),
+            np.concatenate([self.taught.log_tokens, data.aux_log_tokens], axis=1),
+            weight,
+        )
+
+    def folds(self, count: int) -> Rows:
+        """Deal the text groups to folds at random: the number of each row's fold."""
+        groups = self.data.groups
+        order = np.random.default_rng(self.options.seed).permutation(int(groups.max()) + 1)
+        return np.asarray(order[groups] % count, dtype=np.int64)
+
+    def kinds(self) -> Rows:
+        """Number the datasets; near-identical questions follow the first of them; too many are pooled."""
+        names = np.array(self.data.table.dataset, dtype=object).astype(str)
+        _, member = np.unique(names, return_inverse=True)
+        first: dict[int, int] = {}
+        pairs = zip(self.data.groups.tolist(), member.tolist(), strict=True)
+        return np.array([first.setdefault(group, kind) for group, kind in pairs], dtype=np.int64) % MOST_AWAY
+
+    def neighbours(self, banned: Rows) -> NeighbourEstimate:
+        """Estimate every row from rows whose number in `banned` is another."""
+        return left_out(self.states, self.taught, self.settings, banned)
+
+    def cross_fit(self, on_step: Callable[[int], object]) -> tuple[list[HeadWeights], Scores]:
+        """Train members on all folds but one; return them and what each says of the fold it has not seen."""
+        options, folds = self.options, self.folds(self.options.folds)
+        members: list[HeadWeights] = []
+
+        def forecast(fold: int, rows: Rows, out: Rows) -> Scores:
+            mine = [
+                self._member(rows, options.seed + 1000 * fold + member, on_step)
+                for member in range(options.members)
+            ]
+            members.extend(mine)
+            return run_heads(merge_members(mine), self.standardise(self.states.inputs[out]))
+
+        return members, _by_part(folds, self.raw.success.shape, forecast)
+
+    def learn_fades(
+        self, calibration: Mapping[str, Calibration], home: Sources, on_step: Callable[[int], object]
+    ) -> dict[str, Fade]:
+        """Leave each dataset out in turn and see how far forecasts hold on unknown ground."""
+        kinds = self.kinds()
+        if len(np.unique(kinds)) < 2:
+            return {}
+
+        def forecast(kind: int, rows: Rows, out: Rows) -> Scores:
+            member = self._member(rows, self.options.seed + 77_000 + kind, on_step)
+            return run_heads(member, self.standardise(self.states.inputs[out]))
+
+        estimate = self.neighbours(kinds)
+        heads = _by_part(kinds, self.raw.success.shape, forecast)
+        away = Sources(heads, neighbour_scores(estimate), estimate.similarity)
+        fades = {}
+        for name, fitted in calibration.items():
+            if name == "trained":  # it knows no similarity, so it cannot fade
+                continue
+            parts = [
+                (each.blended(fitted.success_weight, fitted.length_weight), each.similarity, self.raw)
+                for each in (home, away)
+            ]
+            fades[name] = fit_fade(fitted, parts[0], parts[1])
+        return fades
+
+    def _member(self, rows: Rows, seed: int, on_step: Callable[[int], object]) -> HeadWeights:
+        inputs = self.standardise(self.states.inputs[rows])
+        made = fit_member(inputs, self.targets.select(rows), len(self.data.models), self.options, seed)
+        on_step(1)
+        return made
+
+
+def prepare(data: TrainingData, states: States, options: TrainOptions) -> Lesson:
+    """Teach the labels and fix what stands before the heads."""
+    settings, raw = NeighbourSettings(), Labels(data.quality, data.log_tokens)
+    first = left_out(states, raw, settings, data.groups)
+    taught = Labels(teach(data, first.success, options.teacher_share), data.log_tokens)
+    return Lesson(data, states, raw, taught, settings, Standardise.of(states.inputs), options)
+
+
+def left_out(states: States, labels: Labels, settings: NeighbourSettings, banned: Rows) -> NeighbourEstimate:
+    """Estimate every row from its neighbours among the rows whose number in `banned` is another."""
+    near, index = search(states.embedding, states.embedding, settings, (banned, banned))
+    return estimate_from_neighbours(
+        near, labels.success, labels.log_tokens, index, settings, **priors_of(labels)
+    )
+
+
+def _by_part(parts: Rows, shape: tuple[int, ...], forecast: Callable[[int, Rows, Rows], Scores]) -> Scores:
+    """Forecast every part by what was learned from the others."""
+    arrays = [np.zeros(shape, dtype=np.float32) for _ in range(3)]
+    for part in np.unique(parts).tolist():
+        out = np.flatnonzero(parts == part)
+        scores = forecast(part, np.flatnonzero(parts != part), out)
+        for array, values in zip(
+            arrays, (scores.success_logit, scores.length_mean, scores.length_std), strict=True
+        ):
+            array[out] = values
+    return Scores(*arrays)
+
+
+def priors_of(labels: Labels) -> dict[str, Floats]:
+    """Return what to believe of each model without any neighbour."""
+    seen = np.isfinite(labels.success).sum(axis=0)
+    success = (np.nansum(labels.success, axis=0) + 0.5) / (seen + 1.0)
+    return {
+        "prior_success": success.astype(np.float32),
+        "prior_length_mean": np.nanmean(labels.log_tokens, axis=0).astype(np.float32),
+        "prior_length_std": np.nanstd(labels.log_tokens, axis=0).astype(np.float32),
+    }
+
+
+def search(
+    queries: Floats, known: Floats, settings: NeighbourSettings, banned: tuple[Rows, Rows] | None = None
+) -> tuple[Floats, Rows]:
+    """Find the nearest known rows exactly.
+
+    Parameters
+    ----------
+    queries, known : ndarray of float32, shapes (N, D) and (n, D)
+        Unit vectors.
+    settings : NeighbourSettings
+        Its `neighbours` is the number to find.
+    banned : tuple of int ndarrays, shapes (N,) and (n,), optional
+        A query never finds a row whose number is its own.
+
+    Returns
+    -------
+    similarity, index : ndarray, shape (N, K)
+        In no order; a similarity of -inf where there are too few.
+    """
+    k = min(settings.neighbours, len(known))
+    similarity = np.empty((len(queries), k), dtype=np.float32)
+    index = np.empty((len(queries), k), dtype=np.int64)
+    for start in range(0, len(queries), 512):
+        part = slice(start, start + 512)
+        scores = queries[part] @ known.T
+        if banned is not None:
+            scores[banned[0][part, None] == banned[1][None, :]] = -np.inf
+        kept = np.argpartition(-scores, k - 1, axis=1)[:, :k]
+        similarity[part] = np.take_along_axis(scores, kept, axis=1)
+        index[part] = kept
+    return similarity, index

@@ -1,0 +1,83 @@
+"""What can be chosen about training, with its defaults: the one place that states them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from eccos_rs.errors import InputError
+
+__all__ = ["TrainOptions"]
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """How to train.
+
+    Attributes
+    ----------
+    head : {"mlp", "linear"}
+        What reads the encoder.
+    holdout : float
+        Share of the queries, by text groups, that the validation figures come from; 0 for no figures.
+    refit : bool
+        Train again on all queries after the figures are known.
+    epochs : int
+        Passes over the data for the heads.
+    folds, members : int
+        The heads are an average over `members` seeds on each of `folds` parts left out in turn.
+    hidden : int
+        Width of one member of an MLP.
+    dropout, learning_rate, weight_decay, batch : float or int
+        Of the heads.
+    teacher_share : float
+        How far a label moves towards what the other models' answers to the same query say of it.
+    aux_weight : float
+        Weight of an auxiliary model's loss against a model of the pool.
+    finetune : bool
+        Train the upper layers of the encoder too.
+    finetune_epochs, finetune_rate, frozen_layers : int, float, int
+        Of the fine-tuning; the lowest `frozen_layers` layers stay as they are.
+    max_tokens : int
+        What the encoder reads of a query.
+    device : str
+        Where torch computes: ``cpu`` or ``cuda``.
+    seed : int
+        Everything random follows from it.
+    """
+
+    head: str = "mlp"
+    holdout: float = 0.15
+    refit: bool = True
+    epochs: int = 14
+    folds: int = 5
+    members: int = 2
+    hidden: int = 320
+    dropout: float = 0.6
+    learning_rate: float = 1.5e-3
+    weight_decay: float = 0.02
+    batch: int = 128
+    teacher_share: float = 0.8
+    aux_weight: float = 0.3
+    finetune: bool = False
+    finetune_epochs: int = 3
+    finetune_rate: float = 1e-4
+    frozen_layers: int = 3
+    max_tokens: int = 256
+    device: str = "cpu"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.head not in ("mlp", "linear"):
+            raise InputError(f"head: got {self.head!r}, wanted 'mlp' or 'linear'")
+        if not 0.0 <= self.holdout <= 0.5:
+            raise InputError(f"holdout: got {self.holdout}, wanted 0 to 0.5")
+        if self.holdout == 0.0 and not self.refit:
+            raise InputError("holdout: got 0 together with refit=False, wanted at least one of the two")
+        least = {"epochs": 1, "folds": 2, "members": 1, "hidden": 1, "batch": 2, "finetune_epochs": 1}
+        for name, low in least.items():
+            if getattr(self, name) < low:
+                raise InputError(f"{name}: got {getattr(self, name)}, wanted {low} or more")
+        if not 8 <= self.max_tokens <= 512:
+            raise InputError(f"max_tokens: got {self.max_tokens}, wanted 8 to 512")
+        if not 0 <= self.frozen_layers <= 6:
+            raise InputError(f"frozen_layers: got {self.frozen_layers}, wanted 0 to 6")

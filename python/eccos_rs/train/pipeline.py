@@ -1,0 +1,215 @@
+"""Training from beginning to end: data and options in, a bundle and its figures out."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from eccos_rs.records import split_by_text
+from eccos_rs.train import encoder as encoders
+from eccos_rs.train.card import model_card
+from eccos_rs.train.export import export_bundle, input_token_coefficients
+from eccos_rs.train.figures import forecast_figures, routing_figures
+from eccos_rs.train.fit import KINDS, Trained, fit_predictor, steps_of
+from eccos_rs.train.optimize import make_graphs
+from eccos_rs.train.prices import price_array
+from eccos_rs.train.texts import encode_texts, read_texts
+from eccos_rs.train.weights import predictor_weights
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from eccos_rs.bundle import Bundle
+    from eccos_rs.pool import Pool
+    from eccos_rs.train.data import TrainingData
+    from eccos_rs.train.fit import Fitted
+    from eccos_rs.train.lesson import States
+    from eccos_rs.train.options import TrainOptions
+    from eccos_rs.train.texts import Texts
+
+    Progress = Callable[[str, int], AbstractContextManager[Callable[[int], object]]]
+
+__all__ = ["TrainResult", "train_bundle"]
+
+
+@dataclass(frozen=True, eq=False)
+class TrainResult:
+    """What training made.
+
+    Attributes
+    ----------
+    bundle : Bundle
+        On disk, checked.
+    figures : dict of str to dict of str to float
+        A kind of predictor to its figures on the held-back queries; empty without a holdout.
+    learned, held_back : int
+        Queries behind the shipped predictor, and behind the figures.
+    """
+
+    bundle: Bundle
+    figures: dict[str, dict[str, float]]
+    learned: int
+    held_back: int
+
+
+def train_bundle(
+    data: TrainingData,
+    folder: Path,
+    pool: Pool,
+    options: TrainOptions,
+    *,
+    sources: Sequence[str] = (),
+    progress: Progress,
+) -> TrainResult:
+    """Train a predictor and write it as a bundle.
+
+    Parameters
+    ----------
+    data : TrainingData
+        Labelled queries.
+    folder : Path
+        Where the bundle shall lie; its last part is the bundle's name.
+    pool : Pool
+        Prices of the models, in column order.
+    options : TrainOptions
+        What to do.
+    sources : sequence of str
+        Where the data come from, for the model card.
+    progress : callable
+        Takes a label and a number of steps; a context manager that yields a function to call with steps done.
+
+    Returns
+    -------
+    TrainResult
+
+    Notes
+    -----
+    With a holdout and `refit` two predictors are trained: the first on the rest, for the figures; the second,
+    which is written, on everything, with the fading that the first has learned.
+    """
+    encoders.check_device(options.device)
+    _make_reproducible(options.seed)
+    texts = read_texts(data.table.query, options.max_tokens)
+    every = np.arange(len(data), dtype=np.int64)
+    rest, held = every, every[:0]
+    if options.holdout > 0.0:
+        rest, held = split_by_text(data.table, [1.0 - options.holdout, options.holdout], options.seed)
+    encoder = encoders.load_encoder()
+    with progress("encoding the queries", len(data)) as done:
+        states = encode_texts(encoder, texts, options.device, done)
+    published = _Published(data, texts, encoder, states)
+
+    figures: dict[str, dict[str, float]] = {}
+    made, learned = _train(published, rest, options, progress), rest
+    if len(held):
+        figures = _figures(made, data, held, pool)
+    if len(held) and options.refit:
+        made, learned = _train(published, every, options, progress, known=made.fitted), every
+
+    # The accuracy check of the graph's variants needs queries whose labels are known.
+    check = (held if len(held) else every)[:1500]
+    fitted = made.fitted
+    weights = predictor_weights(made.encoder, texts.token_kinds, fitted.standardise, fitted.heads)
+    with progress("checking the graph's variants", 4 * len(check)) as done:
+        graphs = make_graphs(
+            weights,
+            [texts.ids[row] for row in check],
+            data.quality[check],
+            price_array(pool)[:, 1],
+            on_rows=done,
+        )
+    bundle = export_bundle(
+        folder,
+        folder.name,
+        fitted,
+        (dict(graphs.files), graphs.encoder_table()),
+        tokenizer=texts.tokenizer,
+        max_tokens=options.max_tokens,
+        pool=pool,
+        card=model_card(folder.name, data, learned, held, pool, options, figures, sources),
+        input_tokens=input_token_coefficients(texts.pieces, texts.characters, data.table.input_tokens),
+        provenance=_provenance(data, learned, held, options, figures, sources),
+        learned_texts=[data.table.query[row] for row in learned],
+    )
+    return TrainResult(bundle, figures, len(learned), len(held))
+
+
+def _make_reproducible(seed: int) -> None:
+    import torch
+
+    torch.manual_seed(seed)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+
+
+@dataclass(frozen=True, eq=False)
+class _Published:
+    """All queries as the published encoder sees them."""
+
+    data: TrainingData
+    texts: Texts
+    encoder: encoders.SentenceEncoder
+    states: States
+
+
+def _train(
+    given: _Published,
+    rows: NDArray[np.int64],
+    options: TrainOptions,
+    progress: Progress,
+    known: Fitted | None = None,
+) -> Trained:
+    """Train on some rows; `known` is a predictor that was trained on fewer and says how forecasts fade."""
+    again = " again, on everything" if known else ""
+    if options.finetune:
+        from eccos_rs.train.finetune import finetune_steps, fit_finetuned
+
+        with progress(f"fine-tuning{again}", finetune_steps(len(rows), options, known=bool(known))) as done:
+            return fit_finetuned(
+                given.data, given.texts, given.states, rows, options, known=known, on_step=done
+            )
+    part = given.data.select(rows)
+    with progress(f"training the heads{again}", steps_of(part, options, fades=bool(known))) as done:
+        fitted = fit_predictor(
+            part, given.states.select(rows), options, fades=known.fades if known else None, on_step=done
+        )
+    return Trained(given.encoder, fitted, given.states)
+
+
+def _figures(
+    made: Trained, data: TrainingData, held: NDArray[np.int64], pool: Pool
+) -> dict[str, dict[str, float]]:
+    """Judge every kind of predictor on queries it has not learned from."""
+    table, prices, states = data.table.select(held), price_array(pool), made.states.select(held)
+    figures = {}
+    for kind in KINDS:
+        forecast = made.fitted.predict(states, kind)
+        figures[kind] = forecast_figures(forecast, table) | routing_figures(forecast, table, prices)
+    return figures
+
+
+def _provenance(
+    data: TrainingData,
+    learned: NDArray[np.int64],
+    held: NDArray[np.int64],
+    options: TrainOptions,
+    figures: dict[str, dict[str, float]],
+    sources: Sequence[str],
+) -> dict[str, Any]:
+    rounded = {
+        kind: {name: round(value, 6) for name, value in values.items()} for kind, values in figures.items()
+    }
+    return {
+        "queries_learned": len(learned),
+        "queries_held_back": len(held),
+        "refitted_on_everything": bool(len(held) and options.refit),
+        "auxiliary_models": len(data.aux_names),
+        "sources": list(sources),
+        "options": asdict(options),
+        "validation": rounded,
+    }
