@@ -101,7 +101,7 @@ def test_a_bundle_is_judged_on_what_it_has_not_seen(made: Made) -> None:
     table, bundle = RecordTable.read(made.data), Bundle.load(made.out / "bundle")
     found = evidence_from_bundle(table, bundle, data="small", device="cpu", threads=1)
     assert len(found.held.table) == made.printed["about"]["judged"]  # type: ignore[index]
-    assert set(found.views) == {"raw kNN16", "retrieval", "trained", "hybrid", "hybrid, uncalibrated"}
+    assert set(found.views) == {"raw kNN16", "retrieval", "trained", "hybrid", "raw hybrid"}
     assert not {normalise(text) for text in found.held.table.query} & {
         normalise(text) for text in found.fit.query
     }

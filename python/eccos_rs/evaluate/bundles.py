@@ -129,7 +129,7 @@ def evidence_from_bundle(
     -------
     Evidence
         With the views ``raw kNN16`` (unweighted means over 16 neighbours), ``retrieval``, ``trained``,
-        ``hybrid`` and ``hybrid, uncalibrated``.
+        ``hybrid`` and ``raw hybrid``.
 
     Raises
     ------
@@ -249,7 +249,7 @@ class _Forecasts:
             )
             cost = costs_of(pool, made.input_tokens, made.output_tokens.astype(np.float64))
             found[kind] = View(kind, made.quality, cost, log_tokens, (encoding + own) / max(1, len(queries)))
-        found["hybrid, uncalibrated"] = self._uncalibrated(queries, names, found["hybrid"])
+        found["raw hybrid"] = self._uncalibrated(queries, names, found["hybrid"])
         return found
 
     def _plain(self, pool: Pool, names: Sequence[str], first: Prediction, encoding: float) -> View:
@@ -295,4 +295,4 @@ class _Forecasts:
         raw.predict(queries)
         columns = [self.bundle.models.index(name) for name in names]
         quality = expit(np.concatenate(kept))[:, columns]
-        return View("hybrid, uncalibrated", quality, hybrid.cost, None, hybrid.seconds)
+        return View("raw hybrid", quality, hybrid.cost, None, hybrid.seconds)

@@ -115,7 +115,9 @@ def _about(study: Study) -> Section:
 
 def _free(study: Study, setting: Setting) -> Section:
     comparison = study.comparisons[setting]
-    swept = [score for score in comparison.scores if score.swept]
+    # Here joint and per query are one rule; one row says it.
+    twins = {f"joint, {each.view}" for each in study.forecasts} - {study.champion}
+    swept = [score for score in comparison.scores if score.swept and score.name not in twins]
     strong = frozenset({study.champion})
     quality = Table(
         ["router", *(f"at {100 * BUDGETS[k]:g} % cost" for k in SHOWN), "champion ahead by, mean of 3–30 %"],
@@ -201,7 +203,7 @@ def _capped(study: Study) -> Section:
         "their own next choice.",
     )  # fmt: skip
     text = [f"Points by which **{study.champion}** is ahead at equal realised cost."]
-    return Section("Under limits", text, [table] if rows else [], ["limits"])
+    return Section("Setting by setting", text, [table] if rows else [], ["limits"])
 
 
 def _view(study: Study) -> str:

@@ -198,6 +198,8 @@ figcaption { font-size: .8rem; color: #555 }
   body { font-size: 9.5pt; max-width: none; margin: 0; padding: 0 }
   h2 { break-after: avoid; margin-top: 1.1rem }
   table { font-size: 7pt; width: 100% }
+  .note, figcaption { font-size: 7.5pt }
+  p { max-width: none }
   th, td { padding: .14rem .25rem }
   .table { overflow: visible }
   tr, figure { break-inside: avoid }
