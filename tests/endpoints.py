@@ -19,11 +19,12 @@ Behaviour = "Callable[[Handler, Request], None]"
 
 @dataclass(frozen=True)
 class Request:
-    """What came: its number from 1, the idempotency key, the body, and when."""
+    """What came: its number from 1, the idempotency key, the body, the headers, and when."""
 
     number: int
     key: str
     body: dict[str, Any]
+    headers: dict[str, str]
     at: float
 
 
@@ -58,7 +59,8 @@ class Handler(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
         with state.lock:
             key = self.headers.get("idempotency-key", "")
-            request = Request(len(state.requests) + 1, key, body, time.monotonic())
+            headers = {name.lower(): value for name, value in self.headers.items()}
+            request = Request(len(state.requests) + 1, key, body, headers, time.monotonic())
             state.requests.append(request)
             state.running += 1
             state.most_running = max(state.most_running, state.running)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tests.endpoints import Handler, Misbehaving, Request, journal_events, misbehaving, pool_toml, sum_tasks
 
-from eccos_rs.pool import Pool
+from eccos_rs.errors import RecordError
+from eccos_rs.pool import LLM, Endpoint, Pool
 from eccos_rs.records import read_records
 from eccos_rs.records.collect import CollectOptions, CollectSummary, Progress, collect
 from eccos_rs.records.collect.endpoint import Retry
@@ -306,7 +307,23 @@ def test_a_judge_grades_free_answers(tmp_path):
         # The next run has the answer and asks the judge alone.
         collect(tasks, pool, tmp_path / "out.jsonl", options=options)
         asked = [request.body["model"] for request in server.requests[5:]]
-    assert asked == ["judge", "judge"]
+        assert asked == ["judge", "judge"]
+        other = CollectOptions(judge="m", retry=QUICK)
+        with pytest.raises(RecordError, match=r"grades of the judge 'judge', this run has 'm'"):
+            collect(tasks, pool, tmp_path / "out.jsonl", models=["m"], options=other)
+
+
+def test_what_the_pool_says_of_an_endpoint_is_sent(tmp_path, monkeypatch):
+    monkeypatch.setenv("TINY_KEY", "sesame")
+    endpoint = {"api_key_env": "TINY_KEY", "headers": {"X-Team": "ants"}}
+    with misbehaving(lambda handler, _: handler.answer()) as server:
+        model = LLM("m", 1, 4, effort="low", endpoint=Endpoint(server.url, **endpoint))
+        collect(sum_tasks(tmp_path / "tasks.jsonl", 1), Pool([model]), tmp_path / "out.jsonl")
+    (request,) = server.requests
+    assert request.headers["authorization"] == "Bearer sesame"
+    assert request.headers["x-team"] == "ants"
+    assert request.body["reasoning_effort"] == "low"
+    assert "sesame" not in (tmp_path / "out.jsonl.journal.jsonl").read_text()
 
 
 def test_tasks_may_be_added_and_taken_out_between_runs(tmp_path):

@@ -152,7 +152,8 @@ class Run:
                 return False
             reply, _, cost = got
             quality = judged_score(reply.text)
-            event = {"call": name, "task": task.digest, "model": model, "text": reply.text, "cost_usd": cost}
+            event: dict[str, Any] = {"call": name, "task": task.digest, "model": model}
+            event |= {"judge": self.judge.model.name, "text": reply.text, "cost_usd": cost}
             if quality is not None:
                 await self._record({"event": "judged", **event, "quality": quality})
                 return True

@@ -88,14 +88,17 @@ async def collect_async(
     asked = _asked(tasks, pool, models, options)
     out = Path(out)
     place = Path(f"{out}.journal.jsonl") if journal is None else Path(journal)
-    state = State.of(tasks)
+    # Made before the journal is opened, so that a mistake in the pool leaves no file behind.
     callers = {model.name: Caller(model, options.concurrency, options.timeout) for model in asked}
     judge = None
     if options.judge is not None and any(task.kind == "free" for task in tasks):
         judge = Caller(pool[options.judge], options.concurrency, options.timeout)
-    # Made before the journal is opened, so that a mistake in the pool leaves no file behind.
-    settings = {"temperature": options.temperature, "max_output_tokens": options.max_output_tokens,
-                "judge": None if judge is None else options.judge, "prompt": PROMPT_VERSION}  # fmt: skip
+    state = State.of(tasks, None if judge is None else judge.model.name)
+    settings = {
+        "temperature": options.temperature,
+        "max_output_tokens": options.max_output_tokens,
+        "prompt": PROMPT_VERSION,
+    }
     log = Journal.open(place, settings, state.apply)
     try:
         run = Run(state, log, options, callers, judge, progress)

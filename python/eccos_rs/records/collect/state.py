@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from eccos_rs.errors import RecordError
 from eccos_rs.records.collect.grade import grade
 from eccos_rs.records.record import Output, Record
 
@@ -41,6 +42,8 @@ class State:
     ----------
     tasks : dict
         Digest to task.
+    judge : str or None
+        Who grades `free` tasks.
     answers : dict
         (digest, model) to answer.
     spent, unsure : float
@@ -52,15 +55,16 @@ class State:
     """
 
     tasks: dict[str, Task]
+    judge: str | None = None
     answers: dict[tuple[str, str], Answer] = field(default_factory=dict)
     spent: float = 0.0
     unsure: float = 0.0
     open: dict[str, float] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, tasks: Iterable[Task]) -> State:
+    def of(cls, tasks: Iterable[Task], judge: str | None = None) -> State:
         """Start from the tasks alone."""
-        return cls({task.digest: task for task in tasks})
+        return cls({task.digest: task for task in tasks}, judge)
 
     def apply(self, event: dict[str, Any]) -> None:
         """Take in one event; an unknown one is left aside, so that newer journals can be read."""
@@ -77,9 +81,7 @@ class State:
         if kind == "answered":
             self._answered(event)
         elif kind == "judged":
-            answer = self.answers.get((event["task"], event["model"]))
-            if answer is not None:
-                answer.quality, answer.text = event["quality"], None
+            self._judged(event)
 
     def is_graded(self, task: Task, model: str) -> bool:
         """Tell whether a pair is done: answered, and graded."""
@@ -104,6 +106,17 @@ class State:
         else:
             answer.quality = grade(task, event["text"])
         self.answers[answer.task, answer.model] = answer
+
+    def _judged(self, event: dict[str, Any]) -> None:
+        answer = self.answers.get((event["task"], event["model"]))
+        if answer is None:
+            return
+        if event["judge"] != self.judge:
+            raise RecordError(
+                f"the journal holds grades of the judge {event['judge']!r}, this run has {self.judge!r}; "
+                "grades of both must not be mixed: use the same judge, or another journal"
+            )
+        answer.quality, answer.text = event["quality"], None
 
     def records(self, models: Sequence[str]) -> Iterable[Record]:
         """Yield a record for each task with a graded answer; tasks and models in the order given."""
