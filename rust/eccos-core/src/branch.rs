@@ -89,6 +89,8 @@ impl<'a> Branch<'a> {
             self.offer(Self::rounded(&vertex));
         }
         self.done |= self.best.is_finite() && self.best <= self.target || self.nodes >= self.node_limit;
+        // A node is often too few steps for the climb to poll.
+        self.done |= self.nodes % 64 == 0 && self.limits.control.expired();
         if self.done {
             self.open = self.open.min(state.objective);
             return;
