@@ -5,6 +5,7 @@ Everything is refused with a sentence that names the argument, what was got and 
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
@@ -44,7 +45,9 @@ class Arrays(TypedDict):
 
 def _array(name: str, value: object, wanted: str) -> Array:
     """Make an array of numbers of any array-like."""
-    if isinstance(value, np.ma.MaskedArray):
+    # numpy.ma takes 20 ms to import, and without it there are no masked arrays.
+    masked = sys.modules.get("numpy.ma")
+    if masked is not None and isinstance(value, masked.MaskedArray):
         raise ProblemError(f"{name} is a masked array; wanted a plain one, with the mask in allowed")
     try:
         array = np.asarray(value)
