@@ -7,11 +7,11 @@ import logging
 
 import numpy as np
 import pytest
-from session_helpers import in_made_up_time, make_pool, make_router, population, rows_of
 
 from eccos_rs.assignment import assign
 from eccos_rs.online import Session
 from eccos_rs.policy import Policy
+from session_helpers import in_made_up_time, make_pool, make_router, population, rows_of
 
 N = 4000
 PEOPLE = population(N, seed=3)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 from collections import OrderedDict
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from eccos_rs.errors import InputError
+from eccos_rs.errors import InputError, StoreError
 from eccos_rs.online.feedback import Drift, Tracker
-from eccos_rs.online.journal import Judged, LeaseRow, pack_embedding
 from eccos_rs.online.pacing import Pacer, period_of
+from eccos_rs.online.rows import Judged, LeaseRow, pack_embedding
 from eccos_rs.online.stats import ModelStats
 from eccos_rs.online.steering import Steering
 
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from eccos_rs.pool import Pool
 
 __all__ = ["Accounts"]
+
+logger = logging.getLogger("eccos_rs.online")
 
 _REMEMBERED = 10_000
 """Leases that feedback may still come to, without a store."""
@@ -98,9 +101,14 @@ class Accounts:
         """Go on where an earlier session on this store stopped; return its price of quality."""
         if self.journal is None:
             return None
-        state = self.journal.state()
-        if self.pacer is not None:
-            self.pacer.resume(self.pacer.started, self.journal.spent_elsewhere(self.pacer.started).result())
+        try:
+            state = self.journal.state()
+            if self.pacer is not None:
+                started = self.pacer.started
+                self.pacer.resume(started, self.journal.spent_elsewhere(started).result())
+        except StoreError as error:
+            logger.error("nothing is known of earlier sessions: %s", error)
+            return None
         saved = json.loads(state.get("price", "{}"))
         price = saved.get("quality_price")
         known = saved.get("goal") == list(policy.goal) and isinstance(price, float) and price >= 0
@@ -211,8 +219,31 @@ class Accounts:
         journal.spend(pacer.started, pacer.spent_here, state)
         return journal.spent_elsewhere(pacer.started)
 
-    def model_stats(self, limits: Limits) -> tuple[ModelStats, ...]:
-        """Return the snapshot of each model."""
+    def snapshot(self, limits: Limits) -> dict[str, Any]:
+        """Return what `SessionStats` says of the books."""
+        steering, journal, pacer = self.steering, self.journal, self.pacer
+        if pacer is not None:
+            pacer.roll()
+        decisions = sum(self.decisions)
+        return {
+            "models": self._model_stats(limits),
+            "decisions": decisions,
+            "failures": sum(self.failures),
+            "quality_price": math.nan if steering.price is None else steering.price,
+            "promised_quality": steering.promised,
+            "predicted_quality": self.expected_quality / decisions if decisions else math.nan,
+            "realised_quality": self.tracker.overall()[2],
+            "feedback": self.feedback,
+            "spend": sum(self.spend),
+            "pace": None if pacer is None else pacer.pace(),
+            "alarms": tuple(self.drift.active.values()),
+            "alarms_raised": self.drift.raised,
+            "store": "none" if journal is None else "ok" if journal.fault is None else "failing",
+            "store_errors": 0 if journal is None else journal.errors,
+            "store_dropped": 0 if journal is None else journal.dropped,
+        }
+
+    def _model_stats(self, limits: Limits) -> tuple[ModelStats, ...]:
         rows = []
         for at, (llm, model) in enumerate(zip(self._pool, limits.models, strict=True)):
             requests, tokens = model.requests, model.tokens

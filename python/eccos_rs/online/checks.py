@@ -10,9 +10,11 @@ from eccos_rs.errors import InputError
 from eccos_rs.predict.protocol import Prediction
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from eccos_rs.pool import Pool
 
-__all__ = ["checked_number", "checked_prediction", "checked_timeout"]
+__all__ = ["checked_number", "checked_prediction", "checked_timeout", "mask_of"]
 
 
 def checked_number(name: str, value: Any, most: float = math.inf) -> float:
@@ -29,6 +31,14 @@ def checked_timeout(value: Any) -> float:
     if value is None or value == math.inf:
         return math.inf
     return checked_number("timeout", value)
+
+
+def mask_of(names: str | Iterable[str], pool: Pool) -> int:
+    """Return models as bits; PoolError: a name is not in the pool."""
+    mask = 0
+    for name in (names,) if isinstance(names, str) else names:
+        mask |= 1 << pool.index(name)
+    return mask
 
 
 def checked_prediction(prediction: Any, pool: Pool) -> Prediction:

@@ -13,22 +13,22 @@ import sqlite3
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eccos_rs.errors import InputError, StoreError
+from eccos_rs.online.rows import all_judged, insert_lease, judge_lease, settle_lease
 from eccos_rs.online.schema import open_store
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from os import PathLike
 
-    import numpy as np
-    from numpy.typing import NDArray
+    from eccos_rs.online.rows import Judged, LeaseRow
 
-__all__ = ["Journal", "Judged", "LeaseRow"]
+__all__ = ["Journal"]
 
 logger = logging.getLogger("eccos_rs.online")
 
@@ -42,55 +42,12 @@ _COMPANY = 0.05
 
 
 @dataclass(frozen=True, slots=True)
-class LeaseRow:
-    """A decision, as it is journalled.
+class _Task:
+    """Something to do in the store: `run` takes the connection; None ends the writer."""
 
-    Attributes
-    ----------
-    id, model : str
-    at : float
-        Seconds since 1970.
-    predicted, expected : float
-        Success as the predictor gave it, and corrected.
-    output_tokens, cost : float
-        Predicted tokens and US dollars.
-    embedding : bytes or None
-        float16, of the query.
-    """
-
-    id: str
-    model: str
-    at: float
-    predicted: float
-    expected: float
-    output_tokens: float
-    cost: float
-    embedding: bytes | None
-
-
-@dataclass(frozen=True, slots=True)
-class Judged:
-    """A lease with its feedback.
-
-    Attributes
-    ----------
-    lease : LeaseRow
-    quality : float
-    real_tokens : float or None
-    first : bool
-        False when this corrects an earlier feedback.
-    previous : float or None
-        The quality that it corrects.
-    """
-
-    lease: LeaseRow
-    quality: float
-    real_tokens: float | None
-    first: bool
-    previous: float | None
-
-
-Task = Callable[[sqlite3.Connection], Any]
+    run: Callable[[sqlite3.Connection], Any] | None
+    future: Future[Any] | None = None
+    writes: bool = True
 
 
 class Journal:
@@ -128,8 +85,8 @@ class Journal:
         self._keep = keep
         self._spend: dict[tuple[float, str], float] = {}
         self._state: dict[str, str] = {}
-        self._tasks: queue.SimpleQueue[tuple[Task | None, Future[Any] | None]] = queue.SimpleQueue()
-        self._late: list[Task] = []
+        self._tasks: queue.SimpleQueue[_Task] = queue.SimpleQueue()
+        self._late: list[_Task] = []
         self._connection = open_store(self.path, self._fail)
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="eccos-journal", daemon=True)
@@ -139,11 +96,11 @@ class Journal:
 
     def lease(self, row: LeaseRow) -> None:
         """Journal a decision, soon."""
-        self._tasks.put((lambda db: _insert_lease(db, row), None))
+        self._tasks.put(_Task(lambda db: insert_lease(db, row)))
 
     def settle(self, lease: str, tokens: float | None, cost: float, failed: bool) -> None:
         """Journal what a lease really took, soon."""
-        self._tasks.put((lambda db: _settle(db, lease, tokens, cost, failed), None))
+        self._tasks.put(_Task(lambda db: settle_lease(db, lease, tokens, cost, failed)))
 
     def spend(self, period: float, usd: float, state: dict[str, str]) -> None:
         """Journal this session's total spend of a period and its prices, soon.
@@ -161,7 +118,7 @@ class Journal:
                 list(state.items()),
             )
 
-        self._tasks.put((write, None))
+        self._tasks.put(_Task(write))
 
     def feedback(self, lease: str, quality: float) -> Future[Judged]:
         """Journal a judgement; the future is done when it is on the disk.
@@ -172,7 +129,7 @@ class Journal:
         if self._closed:
             future.set_exception(StoreError(f"feedback on {lease!r}: the store {self.path} is closed"))
         else:
-            self._tasks.put((lambda db: _judge(db, lease, quality, self._clock()), future))
+            self._tasks.put(_Task(lambda db: judge_lease(db, lease, quality, self._clock()), future))
         return future
 
     def spent_elsewhere(self, period: float) -> Future[float]:
@@ -190,7 +147,7 @@ class Journal:
 
     def judged(self) -> list[Judged]:
         """Read all feedback, oldest first."""
-        return list(self._ask(lambda db: list(_all_judged(db))).result())
+        return list(self._ask(lambda db: list(all_judged(db))).result())
 
     def flush(self) -> None:
         """Wait until everything said so far is on the disk.
@@ -200,18 +157,18 @@ class Journal:
         StoreError
             It could not be written.
         """
-        self._ask(lambda db: None).result()
+        self._ask(lambda db: None, writes=True).result()
 
     def close(self) -> None:
         """Write what is pending and close the file."""
         if not self._closed:
             self._closed = True
-            self._tasks.put((None, None))
+            self._tasks.put(_Task(None))
             self._thread.join()
 
-    def _ask(self, task: Task) -> Future[Any]:
+    def _ask(self, run: Callable[[sqlite3.Connection], Any], writes: bool = False) -> Future[Any]:
         future: Future[Any] = Future()
-        self._tasks.put((task, future))
+        self._tasks.put(_Task(run, future, writes))
         return future
 
     # What the writer does; on its own thread.
@@ -220,45 +177,40 @@ class Journal:
         open_ = True
         while open_:
             batch = self._collect()
-            if batch[-1][0] is None:
+            if batch[-1].run is None:
                 batch.pop()
                 open_ = False
-            self._commit(batch)
+            late, self._late = self._late, []
+            self._commit([*late, *(task for task in batch if task.writes)])
+            self._answer([task for task in batch if not task.writes])
         self._prune()
         if self._connection is not None:
             self._connection.close()
 
-    def _collect(self) -> list[tuple[Task | None, Future[Any] | None]]:
+    def _collect(self) -> list[_Task]:
         """Wait for something to write, and take all there is; what nobody waits for may wait for company."""
         batch = [self._tasks.get()]
         until = time.monotonic() + _COMPANY
-        while len(batch) < _BATCH and batch[-1][0] is not None:
-            waited_for = batch[-1][1] is not None
-            until = 0.0 if waited_for else until
+        while len(batch) < _BATCH and batch[-1].run is not None:
+            until = until if batch[-1].future is None else 0.0
             try:
                 batch.append(self._tasks.get(timeout=max(until - time.monotonic(), 0.0)))
             except queue.Empty:
                 break
         return batch
 
-    def _commit(self, batch: list[tuple[Task | None, Future[Any] | None]]) -> None:
+    def _commit(self, tasks: list[_Task]) -> None:
         """Run tasks in one transaction; answer only once it is on the disk."""
+        if not tasks:
+            return
         answers: list[tuple[Future[Any], Any, InputError | None]] = []
-        late, self._late = self._late, []
-        tasks = [*((task, None) for task in late), *batch]
         try:
             db = self._open()
             db.execute("BEGIN IMMEDIATE")
-            for task, future in tasks:
-                assert task is not None  # the end mark was taken off
-                answer: Any = None
-                unknown: InputError | None = None
-                try:
-                    answer = task(db)
-                except InputError as error:
-                    unknown = error
-                if future is not None:
-                    answers.append((future, answer, unknown))
+            for task in tasks:
+                answer, unknown = _try(task, db)
+                if task.future is not None:
+                    answers.append((task.future, answer, unknown))
             db.execute("COMMIT")
         except sqlite3.Error as error:
             self._failed(error, tasks)
@@ -266,11 +218,22 @@ class Journal:
         if self.fault is not None:
             logger.warning("the store %s takes feedback again", self.path)
             self.fault = None
-        for asked, given, refusal in answers:
-            if refusal is not None:
-                asked.set_exception(refusal)
+        for future, answer, unknown in answers:
+            if unknown is not None:
+                future.set_exception(unknown)
             else:
-                asked.set_result(given)
+                future.set_result(answer)
+
+    def _answer(self, tasks: list[_Task]) -> None:
+        """Answer questions, which a store that cannot be written may still do."""
+        for task in tasks:
+            assert task.future is not None  # nobody reads for nobody
+            try:
+                answer, _ = _try(task, self._open())
+            except sqlite3.Error as error:
+                task.future.set_exception(StoreError(f"the store {self.path} cannot be read: {error}"))
+            else:
+                task.future.set_result(answer)
 
     def _open(self) -> sqlite3.Connection:
         if self._connection is None:
@@ -279,7 +242,7 @@ class Journal:
             raise sqlite3.OperationalError(self.fault or "cannot be opened")
         return self._connection
 
-    def _failed(self, error: sqlite3.Error, tasks: list[tuple[Task | None, Future[Any] | None]]) -> None:
+    def _failed(self, error: sqlite3.Error, tasks: list[_Task]) -> None:
         if self._connection is not None and self._connection.in_transaction:
             try:
                 self._connection.rollback()
@@ -288,11 +251,10 @@ class Journal:
                 self._connection = None
         self._fail(str(error))
         message = f"the store {self.path} did not take it: {error}"
-        for task, future in tasks:
-            if future is not None:
-                future.set_exception(StoreError(message))
-            elif task is not None:
-                self._late.append(task)
+        for task in tasks:
+            if task.future is not None:
+                task.future.set_exception(StoreError(message))
+        self._late = [task for task in tasks if task.future is None]
         if len(self._late) > _MOST_PENDING:
             self.dropped += len(self._late) - _MOST_PENDING
             del self._late[:-_MOST_PENDING]
@@ -320,65 +282,9 @@ class Journal:
             self._fail(str(error))
 
 
-_LEASE = "id, model, at, predicted, expected, output_tokens, cost, embedding"
-
-
-def _insert_lease(db: sqlite3.Connection, row: LeaseRow) -> None:
-    db.execute(
-        f"INSERT OR IGNORE INTO lease ({_LEASE}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        (
-            row.id,
-            row.model,
-            row.at,
-            row.predicted,
-            row.expected,
-            row.output_tokens,
-            row.cost,
-            row.embedding,
-        ),
-    )
-
-
-def _settle(db: sqlite3.Connection, lease: str, tokens: float | None, cost: float, failed: bool) -> None:
-    db.execute(
-        "UPDATE lease SET real_tokens = ?, real_cost = ?, failed = ? WHERE id = ?",
-        (tokens, cost, failed, lease),
-    )
-
-
-def _judge(db: sqlite3.Connection, lease: str, quality: float, now: float) -> Judged:
-    row = db.execute(f"SELECT {_LEASE}, real_tokens FROM lease WHERE id = ?", (lease,)).fetchone()
-    if row is None:
-        raise InputError(
-            f"lease_id: no lease {lease!r} in this store; wanted the id of a lease it has granted"
-        )
-    earlier = db.execute("SELECT quality FROM feedback WHERE lease = ?", (lease,)).fetchone()
-    db.execute(
-        "INSERT INTO feedback VALUES (?, ?, ?) "
-        "ON CONFLICT DO UPDATE SET quality = excluded.quality, at = excluded.at",
-        (lease, quality, now),
-    )
-    previous = None if earlier is None else earlier[0]
-    return Judged(LeaseRow(*row[:8]), quality, row[8], earlier is None, previous)
-
-
-def _all_judged(db: sqlite3.Connection) -> Iterator[Judged]:
-    columns = ", ".join(f"lease.{name}" for name in _LEASE.split(", "))
-    rows = db.execute(
-        f"SELECT {columns}, lease.real_tokens, feedback.quality FROM feedback "
-        "JOIN lease ON lease.id = feedback.lease ORDER BY feedback.at, feedback.rowid"
-    )
-    for row in rows:
-        yield Judged(LeaseRow(*row[:8]), row[9], row[8], True, None)
-
-
-def pack_embedding(vector: NDArray[np.float32] | None) -> bytes | None:
-    """Return a unit vector as float16 bytes: half a percent of an angle, half the room."""
-    return None if vector is None else vector.astype("float16").tobytes()
-
-
-def unpack_embedding(packed: bytes | None) -> NDArray[np.float32] | None:
-    """Return the vector that `pack_embedding` packed."""
-    import numpy as np
-
-    return None if packed is None else np.frombuffer(packed, dtype=np.float16).astype(np.float32)
+def _try(task: _Task, db: sqlite3.Connection) -> tuple[Any, InputError | None]:
+    assert task.run is not None  # the end mark was taken off
+    try:
+        return task.run(db), None
+    except InputError as unknown:
+        return None, unknown

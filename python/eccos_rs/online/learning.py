@@ -6,12 +6,12 @@ import logging
 import math
 from typing import TYPE_CHECKING, Any
 
-from eccos_rs.online.journal import unpack_embedding
+from eccos_rs.online.rows import unpack_embedding
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from eccos_rs.online.journal import Judged
+    from eccos_rs.online.rows import Judged
 
 __all__ = ["Learner"]
 

@@ -101,7 +101,7 @@ def _prepare(db: sqlite3.Connection, path: Path) -> None:
         )
     found = db.execute("PRAGMA quick_check(1)").fetchone()[0]
     if found != "ok":
-        raise StoreError(_damaged(path, found))
+        raise StoreError(_damaged(path, " ".join(found.split())))
     db.execute("PRAGMA journal_mode = WAL")
     # A commit returns when it is on the disk: what was acknowledged survives a power cut too.
     db.execute("PRAGMA synchronous = FULL")

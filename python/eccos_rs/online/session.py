@@ -9,16 +9,18 @@ import time
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, Self
 
-from eccos_rs.errors import EccosError, Overloaded
+from eccos_rs.errors import EccosError, Overloaded, StoreError
 from eccos_rs.online.accounts import Accounts
-from eccos_rs.online.checks import checked_number, checked_prediction, checked_timeout
+from eccos_rs.online.checks import checked_number, checked_prediction, checked_timeout, mask_of
 from eccos_rs.online.engine import Engine
 from eccos_rs.online.forecasting import Forecaster
-from eccos_rs.online.journal import Journal, Judged
+from eccos_rs.online.journal import Journal
 from eccos_rs.online.learning import Learner
 from eccos_rs.online.lease import Acknowledgement, Lease
 from eccos_rs.online.limits import Limits
 from eccos_rs.online.pacing import WallClock
+from eccos_rs.online.rows import Judged
+from eccos_rs.online.saving import Saver
 from eccos_rs.online.stats import SessionStats
 from eccos_rs.online.waiting import Waiter
 from eccos_rs.query import Query
@@ -27,7 +29,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Mapping
     from concurrent.futures import Future
     from os import PathLike
-    from types import TracebackType
 
     from eccos_rs.online.feedback import Alarm
     from eccos_rs.policy import Policy
@@ -35,11 +36,6 @@ if TYPE_CHECKING:
     from eccos_rs.router import Router
 
 __all__ = ["Session"]
-
-_SAVE_EVERY = 0.25
-"""Seconds between writing spend and price down."""
-
-Item = "str | Query | Mapping[str, Any] | list[Mapping[str, Any]]"
 
 
 class Session:
@@ -88,9 +84,7 @@ class Session:
     --------
     >>> async def answer(session, query):
     ...     async with session.lease(query) as lease:
-    ...         text, tokens = await call(lease.llm.endpoint, query)
-    ...         lease.release(output_tokens=tokens)
-    ...     return text
+    ...         return await call(lease.llm.endpoint, query)
     """
 
     def __init__(
@@ -134,13 +128,17 @@ class Session:
         self._engine.loop = self._loop
         self._forecaster = Forecaster(router, self._engine.predicted)
         if self._learns and self._journal is not None:
-            past = self._journal.judged()
-            self._forecaster.submit(lambda: self._learner.learn(past))
+            self._forecaster.submit(self._learn_again)
         self._arrivals = 0
-        self._saving: asyncio.TimerHandle | None = None
+        self._saver = Saver(self._accounts, self._limits, self._on_loop)
         self._drained: asyncio.Event | None = None
         self.closing = False
         self.closed = False
+
+    def _learn_again(self) -> None:
+        """Teach the index what earlier sessions on the store were told; before the first prediction."""
+        with suppress(StoreError):  # which is in the log already
+            self._learner.learn(self._journal.judged() if self._journal is not None else ())
 
     # Asking for a model.
 
@@ -159,7 +157,7 @@ class Session:
         ----------
         query : str, chat, mapping or Query
         prediction : Prediction, optional
-            Of this one query, when it is known already; else the router's predictor makes it.
+            Of this one query, where it is known; else the router's predictor makes it.
         exclude : iterable of str
             Models not to be chosen: those that just failed.
         max_cost : float, optional
@@ -206,8 +204,8 @@ class Session:
     ) -> AsyncIterator[Lease]:
         """Acquire a lease for a block, and give it back on every way out of it.
 
-        Takes what `acquire` takes. Call ``lease.release(...)`` inside the block to report what happened; a
-        block left by an exception, cancellation included, counts as failed.
+        Takes what `acquire` takes. Call ``lease.release(...)`` inside to report what happened; a block left
+        by an exception, cancellation included, counts as failed.
         """
         lease = await self.acquire(query, **options)
         try:
@@ -235,9 +233,6 @@ class Session:
             )
         for name in query.models or ():
             self.pool.index(name)
-        excluded = 0
-        for name in (exclude,) if isinstance(exclude, str) else exclude:
-            excluded |= 1 << self.pool.index(name)
         now = self._clock()
         self._arrivals += 1
         return Waiter(
@@ -246,7 +241,7 @@ class Session:
             self.pool,
             arrived=now,
             deadline=now + self._patience(timeout),
-            excluded=excluded,
+            excluded=mask_of(exclude, self.pool),
             max_cost=math.inf if max_cost is None else checked_number("max_cost", max_cost),
             order=(-query.priority, self._arrivals),
         )
@@ -296,7 +291,7 @@ class Session:
         difference = 0 if real is None else math.ceil(real) - math.ceil(lease.output_tokens)
         self._limits.models[at].give_back(lease.bucket, difference, now - lease.granted, now)
         self._accounts.settled(lease, tokens, lease.cost if cost is None else cost, failed)
-        self._save_soon()
+        self._saver.soon(self._loop)
         self._engine.freed()
         self._settle_down()
 
@@ -341,32 +336,12 @@ class Session:
 
     def stats(self) -> SessionStats:
         """Return a snapshot: workload, prices, promised and realised quality, spend, overhead, alarms."""
-        accounts, steering, journal = self._accounts, self._accounts.steering, self._journal
-        if accounts.pacer is not None:
-            accounts.pacer.roll()
         p50, p99 = self._engine.overhead.quantiles()
-        decisions = sum(accounts.decisions)
-        state = "none" if journal is None else "ok" if journal.fault is None else "failing"
         return SessionStats(
-            models=accounts.model_stats(self._limits),
             waiting=len(self._engine) + self._forecaster.pending,
-            decisions=decisions,
-            **self._engine.outcomes,
-            failures=sum(accounts.failures),
-            quality_price=math.nan if steering.price is None else steering.price,
-            promised_quality=steering.promised,
-            predicted_quality=accounts.expected_quality / decisions if decisions else math.nan,
-            realised_quality=accounts.tracker.overall()[2],
-            feedback=accounts.feedback,
-            spend=sum(accounts.spend),
-            pace=None if accounts.pacer is None else accounts.pacer.pace(),
             overhead_p50=p50,
             overhead_p99=p99,
-            alarms=tuple(accounts.drift.active.values()),
-            alarms_raised=accounts.drift.raised,
-            store=state,
-            store_errors=0 if journal is None else journal.errors,
-            store_dropped=0 if journal is None else journal.dropped,
+            **(self._accounts.snapshot(self._limits) | self._engine.outcomes),
         )
 
     def down(self, model: str) -> None:
@@ -379,25 +354,6 @@ class Session:
         self._engine.schedule(0.0)
 
     # Writing down, and ending.
-
-    def _save_soon(self) -> None:
-        if self._journal is not None and self._saving is None and self._loop is not None:
-            if self._loop.is_closed():
-                self._accounts.save()
-            else:
-                self._saving = self._loop.call_later(_SAVE_EVERY, self._save)
-
-    def _save(self) -> None:
-        self._saving = None
-        elsewhere = self._accounts.save()
-        if elsewhere is not None and self._accounts.pacer is not None:
-            started = self._accounts.pacer.started
-            elsewhere.add_done_callback(lambda answer: self._on_loop(self._resume, started, answer))
-        self._accounts.check(self._limits)
-
-    def _resume(self, started: float, answer: Future[float]) -> None:
-        if self._accounts.pacer is not None and answer.exception() is None:
-            self._accounts.pacer.resume(started, answer.result())
 
     def _busy(self) -> bool:
         in_flight = sum(model.in_flight for model in self._limits.models)
@@ -425,8 +381,7 @@ class Session:
             await asyncio.wait_for(self._drained.wait(), timeout)
         self._engine.refuse_all("the session closes")
         self._engine.stop()
-        if self._saving is not None:
-            self._saving.cancel()
+        self._saver.stop()
         self._forecaster.close()
         if self._journal is not None:
             self._accounts.save()
@@ -436,9 +391,7 @@ class Session:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
         await self.close(30.0 if kind is None else 0.0)
 
     def __repr__(self) -> str:
