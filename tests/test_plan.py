@@ -115,11 +115,19 @@ def test_every_choice_has_its_reason(plan):
     for row in plan:
         open_to = plan.problem.cost[row.index]
         if row.price_change < 0:
-            assert "a limit of the batch binds" in row.reason
+            assert "near a tie with" in row.reason
         elif TRIO.index(row.model) != int(open_to.argmin()):
             assert "points over" in row.reason
         else:
             assert "the cheapest" in row.reason
+
+
+def test_a_full_capacity_is_a_reason():
+    plan = trio().route(texts(40), min_quality=0.6, capacity={"small": 5, "middle": 20})
+    assert plan.assignment.capacity_price[0] > 0
+    moved = [row for row in plan if "its capacity is taken" in row.reason]
+    assert moved
+    assert all(row.model != "small" for row in moved if row.reason.startswith("small"))
 
 
 def test_one_line_says_status_cost_quality_gap_and_time(plan):

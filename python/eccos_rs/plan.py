@@ -232,10 +232,21 @@ class Plan(Sequence[PlanRow]):
         open_to = np.flatnonzero(self.problem.allowed[index])
         if len(open_to) == 1:
             return "the only model it may take"
+        preferred = int(open_to[self._uncrowded(index)[open_to].argmin()])
+        if preferred != column and np.any(self.assignment.capacity_price[..., preferred] > 0):
+            return f"{self.pool.names[preferred]} would suit it better, but its capacity is taken"
         change = self._price_change(index)
         if change is not None and change < 0:
-            return f"{self.runner_up[index]} would suit it better, but a limit of the batch binds"
+            return f"near a tie with {self.runner_up[index]}: chosen so that the whole batch keeps its limits"
         return self._why_best(index, column, open_to)
+
+    def _uncrowded(self, index: int) -> NDArray[np.float64]:
+        """Return cost minus the worth of quality for each model, the capacities left aside."""
+        worth = self.assignment.duals.requirement
+        cost, quality = self.problem.cost[index], self.problem.quality[index]
+        # In budget mode the multiplier is quality for a dollar, else dollars for quality.
+        reduced = worth * cost - quality if self.assignment.mode == "budget" else cost - worth * quality
+        return np.asarray(reduced, dtype=np.float64)
 
     def _why_best(self, index: int, column: int, open_to: NDArray[np.intp]) -> str:
         """Weigh the chosen model against the cheapest that the query may take."""
