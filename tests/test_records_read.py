@@ -168,7 +168,7 @@ def test_a_cut_gzip_and_a_false_parquet_are_named(tmp_path):
     with pytest.raises(RecordError, match="cut off or broken"):
         list(read_records(tmp_path / "r.jsonl.gz"))
     (tmp_path / "r.parquet").write_bytes(b"PAR1 no")
-    with pytest.raises(RecordError, match="not a Parquet file"):
+    with pytest.raises(RecordError, match="is not a Parquet file, or is damaged"):
         list(read_records(tmp_path / "r.parquet"))
 
 

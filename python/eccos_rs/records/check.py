@@ -16,6 +16,8 @@ __all__ = ["Place", "check_columns"]
 
 # float32 files carry 1.0000001 for 1; anything past this is a real mistake.
 ROUNDING = 1e-6
+# Past this a count is a slip, and 64-bit columns would overflow before long.
+MOST_TOKENS = 1e12
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +65,7 @@ class Place:
     def count(self, value: Any) -> int:
         """Check a whole number that is not negative (12.0 will do, as CSV readers make it)."""
         number = self.number(value)
-        if number < 0 or number != int(number):
+        if not 0 <= number <= MOST_TOKENS or number != int(number):
             raise self.fail(f"got {_shown(value)}, wanted a whole number of tokens, 0 or more")
         return int(number)
 
@@ -96,7 +98,7 @@ class Place:
         try:
             number = float(value)
         except OverflowError:
-            raise self.fail(f"got a number of {len(str(value))} digits, wanted a finite one") from None
+            raise self.fail("got a number too large to be one, wanted a finite one") from None
         if not math.isfinite(number):
             raise self.fail(f"got {number}, wanted a finite number")
         return number

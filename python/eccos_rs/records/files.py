@@ -8,6 +8,7 @@ import io
 import json
 import os
 import tempfile
+import zlib
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal, cast
@@ -16,7 +17,7 @@ from eccos_rs.errors import MissingExtraError, RecordError
 from eccos_rs.records.check import Place
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
 __all__ = ["iter_rows", "open_text", "parquet", "replacing", "suffix_of"]
 
@@ -63,7 +64,7 @@ def open_text(path: Path) -> Iterator[IO[str]]:
             yield text
         except UnicodeDecodeError as error:
             raise RecordError(f"{path}: is not UTF-8 text ({error.reason})") from error
-        except (EOFError, gzip.BadGzipFile) as error:
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
             raise RecordError(f"{path}: the gzip stream is cut off or broken ({error})") from error
 
 
@@ -126,7 +127,7 @@ def _json_lines(path: Path) -> Iterator[tuple[int, Row]]:
 def _json_object(line: str, place: Place) -> Row:
     try:
         value = json.loads(line)
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         cut = "" if line.endswith("\n") else " (the file ends in the middle of it)"
         raise place.fail(f"is not a JSON object: {error}{cut}") from error
     if not isinstance(value, dict):
@@ -138,7 +139,7 @@ def _json_array(path: Path) -> Iterator[tuple[int, Row]]:
     with open_text(path) as text:
         try:
             value = json.load(text)
-        except (json.JSONDecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:
             raise RecordError(f"{path.name}: is not JSON: {error}") from error
     rows = value if isinstance(value, list) else [value]
     for number, row in enumerate(rows, start=1):
@@ -152,32 +153,43 @@ def _csv_rows(path: Path) -> Iterator[tuple[int, Row]]:
     csv.field_size_limit(2**30)
     with open_text(path) as text:
         reader = csv.reader(text, delimiter="\t" if suffix_of(path) == ".tsv" else ",")
-        header = next(reader, None)
-        if header is None:
-            raise RecordError(f"{path.name}: is empty, wanted a header line")
-        repeated = {name for name in header if header.count(name) > 1}
-        if repeated:
-            raise RecordError(f"{path.name}, row 0, column {min(repeated)!r}: the header names it twice")
-        for number, cells in enumerate(reader, start=1):
-            if not cells:
-                continue
-            if len(cells) != len(header):
-                raise Place(path.name, number).fail(f"has {len(cells)} cells, the header has {len(header)}")
-            yield number, dict(zip(header, cells, strict=True))
+        try:
+            header = next(reader, None)
+            if header is None:
+                raise RecordError(f"{path.name}: is empty, wanted a header line")
+            repeated = {name for name in header if header.count(name) > 1}
+            if repeated:
+                raise Place(path.name, 0, min(repeated)).fail("the header names it twice")
+            for number, cells in enumerate(reader, start=1):
+                if not cells:
+                    continue
+                if len(cells) != len(header):
+                    problem = f"has {len(cells)} cells, the header has {len(header)}"
+                    raise Place(path.name, number).fail(problem)
+                yield number, dict(zip(header, cells, strict=True))
+        except csv.Error as error:
+            raise RecordError(f"{path.name}, line {reader.line_num}: is not CSV: {error}") from error
 
 
 def _parquet_rows(path: Path) -> Iterator[tuple[int, Row]]:
-    module = parquet()
+    yield from enumerate(parquet_rows(path), start=1)
+
+
+def parquet_rows(path: Path, columns: Sequence[str] | None = None) -> Iterator[Row]:
+    """Stream the rows of a Parquet file, all columns or these alone, a batch at a time."""
+    module, number = parquet(), 0
+    # A damaged file brings out nearly any exception of pyarrow, of its base classes and of the text decoder.
     try:
-        file = module.ParquetFile(path)
+        with module.ParquetFile(path) as file:
+            for batch in file.iter_batches(batch_size=PARQUET_BATCH, columns=columns):
+                rows = batch.to_pylist()
+                yield from rows
+                number += len(rows)
+    except RecordError:
+        raise
     except Exception as error:
-        raise RecordError(f"{path}: is not a Parquet file: {error}") from error
-    with file:
-        number = 0
-        for batch in file.iter_batches(batch_size=PARQUET_BATCH):
-            for row in batch.to_pylist():
-                number += 1
-                yield number, row
+        after = f"after row {number}, " if number else ""
+        raise RecordError(f"{path.name}: {after}is not a Parquet file, or is damaged: {error}") from error
 
 
 @contextmanager

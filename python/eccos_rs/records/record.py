@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from eccos_rs.errors import RecordError
-from eccos_rs.records.check import Place, check_columns
+from eccos_rs.records.check import MOST_TOKENS, Place, check_columns
 from eccos_rs.records.files import iter_rows, parquet, replacing, suffix_of, write_json_lines
 from eccos_rs.records.seen import SeenIds
 
@@ -267,7 +267,7 @@ def plain_output(item: Mapping[str, Any], options: ReadOptions) -> Output | None
         and type(cost) is float
         and 0.0 <= quality <= 1.0 == options.quality_scale
         and 0.0 <= cost < math.inf
-        and tokens >= 0
+        and 0 <= tokens <= MOST_TOKENS
         and model.strip()
     ):
         return Output(model, quality, tokens, cost)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from eccos_rs.errors import RecordError
-from eccos_rs.records.check import Place, check_columns
-from eccos_rs.records.files import iter_rows, parquet, suffix_of
+from eccos_rs.records.check import MOST_TOKENS, Place, check_columns
+from eccos_rs.records.files import iter_rows, parquet_rows, suffix_of
 from eccos_rs.records.record import Output, ReadOptions, Record, parse_id, plain_output
 from eccos_rs.records.seen import SeenIds
 
@@ -92,12 +92,10 @@ def _is_ordered(path: Path) -> bool:
 
 def _ids(path: Path) -> Iterator[str]:
     if suffix_of(path) in {".parquet", ".pq"}:
-        with parquet().ParquetFile(path) as file:
-            if "query_id" in file.schema_arrow.names:
-                for batch in file.iter_batches(columns=["query_id"]):
-                    yield from map(str, batch.column(0).to_pylist())
-        return
-    for _, row in iter_rows(path):
+        rows = parquet_rows(path, ["query_id"])
+    else:
+        rows = (row for _, row in iter_rows(path))
+    for row in rows:
         yield str(row.get("query_id"))
 
 
@@ -141,7 +139,7 @@ def _plain(row: Mapping[str, Any], options: ReadOptions) -> tuple[str, Record, O
         and type(text) is str
         and type(dataset) is str
         and type(tokens) is int
-        and tokens >= 0
+        and 0 <= tokens <= MOST_TOKENS
         and key.strip()
         and text.strip()
         and dataset.strip()

@@ -90,7 +90,7 @@ def _load(path: Path) -> dict[str, Any]:
     with open_text(path) as text:
         try:
             content = json.load(text)
-        except (json.JSONDecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:
             raise RecordError(f"{path}: is not JSON: {error}") from error
     if not isinstance(content, dict) or not isinstance(content.get("records"), list):
         raise RecordError(f"{path}: wanted an object with a list of 'records'")
