@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from rich.box import SIMPLE, SIMPLE_HEAD
 from rich.columns import Columns
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from eccos_rs.render import cells, money, response_words, stage_lines, summary
+from eccos_rs.render import cells, response_words, stage_lines, summary
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -37,7 +38,8 @@ def show_plan(console: Console, plan: Plan, *, why: bool, tokens_per_second: flo
         console.print(_rows(plan, styles, why=why, wide=console.width >= _RUNNER_UP_WIDTH))
         # Side by side where that fits, else below each other.
         console.print(Columns([_shares(plan, styles), _stages(plan, tokens_per_second)], padding=(0, 3)))
-    console.print(_summary(plan, tokens_per_second))
+    # The tables above stand one column in.
+    console.print(Padding(_summary(plan, tokens_per_second), (0, 0, 0, 1)))
 
 
 def _styles(plan: Plan) -> dict[str, str]:
@@ -97,7 +99,7 @@ def _shares(plan: Plan, styles: dict[str, str]) -> Table:
         count = int(rows.sum())
         cost = float(plan.cost[rows].sum())
         bar = "█" * round(16 * count / most) or ("▏" if count else "")
-        table.add_row(Text(name, style=style), str(count), Text(f"{bar:<16}", style=style), money(cost))
+        table.add_row(Text(name, style=style), str(count), Text(f"{bar:<16}", style=style), f"${cost:.6f}")
     return table
 
 
