@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from math import isfinite
 from pathlib import Path  # noqa: TC003 - typer reads the annotations
 from typing import TYPE_CHECKING, Annotated, Any
@@ -136,9 +137,18 @@ def _check(form: str, input_form: str, out: Path | None, tokens_per_second: floa
         raise typer.BadParameter("--format parquet needs --out FILE")
     if not tokens_per_second > 0:
         raise typer.BadParameter(f"--tokens-per-second: got {tokens_per_second}, wanted more than 0")
-    if out is not None and not out.parent.is_dir():
-        # Said before the work, not after it.
+    if out is not None:
+        _check_out(out)
+
+
+def _check_out(out: Path) -> None:
+    """Say what is wrong with the place of the result before the work, not after it."""
+    if out.is_dir():
+        raise InputError(f"--out {out}: that is a folder; wanted the name of a file")
+    if not out.parent.is_dir():
         raise InputError(f"--out {out}: there is no folder {out.parent}")
+    if not os.access(out.parent, os.W_OK):
+        raise InputError(f"--out {out}: Permission denied: the folder {out.parent} may not be written")
 
 
 def _policy(**values: Any) -> Policy:
