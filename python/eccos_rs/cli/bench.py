@@ -49,7 +49,7 @@ def bench(
     threads: Annotated[int | None, typer.Option(help="CPU threads for the encoder.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
 ) -> None:
-    """Time each stage of routing, and say its share of the time the LLMs take to answer.
+    """Time each stage of routing, and its share of the time the LLMs take to answer.
 
     The stages are: tokenize, encode, retrieve, predict, assign, and other (reading queries, hard needs,
     prices). Every figure is the median of several runs, in milliseconds a query. Nothing is taken from the

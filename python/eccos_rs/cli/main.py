@@ -78,7 +78,7 @@ def _app(arguments: Sequence[str]) -> typer.Typer:
     asked = next((word for word in arguments if not word.startswith("-")), None)
     for name in [asked] if asked in there else there:
         function = getattr(import_module(_module(name)), _identifier(name))
-        app.command(name)(_interruptible(function))
+        app.command(name, short_help=_first_sentence(function))(_interruptible(function))
     return app
 
 
@@ -105,6 +105,11 @@ def _identifier(name: str) -> str:
 
 def _module(name: str) -> str:
     return f"eccos_rs.cli.{_identifier(name)}"
+
+
+def _first_sentence(function: Callable[..., Any]) -> str:
+    paragraph = (function.__doc__ or "").strip().split("\n\n")[0]
+    return " ".join(paragraph.split()).removesuffix(".")
 
 
 def _interruptible(function: Callable[..., Any]) -> Callable[..., Any]:
