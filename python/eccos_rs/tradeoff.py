@@ -113,7 +113,11 @@ def frontier(
     Raises
     ------
     ProblemError
-        An argument is malformed, or the limits allow no assignment of every query.
+        An argument is malformed.
+
+    Notes
+    -----
+    When the capacities cannot take every query, the curve is that of the queries which `assign` would serve.
 
     Examples
     --------
@@ -121,7 +125,7 @@ def frontier(
     >>> curve = frontier([[1.0, 9.0], [1.0, 9.0]], [[0.9, 1.0], [0.4, 0.8]])
     >>> curve.quality.round(2), curve.cost.round(2)
     (array([0.65, 0.85, 0.9 ]), array([ 2., 10., 18.]))
-    >>> float(curve.cost_at(0.75))
+    >>> float(curve.cost_at(0.75).round(6))
     6.0
     """
     points = _arrays.count("max_points", max_points, 2)

@@ -27,7 +27,8 @@ pub struct Frontier {
 
 /// Follows the dual solution from the cheapest assignment to the best attainable quality.
 ///
-/// The objective of `problem` is ignored; capacities, mask, floors and groups hold. At most `max_points` breakpoints are
+/// The objective of `problem` is ignored; capacities, mask, floors and groups hold. When the capacities cannot take every
+/// query, the curve is that of those who are served. At most `max_points` breakpoints are
 /// returned, thinned evenly when there are more. Between two neighbouring bases only the requirement moves: the
 /// fractions of the vertex change linearly with it, the first that becomes impossible leaves, and the dual ratio test says
 /// what enters. Without capacities every query moves along its own lower hull, and the edges are merely sorted.
@@ -65,6 +66,12 @@ struct Walk {
 
 impl Walk {
     fn push(&mut self, quality: f64, cost: f64, price: f64) {
+        // Costs are >= 0; what the perturbation of the program takes from 0 is no saving.
+        let cost = cost.max(0.0);
+        // A change of basis without a change of quality is no breakpoint.
+        if self.points.last().is_some_and(|last| quality - last.quality <= 1e-11 * quality) {
+            return;
+        }
         // A segment that goes on at the same price is the same segment.
         let same = |last: &Point| (price - last.price).abs() <= 1e-7 * price.abs();
         if self.points.len() > 1 && self.points.last().is_some_and(same) {
