@@ -28,8 +28,10 @@ if TYPE_CHECKING:
 
 __all__ = ["BundlePredictor", "RetrievalPredictor", "TrainedPredictor"]
 
-# Texts handled at once: enough to keep all threads busy, few enough that memory stays flat.
-SLICE = 1024
+# Texts handled at once: enough to keep the device busy, few enough that memory stays flat and that the next
+# texts are tokenised while these are encoded.
+SLICE = 256
+GPU_SLICE = 4096
 
 
 class BundlePredictor:
@@ -130,7 +132,8 @@ class BundlePredictor:
         self, queries: Sequence[Query], seconds: dict[str, float]
     ) -> Iterator[tuple[slice, Encoded, NDArray[np.int64]]]:
         """Yield slices of the batch, encoded, while the next one is being tokenised on another thread."""
-        parts = [slice(start, min(start + SLICE, len(queries))) for start in range(0, len(queries), SLICE)]
+        step = SLICE if self.device == "cpu" else GPU_SLICE
+        parts = [slice(start, min(start + step, len(queries))) for start in range(0, len(queries), step)]
         if not parts:
             return
         if len(parts) == 1:

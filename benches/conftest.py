@@ -1,0 +1,87 @@
+"""What the benches share: the shipped bundle, their texts, and the table of ratios at the end."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from eccos_rs.bundle import Bundle
+
+# Set by `make bench-once`: everything runs once, untimed, and as small as it can.
+ONCE = bool(os.environ.get("ECCOS_BENCH_ONCE"))
+# The assumption behind the share of LLM response time.
+TOKENS_PER_SECOND = float(os.environ.get("ECCOS_TOKENS_PER_SECOND", "50"))
+# Mean output of the labelled queries that the shipped bundle was trained on, over its models.
+MEAN_OUTPUT_TOKENS = 237.0
+
+_LINES: list[str] = []
+
+
+@pytest.fixture(scope="session")
+def bundle() -> Bundle:
+    from eccos_rs.bundle import Bundle
+
+    return Bundle.load()
+
+
+@pytest.fixture(scope="session")
+def predictor(bundle: Bundle) -> Any:
+    """Open the hybrid predictor on the CPU without its cache: every query takes the whole way."""
+    return bundle.predictor("hybrid", device="cpu", cache_size=0)
+
+
+@pytest.fixture(scope="session")
+def of_length(predictor: Any) -> Callable[[int, int], list[str]]:
+    """Make queries of a wanted number of word pieces."""
+    from texts import texts_of_length
+
+    def lengths(given: list[str]) -> list[int]:
+        return [len(ids) for ids in predictor._tokenizer(given).ids]
+
+    return lambda pieces, count: texts_of_length(pieces, count, lengths)
+
+
+@pytest.fixture(scope="session")
+def router(bundle: Bundle, predictor: Any) -> Any:
+    from eccos_rs import Pool, Router
+
+    return Router(Pool.load(bundle.pool_path), predictor)
+
+
+@pytest.fixture
+def timed(benchmark: Any) -> Callable[..., float]:
+    """Run a function for a few rounds; returns its best time in seconds (0 when benches run untimed)."""
+
+    def measure(work: Callable[[], object], *, queries: int, rounds: int = 5) -> float:
+        benchmark.extra_info["queries"] = queries
+        if benchmark.disabled or ONCE:
+            benchmark(work)
+            return 0.0
+        benchmark.pedantic(work, rounds=rounds, iterations=1, warmup_rounds=1)
+        return float(benchmark.stats.stats.min)
+
+    return measure
+
+
+@pytest.fixture(scope="session")
+def say() -> Callable[[str], None]:
+    """Keep a line for the summary."""
+    return _LINES.append
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    if _LINES:
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        terminalreporter.section(f"figures on {platform.processor() or platform.machine()}, {cores} cores")
+        for line in _LINES:
+            terminalreporter.write_line(line)

@@ -1,0 +1,114 @@
+"""Search: the graph beside one matrix product, from a thousand to a million vectors, and its recall.
+
+A graph of a million takes an hour to build on two cores, so that one is made only with ECCOS_BENCH_MILLION=1;
+the matrix product at a million is always timed.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from conftest import ONCE
+from eccos_rs.predict.retrieval import ExactIndex, HnswIndex
+
+SIZES = (1000,) if ONCE else (1000, 10_000, 100_000, 1_000_000)
+BATCHES = (1, 256)
+K = 128
+MILLION = os.environ.get("ECCOS_BENCH_MILLION", "")
+
+
+def grown(vectors: Any, count: int, seed: int) -> Any:
+    """Return vectors that lie like the bundle's own: between two of them, with some noise."""
+    rng = np.random.default_rng(seed)
+    out = np.empty((count, vectors.shape[1]), dtype=np.float32)
+    for start in range(0, count, 50_000):
+        size = min(50_000, count - start)
+        one, two = (vectors[rng.integers(0, len(vectors), size)] for _ in range(2))
+        share = rng.uniform(0.5, 1, size=(size, 1)).astype(np.float32)
+        mixed = share * one + (1 - share) * two
+        mixed += rng.normal(scale=0.012, size=one.shape).astype(np.float32)
+        out[start : start + size] = mixed / np.linalg.norm(mixed, axis=1, keepdims=True)
+    return out
+
+
+@pytest.fixture(scope="module")
+def known(bundle: Any) -> Any:
+    rows = int(bundle.table("retrieval")["rows"])
+    return HnswIndex(bundle.file("index.bin"), 384, rows).vectors()
+
+
+@pytest.fixture(scope="module")
+def built(known: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Graphs by size, each built once."""
+    import hnswlib
+
+    from eccos_rs.predict.device import allowed_cores
+
+    folder, made = tmp_path_factory.mktemp("graphs"), {}
+
+    def build(size: int) -> tuple[Any, HnswIndex]:
+        if size not in made:
+            vectors = grown(known, size, seed=size)
+            path = Path(MILLION) if size == 10**6 and Path(MILLION).is_file() else folder / f"{size}.bin"
+            if not path.is_file():
+                index = hnswlib.Index(space="ip", dim=vectors.shape[1])
+                index.init_index(size, M=16, ef_construction=200 if size < 10**6 else 100)
+                index.add_items(vectors, np.arange(size), num_threads=allowed_cores())
+                index.save_index(str(path))
+            made[size] = vectors, HnswIndex(path, 384, size)
+        return made[size]
+
+    return build
+
+
+@pytest.mark.parametrize("batch", BATCHES)
+@pytest.mark.parametrize("size", SIZES)
+def test_graph(  # noqa: PLR0917 - a case and its fixtures
+    timed: Any, known: Any, built: Any, say: Any, size: int, batch: int
+) -> None:
+    if size == 10**6 and not MILLION:
+        pytest.skip("set ECCOS_BENCH_MILLION=1, or to the path of such a graph")
+    vectors, index = built(size)
+    asked = grown(known, 256, seed=5)
+    found = index.search(asked, K)[1][:, :16]
+    wanted = ExactIndex(vectors).search(asked, 16)[1]
+    recall = np.mean([len(set(a) & set(b)) / 16 for a, b in zip(found, wanted, strict=True)])
+    assert recall >= 0.98
+    seconds = timed(lambda: index.search(asked[:batch], K), queries=batch, rounds=20)
+    if seconds:
+        say(
+            f"graph of {size:>9,} vectors, batch {batch:>3}: {1e6 * seconds / batch:8.0f} µs a query, "
+            f"recall@16 {recall:.4f}"
+        )
+
+
+@pytest.mark.parametrize("batch", BATCHES)
+@pytest.mark.parametrize("size", SIZES)
+def test_matrix_product(timed: Any, known: Any, say: Any, size: int, batch: int) -> None:
+    index = ExactIndex(grown(known, size, seed=size))
+    asked = grown(known, batch, seed=5)
+    assert (np.diff(index.search(asked, K)[0], axis=1) <= 0).all()
+    seconds = timed(lambda: index.search(asked, K), queries=batch, rounds=3 if size >= 10**5 else 20)
+    if seconds:
+        say(f"product over {size:>9,} vectors, batch {batch:>3}: {1e6 * seconds / batch:8.0f} µs a query")
+
+
+def test_recall_of_the_shipped_index(bundle: Any, known: Any, say: Any, benchmark: Any) -> None:
+    """Recall of the index as it is searched, against brute force, at 16 and at all its neighbours."""
+    table = bundle.table("retrieval")
+    index = HnswIndex(bundle.file("index.bin"), 384, len(known), ef=int(table["ef"]))
+    asked = grown(known, 512, seed=9)
+    near = int(table["neighbours"])
+    found, wanted = index.search(asked, near)[1], ExactIndex(known).search(asked, near)[1]
+    recall = {
+        k: np.mean([len(set(a[:k]) & set(b[:k])) / k for a, b in zip(found, wanted, strict=True)])
+        for k in (16, near)
+    }
+    assert recall[16] >= 0.98
+    say(f"the shipped index: recall@16 {recall[16]:.4f}, recall@{near} {recall[near]:.4f}")
+    benchmark(lambda: index.search(asked[:1], near))
