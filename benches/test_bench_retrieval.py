@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from conftest import ONCE
 from eccos_rs.predict.retrieval import ExactIndex, HnswIndex
+from settings import ONCE
 
 SIZES = (1000,) if ONCE else (1000, 10_000, 100_000, 1_000_000)
 BATCHES = (1, 256)

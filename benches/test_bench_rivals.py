@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from conftest import ONCE
+from settings import ONCE
 from texts import texts
 
 if TYPE_CHECKING:

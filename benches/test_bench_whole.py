@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from conftest import MEAN_OUTPUT_TOKENS, ONCE, TOKENS_PER_SECOND
+from settings import MEAN_OUTPUT_TOKENS, ONCE, TOKENS_PER_SECOND
 from texts import KINDS, LENGTHS, texts
 
 if TYPE_CHECKING:
