@@ -91,7 +91,8 @@ def summary(plan: Plan) -> list[tuple[str, str]]:
         lines.append(
             (f"all to the {baseline.name}", _against(plan, baseline.model, baseline.cost, baseline.quality))
         )
-    predicted = f"predicted {100 * plan.mean_quality:.2f} %"
+    some = len(plan.deferred) < len(plan)
+    predicted = f"predicted {100 * plan.mean_quality:.2f} %" if some else "no query is assigned"
     if plan.promised is not None:
         predicted += f", promised {100 * plan.promised:.2f} %{_of_strongest(plan)}"
     lines.append(("mean success", predicted))
