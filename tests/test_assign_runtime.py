@@ -147,6 +147,8 @@ def test_a_warm_start_of_another_shape_or_mode_is_left_out() -> None:
 
 def test_an_assignment_is_frozen_read_only_and_picklable() -> None:
     found = assign(**made(64, 6, seed=1), alternatives=True)
+    for part in (found, found.duals, found.alternatives):
+        assert set(vars(part)) == {field.name for field in dataclasses.fields(part)}  # type: ignore[arg-type]
     with pytest.raises(dataclasses.FrozenInstanceError):
         found.cost = 0.0  # type: ignore[misc]
     for again in (found, pickle.loads(pickle.dumps(found)), copy.deepcopy(found), copy.copy(found)):

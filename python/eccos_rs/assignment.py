@@ -199,43 +199,31 @@ def _explain(raw: dict[str, Any], shape: tuple[int, int, int]) -> tuple[str | No
 
 
 def _assignment(raw: dict[str, Any], mode: str, shape: tuple[int, int, int], start: float) -> Assignment:
+    """Make the answer of the core's dictionary, whose other keys are the names of the fields."""
     explanation, repair = _explain(raw, shape)
     _, m, r = shape
-    capacity_price = raw["capacity_price"]
     requirement, capacity, group_quality, group_budget = raw["duals"]
     if r > 1:
-        capacity_price, capacity = capacity_price.reshape(r, m), capacity.reshape(r, m)
-    others = None
-    if raw["runner_up"] is not None:
-        # In budget mode a margin counts quality, and `requirement` is the quality that a dollar buys.
-        margin = raw["margin"]
-        if mode == "budget":
-            with np.errstate(divide="ignore", invalid="ignore"):
-                margin = margin / requirement
-        others = Alternatives(raw["runner_up"], margin)
-    return Assignment(
-        status=_STATUS[raw["status"]],
-        model=raw["model"],
-        mode=mode,
-        cost=raw["cost"],
-        quality=raw["quality"],
-        aim=raw["aim"],
-        objective=raw["objective"],
-        bound=raw["bound"],
-        dual_bound=raw["dual_bound"],
-        gap=raw["gap"],
-        quality_price=raw["quality_price"],
-        capacity_price=capacity_price,
-        duals=Duals(requirement, capacity, group_quality, group_budget),
-        violation=raw["violation"],
-        explanation=explanation,
-        reasons=() if raw["reasons"] is None else tuple(name for name, _ in raw["reasons"]),
-        repair=repair,
-        steps=raw["steps"],
-        nodes=raw["nodes"],
-        passes=raw["passes"],
-        interrupted=raw["interrupted"],
-        proven=raw["proven"],
-        alternatives=others,
-        seconds=perf_counter() - start,
+        capacity = capacity.reshape(r, m)
+        raw["capacity_price"] = raw["capacity_price"].reshape(r, m)
+    runner_up, margin = raw.pop("runner_up"), raw.pop("margin")
+    if runner_up is not None and raw["aim"] == "quality":
+        # The margin counts quality, and `requirement` is the quality that a dollar buys.
+        with np.errstate(divide="ignore", invalid="ignore"):
+            margin = margin / requirement
+    raw["status"] = _STATUS[raw["status"]]
+    raw["mode"] = mode
+    raw["duals"] = Duals.of(
+        {
+            "requirement": requirement,
+            "capacity": capacity,
+            "group_quality": group_quality,
+            "group_budget": group_budget,
+        }
     )
+    raw["explanation"] = explanation
+    raw["reasons"] = () if raw["reasons"] is None else tuple(name for name, _ in raw["reasons"])
+    raw["repair"] = repair
+    raw["alternatives"] = None if runner_up is None else Alternatives(runner_up, margin)
+    raw["seconds"] = perf_counter() - start
+    return Assignment.of(raw)
