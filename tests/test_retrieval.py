@@ -106,7 +106,7 @@ def test_a_broken_index_is_a_bundle_error(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("queries", [1, 60])
 def test_estimate_is_the_function_on_all_labels(queries: int) -> None:
-    """A small batch takes another way through memory than a large one; both give the same."""
+    """The packed labels give what the readable function gives."""
     known, asked = unit(200), unit(queries, seed=1)
     store = opened(known)
     similarity, index = ExactIndex(known).search(asked, 16)
@@ -115,7 +115,7 @@ def test_estimate_is_the_function_on_all_labels(queries: int) -> None:
     )
     got = store.estimate(asked)
     for name in ("success", "length_mean", "length_std", "similarity"):
-        np.testing.assert_allclose(getattr(got, name), getattr(wanted, name), atol=1e-6)
+        np.testing.assert_allclose(getattr(got, name), getattr(wanted, name), atol=2e-5)
 
 
 @pytest.mark.parametrize("graph", [False, True])

@@ -9,7 +9,8 @@ import numpy as np
 
 from eccos_rs.errors import BundleError, InputError
 from eccos_rs.predict import device as devices
-from eccos_rs.predict.neighbours import NeighbourSettings, estimate_from_neighbours
+from eccos_rs.predict.labels import LabelTable, neighbour_weights, shrink
+from eccos_rs.predict.neighbours import NeighbourSettings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -165,12 +166,9 @@ class Retrieval:
         *,
         spare: int = 0,
     ) -> None:
-        rows, models = success.shape
         self._index, self._settings, self._priors = index, settings, dict(priors)
-        self._success = np.full((rows + spare, models), np.nan, dtype=np.float32)
-        self._log_tokens = np.full((rows + spare, models), np.nan, dtype=np.float32)
-        self._success[:rows], self._log_tokens[:rows] = success, log_tokens
-        self._base, self._spare, self._added = rows, spare, 0
+        self._labels = LabelTable(success, log_tokens, spare)
+        self._base, self._spare, self._added = len(success), spare, 0
         self._row_of: dict[bytes, int] = {}
         self._key_of: dict[int, bytes] = {}
         self._lock = threading.RLock()
@@ -215,14 +213,9 @@ class Retrieval:
         with self._lock:
             k = min(self._settings.neighbours, len(self))
             similarity, index = self._index.search(embedding, k)
-            success, log_tokens = self._success, self._log_tokens
-            if index.size < len(success):
-                # A small batch looks at few labels; what follows should not touch all of them.
-                success, log_tokens = (each[index.ravel()] for each in (success, log_tokens))
-                index = np.arange(index.size).reshape(index.shape)
-            return estimate_from_neighbours(
-                similarity, success, log_tokens, index, self._settings, **self._priors
-            )
+            weight = neighbour_weights(similarity, self._settings.temperature)
+            sums = self._labels.sums(weight, index)
+        return shrink(sums, similarity[:, 0], self._settings, self._priors)
 
     def add(
         self, embedding: NDArray[np.float32], model: int, quality: float, log_tokens: float = float("nan")
@@ -248,8 +241,8 @@ class Retrieval:
         vector = np.ascontiguousarray(embedding, dtype=np.float32)
         if vector.ndim != 1 or not np.isfinite(vector).all():
             raise InputError(f"embedding: got shape {vector.shape}, wanted one finite vector (D,)")
-        if not 0 <= model < self._success.shape[1]:
-            raise InputError(f"model: got column {model}, wanted 0 to {self._success.shape[1] - 1}")
+        if not 0 <= model < self._labels.models:
+            raise InputError(f"model: got column {model}, wanted 0 to {self._labels.models - 1}")
         if not (np.isnan(quality) or 0.0 <= quality <= 1.0):
             raise InputError(f"quality: got {quality}, wanted a number in [0, 1]")
         if not (np.isnan(log_tokens) or 0.0 <= log_tokens < np.inf):
@@ -259,9 +252,9 @@ class Retrieval:
         with self._lock:
             row = self._row_for(vector)
             if not np.isnan(quality):
-                self._success[row, model] = quality
+                self._labels.set_success(row, model, quality)
             if not np.isnan(log_tokens):
-                self._log_tokens[row, model] = log_tokens
+                self._labels.set_length(row, model, log_tokens)
 
     def _row_for(self, vector: NDArray[np.float32]) -> int:
         """Return the row of an added vector: its own, or the next one, or the oldest one's."""
@@ -272,8 +265,7 @@ class Retrieval:
         self._added += 1
         if row in self._key_of:
             del self._row_of[self._key_of[row]]
-        self._success[row] = np.nan
-        self._log_tokens[row] = np.nan
+        self._labels.clear(row)
         self._index.put(row, vector)
         self._row_of[key], self._key_of[row] = row, key
         return row
