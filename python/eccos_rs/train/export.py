@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["export_bundle", "input_token_coefficients"]
 
 # hnswlib: links a vector, and candidates while building and while searching.
-HNSW_LINKS, HNSW_BUILD, HNSW_SEARCH = 16, 200, 200
+HNSW_LINKS, HNSW_BUILD, HNSW_SEARCH = 16, 200, 128
 
 
 def export_bundle(
