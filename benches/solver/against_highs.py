@@ -1,0 +1,155 @@
+"""Ten thousand random instances against HiGHS: bound, feasibility and optimum of each.
+
+Half of them have every feature in every mixture (`tests/small.py`), half come from the families of
+`tests/problems.py`. For each the dual bound must be the optimum of the relaxation, what exact mode proves must
+be the integer optimum, and the certificate must hold; how often an assignment is missed is counted.
+
+    python benches/solver/against_highs.py --count 10000 --out docs/data/against_highs.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import sys
+import warnings
+from collections import Counter
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests"))
+
+import outside
+import problems
+import reference
+import small
+from eccos_rs import Assignment, Status, assign, certify
+
+MET = (Status.OPTIMAL, Status.FEASIBLE)
+
+
+def draw(seed: int) -> dict[str, Any]:
+    """Draw one instance."""
+    if seed % 2:
+        return small.draw(seed, most=12)
+    g = np.random.default_rng([seed, 7])
+    instance = problems.make(
+        int(g.integers(4, 60)),
+        int(g.integers(2, 9)),
+        str(g.choice(problems.KINDS)),
+        tight=float(g.choice([0.1, 0.6, 0.9, 0.98])),
+        load=float(g.choice([1.0, 1.1, 1.5, 3.0])),
+        shape=str(g.choice(["tier", "uniform", "random", "zero"])),
+        mode=str(g.choice(["quality", "quality", "budget"])),
+        weights=str(g.choice(["unit", "unit", "unit", "tokens"])),
+        forbid=float(g.choice([0.0, 0.0, 0.4])),
+        seed=seed,
+    )
+    return {"cost": instance.cost, "quality": instance.quality, **instance.keywords}
+
+
+class WrongError(Exception):
+    """Something that must hold does not."""
+
+
+def compare(problem: dict[str, Any], count: Counter[str], seconds: Counter[str]) -> None:
+    """Solve it both ways, count what came out, and raise when something is wrong."""
+    rows = reference.rows(**problem)
+    start = perf_counter()
+    quick = assign(**problem)
+    middle = perf_counter()
+    exact = assign(**problem, tolerance=0.0, node_limit=20_000, time_limit=20.0)
+    seconds["default"] += middle - start
+    seconds["exact"] += perf_counter() - middle
+    for found, tolerance in ((quick, 1e-4), (exact, 0.0)):
+        proof = certify(assignment=found, **problem, tolerance=tolerance)
+        if not proof:
+            raise WrongError(repr(proof))
+        if found.status in MET and (reference.excess(rows, found.model) > 0).any():
+            raise WrongError("an assignment that breaks a limit is called feasible")
+    start = perf_counter()
+    relaxed = outside.highs_lp(rows)
+    middle = perf_counter()
+    best = None if relaxed is None else outside.highs_milp(rows, time_limit=30.0)
+    seconds["HiGHS relaxation"] += middle - start
+    seconds["HiGHS integer"] += perf_counter() - middle
+    for found in (quick, exact):
+        judge_bound(problem, rows, found, relaxed)
+    if best is not None and (reference.excess(rows, best[1]) > 0).any():
+        # HiGHS counts 1e-6 of a row as met; that is no assignment of the stated problem.
+        count["HiGHS oversteps a limit"] += 1
+    elif best is None:
+        found = exact.status in MET
+        count["HiGHS calls a tight problem infeasible" if found else "no assignment exists"] += 1
+    else:
+        count["missed in default mode"] += quick.status not in MET
+        count[judge_optimum(rows, exact, best[0])] += 1
+
+
+def judge_optimum(rows: reference.Rows, exact: Assignment, best: float) -> str:
+    """Compare the objective of exact mode with HiGHS' optimum."""
+    if exact.status not in MET:
+        return "missed in exact mode"
+    ours, size = reference.value(rows, exact.model), float(np.abs(rows.p[rows.may]).max())
+    worse = ours > best + 1e-6 * abs(best) + 1e-7 * size
+    if exact.status != Status.OPTIMAL:
+        return "optimum not found within the nodes" if worse else "optimum found, not proven within the nodes"
+    if worse:
+        raise WrongError(f"called optimal at {ours}, HiGHS has {best}")
+    return "optimum found and proven"
+
+
+def judge_bound(
+    problem: dict[str, Any], rows: reference.Rows, found: Assignment, relaxed: float | None
+) -> None:
+    """Compare the dual bound with the optimum of the relaxation."""
+    if relaxed is None or found.status not in MET:
+        return
+    bound = found.dual_bound * (-len(found.model) if "budget" in problem else 1.0)
+    size = max(abs(relaxed), 0.05 * float(np.abs(rows.p).max(axis=1).sum()))
+    if abs(bound - relaxed) > 1e-6 * size:
+        raise WrongError(f"dual bound {bound}, HiGHS has {relaxed}")
+
+
+def main() -> int:
+    """Run, report, and record."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--count", type=int, default=10_000)
+    parser.add_argument("--first", type=int, default=0, help="first seed")
+    parser.add_argument("--out", type=Path, help="JSON file for the result")
+    asked = parser.parse_args()
+    warnings.filterwarnings("ignore")
+    count: Counter[str] = Counter()
+    seconds: Counter[str] = Counter()
+    wrong: list[str] = []
+    for seed in range(asked.first, asked.first + asked.count):
+        try:
+            compare(draw(seed), count, seconds)
+        except AssertionError as error:  # HiGHS gave up
+            count[f"HiGHS stopped: {str(error)[:60]}"] += 1
+        except WrongError as error:
+            wrong.append(f"seed {seed}: {error}")
+            print(wrong[-1], flush=True)
+    result = {
+        "instances": asked.count,
+        "first seed": asked.first,
+        "wrong": wrong,
+        **{name: times for name, times in count.most_common() if times},
+        "seconds": {name: round(value, 2) for name, value in seconds.items()},
+        "machine": f"{platform.machine()} {platform.system()}, Python {platform.python_version()}",
+    }
+    print(json.dumps(result, indent=2))
+    if asked.out:
+        asked.out.parent.mkdir(parents=True, exist_ok=True)
+        asked.out.write_text(json.dumps(result, indent=2) + "\n")
+    return int(bool(wrong))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
