@@ -17,18 +17,33 @@ ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+def blocks(language: str, text: str = README) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
 
 
-def test_the_python_runs_from_top_to_bottom(tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize(("page", "least"), [("README.md", 6), ("docs/routing.md", 3)])
+def test_the_python_runs_from_top_to_bottom(page, least, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     space: dict[str, object] = {}
-    code = blocks("python")
-    assert len(code) >= 6
+    code = blocks("python", (ROOT / page).read_text(encoding="utf-8"))
+    assert len(code) >= least
     for at, block in enumerate(code, 1):
-        exec(compile(block, f"README.md, Python block {at}", "exec"), space)
-    assert "all to the strongest" in capsys.readouterr().out
+        exec(compile(block, f"{page}, Python block {at}", "exec"), space)
+    assert capsys.readouterr().out
+
+
+def test_every_field_is_explained():
+    from dataclasses import fields
+
+    from eccos_rs import LLM, Endpoint, Policy, Query
+
+    page = (ROOT / "docs" / "routing.md").read_text(encoding="utf-8")
+    # `per` and `wait` are a session's.
+    names = {field.name for kind in (LLM, Endpoint, Policy, Query) for field in fields(kind)} - {
+        "per",
+        "wait",
+    }
+    assert sorted(name for name in names if f"`{name}`" not in page and f"`[model.{name}]`" not in page) == []
 
 
 def test_the_pool_file_is_one():
