@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from numbers import Integral, Real
+from operator import attrgetter
 from typing import Any
 
 from eccos_rs.errors import QueryError
@@ -16,8 +17,6 @@ __all__ = ["Query"]
 _TEXT_KEYS = ("query", "text", "prompt")
 _OUTPUT_KEYS = ("max_output_tokens", "max_completion_tokens", "max_tokens")
 _IMAGE_PARTS = ("image", "image_url", "input_image")
-_NONE_GIVEN = (None, None, None, None)
-_NO_PRIORITY = 0
 _UNROUTABLE_PARTS = ("input_audio", "audio", "video", "video_url", "input_video")
 
 
@@ -72,13 +71,14 @@ class Query:
     vision: bool = False
     context_tokens: int | None = None
     max_output_tokens: int | None = None
-    priority: int = _NO_PRIORITY
+    priority: int = 0
     min_quality: float | None = None
     group: str | None = None
     id: str | None = None
 
     def __post_init__(self) -> None:
-        if type(self.text) is str and self._is_text_alone():
+        # A plain text is the usual query of a large batch, and there is nothing more to check about it.
+        if type(self.text) is str and _REST(self) == _NOTHING_ELSE and type(self.priority) is int:
             return
         if (self.text is None) == (self.messages is None):
             got = "neither" if self.text is None else "both"
@@ -100,13 +100,6 @@ class Query:
             value = getattr(self, name)
             if value is not None and not isinstance(value, str):
                 raise QueryError(f"{name} must be a str, got {value!r}")
-
-    def _is_text_alone(self) -> bool:
-        """Say whether nothing but a text was given: the usual query, of which nothing needs checking."""
-        others = (self.messages, self.models, self.context_tokens, self.max_output_tokens)
-        if others != _NONE_GIVEN or (self.min_quality, self.group, self.id) != (None, None, None):
-            return False
-        return self.tools is False and self.vision is False and self.priority is _NO_PRIORITY
 
     def _take_messages(self, messages: Sequence[Mapping[str, Any]]) -> None:
         if isinstance(messages, str | bytes | Mapping) or not isinstance(messages, Sequence):
@@ -170,6 +163,9 @@ class Query:
 
 
 _FIELDS = tuple(field.name for field in fields(Query))
+_REST = attrgetter(*(name for name in _FIELDS if name != "text"))
+_NOTHING_ELSE = (None, None, False, False, None, None, 0, None, None, None)
+"""What `_REST` gives for a query that is a text and nothing else."""
 
 
 def _of_mapping(item: Mapping[str, Any]) -> Query:

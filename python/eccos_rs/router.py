@@ -323,7 +323,7 @@ def _queries(batch: Iterable[Item]) -> list[Query]:
     queries = []
     for at, item in enumerate(items):
         try:
-            queries.append(Query.of(item))
+            queries.append(Query(item) if type(item) is str else Query.of(item))
         except QueryError as error:
             raise QueryError(f"query {at}: {error}") from error
     return queries
