@@ -92,6 +92,7 @@ def test_graphs_that_pass_ship_and_the_rest_do_not() -> None:
         "predictor.int8.onnx",
         "predictor.float16.onnx",
         "weights.bin",
+        "neighbours.onnx",
     }
     table = loose.encoder_table()
     assert table["file"] == "predictor.onnx"
@@ -99,6 +100,6 @@ def test_graphs_that_pass_ship_and_the_rest_do_not() -> None:
     assert table["variants"]["int8"]["rows"] == 60
 
     strict = make_graphs(weights, ids, success, PRICES, limits=Limits(0.0, 0.0))
-    assert set(strict.files) == {"predictor.onnx", "weights.bin"}
+    assert set(strict.files) == {"predictor.onnx", "weights.bin", "neighbours.onnx"}
     assert strict.encoder_table()["variants"] == {}
     assert not strict.checks["int8"].passed

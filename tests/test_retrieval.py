@@ -171,6 +171,27 @@ def test_threads_may_add_and_search_together() -> None:
     assert len(store) == 364
 
 
+def test_the_search_on_a_device_gives_the_same(tmp_path: Path) -> None:
+    """The graph that a GPU runs, here on the CPU provider, after a change too."""
+    pytest.importorskip("onnx")
+    from eccos_rs.predict.gpu_search import DeviceSearch
+    from eccos_rs.train.emit_search import build_search_graph
+
+    path = tmp_path / "neighbours.onnx"
+    path.write_bytes(build_search_graph().SerializeToString())
+    known, asked, settings = unit(300), unit(9, seed=1), NeighbourSettings(neighbours=16)
+    device = DeviceSearch(path, ["CPUExecutionProvider"], settings, "cpu")
+    there = Retrieval(ExactIndex(known, 4), *labels(300), settings, priors(), spare=4, on_device=device)
+    here = opened(known, spare=4)
+    for _ in range(2):
+        got, wanted = there.estimate(asked), here.estimate(asked)
+        for name in ("success", "length_mean", "length_std", "similarity"):
+            np.testing.assert_allclose(getattr(got, name), getattr(wanted, name), atol=2e-5)
+        for store in (there, here):
+            store.add(asked[0], 1, 1.0, 3.0)
+    assert there.estimate(asked).similarity[0] == pytest.approx(1, abs=1e-5)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

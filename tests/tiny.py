@@ -124,6 +124,7 @@ def make_bundle(folder: Path, *, rows: int = 80, seed: int = 0, name: str | None
     from eccos_rs.predict.encoder import CpuEncoder
     from eccos_rs.predict.tokenize import TextTokenizer
     from eccos_rs.train.emit import ARITHMETICS, build_graph
+    from eccos_rs.train.emit_search import build_search_graph
     from eccos_rs.train.optimize import GRAPH_FILES, WEIGHT_FILE
     from eccos_rs.train.weights import WeightFile
 
@@ -133,6 +134,7 @@ def make_bundle(folder: Path, *, rows: int = 80, seed: int = 0, name: str | None
         GRAPH_FILES[each]: build_graph(given, each, store).SerializeToString() for each in ARITHMETICS
     }
     files[store.name] = store.tobytes()
+    files["neighbours.onnx"] = build_search_graph().SerializeToString()
     files["tokenizer.json"] = tokenizer_json()
     scratch = folder.parent / f"{folder.name}-parts"
     scratch.mkdir(parents=True)
@@ -174,6 +176,7 @@ def manifest(name: str, rows: int) -> dict[str, Any]:
         "encoder": {
             "file": "predictor.onnx",
             "weights": "weights.bin",
+            "search": "neighbours.onnx",
             "tokenizer": "tokenizer.json",
             "max_tokens": MAX_TOKENS,
             "dimension": WIDTH,

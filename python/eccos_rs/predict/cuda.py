@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from eccos_rs.bundle import Bundle
 
-__all__ = ["CudaEncoder", "provider_list", "slices_by_length"]
+__all__ = ["CudaEncoder", "provider_list", "slices_by_length", "start_session"]
 
 # Padded tokens of one slice: large enough to fill the GPU, small enough that activations stay within 1 GB.
 TOKEN_BUDGET = 32_768
@@ -141,7 +141,7 @@ class CudaEncoder:
         self._models = len(bundle.models)
         self._longest = int(bundle.table("encoder")["max_tokens"])
         _load_libraries()
-        self._session = _start(path, provider_list(tensorrt=tensorrt, cuda_graph=False))
+        self._session = start_session(path, provider_list(tensorrt=tensorrt, cuda_graph=False))
         self._lock = threading.Lock()
         self._recorded: dict[tuple[int, int], _Recorded] = {}
         self._replayed = self._record_session(path) if not tensorrt else None
@@ -184,7 +184,7 @@ class CudaEncoder:
     def _record_session(self, path: Path) -> Any:
         """Open a second session that records; None where the runtime or the GPU cannot."""
         try:
-            session = _start(path, provider_list(tensorrt=False, cuda_graph=True))
+            session = start_session(path, provider_list(tensorrt=False, cuda_graph=True))
             shapes = [(queries, tokens) for queries in GRAPH_QUERIES for tokens in self._graph_tokens()]
             recorded = {}
             for number, shape in enumerate(shapes, start=1):
@@ -244,11 +244,11 @@ def _load_libraries() -> None:
             ort.preload_dlls()
 
 
-def _start(path: Path, chain: list[Any]) -> Any:
+def start_session(path: Path, chain: list[Any]) -> Any:
     """Open a session and make sure that it runs on the first provider of the chain."""
     import onnxruntime as ort
 
-    wanted = chain[0][0]
+    wanted = chain[0][0] if isinstance(chain[0], tuple) else chain[0]
     # The runtime reports a provider it cannot load on standard error too. 2, warnings, is its default.
     ort.set_default_logger_severity(4)
     try:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from eccos_rs.bundle import Bundle
+    from eccos_rs.predict.gpu_search import DeviceSearch
     from eccos_rs.predict.neighbours import NeighbourEstimate
 
 __all__ = ["ExactIndex", "HnswIndex", "Retrieval"]
@@ -61,6 +62,10 @@ class ExactIndex:
         self._rows, dimension = vectors.shape
         self._vectors = np.empty((self._rows + spare, dimension), dtype=np.float32)
         self._vectors[: self._rows] = vectors
+
+    def vectors(self) -> NDArray[np.float32]:
+        """Return all vectors, (n, D), without a copy."""
+        return self._vectors[: self._rows]
 
     def search(self, queries: NDArray[np.float32], k: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """Return similarities and rows, both (N, K), nearest first."""
@@ -154,6 +159,8 @@ class Retrieval:
         ``prior_success``, ``prior_length_mean`` and ``prior_length_std``, each (M,).
     spare : int
         How many queries can be added before the oldest added one makes room.
+    on_device : DeviceSearch, optional
+        Searches in place of `index`, which must then be an `ExactIndex`.
     """
 
     def __init__(
@@ -165,6 +172,7 @@ class Retrieval:
         priors: Mapping[str, NDArray[np.float32]],
         *,
         spare: int = 0,
+        on_device: DeviceSearch | None = None,
     ) -> None:
         self._index, self._settings, self._priors = index, settings, dict(priors)
         self._labels = LabelTable(success, log_tokens, spare)
@@ -172,10 +180,20 @@ class Retrieval:
         self._row_of: dict[bytes, int] = {}
         self._key_of: dict[int, bytes] = {}
         self._lock = threading.RLock()
+        self._on_device, self._outdated = on_device, True
 
     @classmethod
-    def from_bundle(cls, bundle: Bundle, *, spare: int = 16_384) -> Retrieval:
+    def from_bundle(cls, bundle: Bundle, *, spare: int = 16_384, device: str = "cpu") -> Retrieval:
         """Open the index and the labels of a bundle.
+
+        Parameters
+        ----------
+        bundle : Bundle
+            A checked bundle.
+        spare : int
+            See the class.
+        device : str
+            What the encoder runs on; on a GPU the vectors are searched there too, if that can be started.
 
         Raises
         ------
@@ -186,13 +204,15 @@ class Retrieval:
         success, log_tokens = _read_labels(bundle.file(table["labels"]), len(bundle.models))
         dimension = int(bundle.table("encoder")["dimension"])
         path, rows = bundle.file(table["index"]), len(success)
+        settings = NeighbourSettings.from_table(table)
+        on_device = None if device == "cpu" else _device_search(bundle, settings)
         index: Index
-        if rows <= EXACT_ROWS:
+        if rows <= EXACT_ROWS or on_device is not None:
             index = ExactIndex(HnswIndex(path, dimension, rows).vectors(), spare)
         else:
             index = HnswIndex(path, dimension, rows, spare=spare, ef=int(table.get("ef", 200)))
-        settings = NeighbourSettings.from_table(table)
-        return cls(index, success, log_tokens, settings, _priors(table, success, log_tokens), spare=spare)
+        priors = _priors(table, success, log_tokens)
+        return cls(index, success, log_tokens, settings, priors, spare=spare, on_device=on_device)
 
     def __len__(self) -> int:
         return int(self._base + min(self._added, self._spare))
@@ -211,11 +231,23 @@ class Retrieval:
             Arrays of shape (N, M), and the best similarity, (N,).
         """
         with self._lock:
-            k = min(self._settings.neighbours, len(self))
-            similarity, index = self._index.search(embedding, k)
-            weight = neighbour_weights(similarity, self._settings.temperature)
-            sums = self._labels.sums(weight, index)
-        return shrink(sums, similarity[:, 0], self._settings, self._priors)
+            if self._on_device is None:
+                k = min(self._settings.neighbours, len(self))
+                similarity, index = self._index.search(embedding, k)
+                weight = neighbour_weights(similarity, self._settings.temperature)
+                sums, best = self._labels.sums(weight, index), similarity[:, 0]
+            else:
+                sums, best = self._search_on_device(self._on_device, embedding)
+        return shrink(sums, best, self._settings, self._priors)
+
+    def _search_on_device(
+        self, device: DeviceSearch, embedding: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        if self._outdated:
+            assert isinstance(self._index, ExactIndex)  # said in the class
+            device.hold(self._index.vectors(), self._labels.packed[: len(self)])
+            self._outdated = False
+        return device.sums(embedding)
 
     def add(
         self, embedding: NDArray[np.float32], model: int, quality: float, log_tokens: float = float("nan")
@@ -250,7 +282,7 @@ class Retrieval:
         if self._spare == 0:
             raise InputError("add: this retrieval was opened without spare rows")
         with self._lock:
-            row = self._row_for(vector)
+            row, self._outdated = self._row_for(vector), True
             if not np.isnan(quality):
                 self._labels.set_success(row, model, quality)
             if not np.isnan(log_tokens):
@@ -269,6 +301,25 @@ class Retrieval:
         self._index.put(row, vector)
         self._row_of[key], self._key_of[row] = row, key
         return row
+
+
+def _device_search(bundle: Bundle, settings: NeighbourSettings) -> DeviceSearch | None:
+    """Open the search on the GPU; None where it cannot be had, for the encoder is what a GPU is asked for."""
+    from eccos_rs.predict.cuda import provider_list
+    from eccos_rs.predict.gpu_search import DeviceSearch
+
+    name = bundle.table("encoder").get("search")
+    if name is None:
+        return None
+    try:
+        made = DeviceSearch(
+            bundle.file(name), provider_list(tensorrt=False, cuda_graph=False), settings, "cuda"
+        )
+        made.hold(np.eye(4, dtype=np.float32), np.zeros((4, 1), dtype=np.float32))
+        made.sums(np.eye(4, dtype=np.float32))
+    except Exception:  # the processor searches as well
+        return None
+    return made
 
 
 def _read_labels(path: Path, models: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -71,7 +71,7 @@ class BundlePredictor:
         self._dimension = int(encoder["dimension"])
         self._input_tokens = InputTokenEstimate.from_table(bundle.manifest.get("input_tokens", {}))
         self._calibration = _read_calibration(bundle, self.kind)
-        self.retrieval = Retrieval.from_bundle(bundle) if self.uses_neighbours else None
+        self.retrieval = Retrieval.from_bundle(bundle, device=self.device) if self.uses_neighbours else None
         self.cache: TextCache[NDArray[np.float32]] = TextCache(
             cache_size, f"{bundle.digest} {self.device} {self.variant}"
         )

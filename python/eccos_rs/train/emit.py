@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from eccos_rs.train.weights import LayerWeights, PredictorWeights, WeightFile
 
-__all__ = ["ARITHMETICS", "build_graph"]
+__all__ = ["ARITHMETICS", "IR", "OPSET", "Writer", "build_graph"]
 
 ARITHMETICS = ("float32", "int8", "float16")
 MICROSOFT = "com.microsoft"
@@ -42,7 +42,7 @@ _EXTERNAL = 1024
 
 
 @dataclass(eq=False)
-class _Writer:
+class Writer:
     """Collects nodes and tensors."""
 
     store: WeightFile
@@ -122,7 +122,7 @@ def build_graph(weights: PredictorWeights, arithmetic: str, store: WeightFile, *
         ``success_logit``, ``length_mean`` and ``length_std`` (B, M), all float32.
     """
     emit = {"float32": _Float32, "int8": _Int8, "float16": _Float16}[arithmetic]
-    layers = emit(_Writer(store), weights, exact=exact)
+    layers = emit(Writer(store), weights, exact=exact)
     writer = layers.writer
     share = _token_share(writer)
     states = layers.embed()
@@ -139,7 +139,7 @@ def build_graph(weights: PredictorWeights, arithmetic: str, store: WeightFile, *
 class _Emitter:
     """What the three arithmetics have in common."""
 
-    def __init__(self, writer: _Writer, weights: PredictorWeights, *, exact: bool) -> None:
+    def __init__(self, writer: Writer, weights: PredictorWeights, *, exact: bool) -> None:
         self.writer, self.weights, self.exact = writer, weights, exact
 
     def stored(self, array: NDArray[np.float32]) -> str:
@@ -307,7 +307,7 @@ class _Float16(_Emitter):
         return self._counted
 
 
-def standard_gelu(writer: _Writer, x: str) -> str:
+def standard_gelu(writer: Writer, x: str) -> str:
     """Add x/2 (1 + erf(x / sqrt 2)) in operators that opset 17 has."""
     scaled = writer.op("Mul", [x, writer.number(0.5**0.5)])
     raised = writer.op("Add", [writer.op("Erf", [scaled]), writer.number(1)])
@@ -315,14 +315,14 @@ def standard_gelu(writer: _Writer, x: str) -> str:
     return str(writer.op("Mul", [half, raised]))
 
 
-def _token_share(writer: _Writer) -> str:
+def _token_share(writer: Writer) -> str:
     """Return the share of each token in the mean, (B, 1, T): 1 / length, 0 for padding."""
     mask = writer.op("Cast", ["attention_mask"], to=TensorProto.FLOAT)
     length = writer.op("ReduceSum", [mask, writer.ints(1)], keepdims=1)
     return str(writer.op("Unsqueeze", [writer.op("Div", [mask, length]), writer.ints(1)]))
 
 
-def _pool(writer: _Writer, share: str, states: str) -> str:
+def _pool(writer: Writer, share: str, states: str) -> str:
     """Average over tokens: (B, T, D) -> (B, D)."""
     return str(writer.op("Squeeze", [writer.op("MatMul", [share, states]), writer.ints(1)]))
 
@@ -337,6 +337,10 @@ def _emit_heads(layers: _Emitter, weights: PredictorWeights, pooled: dict[str, s
     x = writer.op("Sub", [x, writer.tensor(weights.mean)])
     x = writer.op("Div", [x, writer.tensor(weights.std)])
     x = writer.op("Clip", [x, *(writer.number(each) for each in (-weights.clamp, weights.clamp))])
+    searched = pooled["embedding"]
+    if weights.projection is not None:
+        searched = writer.op("MatMul", [x, layers.stored(weights.projection)])
+        searched = writer.op("LpNormalization", [searched], axis=-1, p=2)
     if weights.hidden is not None and weights.hidden_bias is not None:
         x = writer.op("MatMul", [x, layers.stored(weights.hidden)])
         x = standard_gelu(writer, writer.op("Add", [x, writer.tensor(weights.hidden_bias)]))
@@ -344,14 +348,14 @@ def _emit_heads(layers: _Emitter, weights: PredictorWeights, pooled: dict[str, s
     x = writer.op("Add", [x, writer.tensor(weights.out_bias)])
     logit, mean, variance = writer.op("Split", [x], outputs=3, axis=-1)
     std = writer.op("Exp", [writer.op("Mul", [variance, writer.number(0.5)])])
-    results = (pooled["embedding"], logit, mean, std)
+    results = (searched, logit, mean, std)
     for name, result in zip(
         ("embedding", "success_logit", "length_mean", "length_std"), results, strict=True
     ):
         writer.nodes.append(helper.make_node("Identity", [result], [name], name=name))
 
 
-def _features(writer: _Writer, weights: PredictorWeights) -> str:
+def _features(writer: Writer, weights: PredictorWeights) -> str:
     """Add the text features: ln(length), ln(1 + count) and count / length of each kind of word piece."""
     assert weights.token_kinds is not None  # named in weights.inputs, checked there
     kinds = writer.op("Gather", [writer.tensor(weights.token_kinds.astype(np.uint8)), "input_ids"])
@@ -364,9 +368,9 @@ def _features(writer: _Writer, weights: PredictorWeights) -> str:
     return str(writer.op("Concat", parts, axis=-1))
 
 
-def _model(writer: _Writer, weights: PredictorWeights, arithmetic: str) -> Any:
+def _model(writer: Writer, weights: PredictorWeights, arithmetic: str) -> Any:
     models = weights.out.shape[1] // 3
-    sizes = {"embedding": weights.word.shape[1]}
+    sizes = {"embedding": weights.dimension}
     inputs = [
         helper.make_tensor_value_info(name, TensorProto.INT64, ["batch", "tokens"])
         for name in ("input_ids", "attention_mask")

@@ -13,6 +13,7 @@ import numpy as np
 from eccos_rs.predict.calibration import expit
 from eccos_rs.predict.encoder import CpuEncoder, Encoded
 from eccos_rs.train.emit import ARITHMETICS, build_graph
+from eccos_rs.train.emit_search import build_search_graph
 from eccos_rs.train.weights import WeightFile
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ GRAPH_FILES = {
     "float16": "predictor.float16.onnx",
 }
 WEIGHT_FILE = "weights.bin"
+SEARCH_FILE = "neighbours.onnx"
 
 #: From what the encoder says to quality and expected output tokens, each (N, M).
 Forecast = Callable[[Encoded], "tuple[Floats, Floats]"]
@@ -103,7 +105,7 @@ class GraphSet:
     Attributes
     ----------
     files : mapping of str to bytes
-        Of every arithmetic that may ship, and the weight file.
+        Of every arithmetic that may ship, the weight file, and the graph of the search.
     checks : mapping of str to VariantCheck
         By arithmetic, failed ones included; empty when nothing was checked.
     """
@@ -126,6 +128,7 @@ class GraphSet:
         return {
             "file": GRAPH_FILES["float32"],
             "weights": WEIGHT_FILE,
+            "search": SEARCH_FILE,
             **({"check": check["float32"]} if check else {}),
             "variants": variants,
         }
@@ -194,6 +197,7 @@ def make_graphs(
         }
     passed = {name for name, check in checks.items() if check.passed} | {"float32"}
     files = {GRAPH_FILES[name]: graph for name, graph in graphs.items() if name in passed}
+    files[SEARCH_FILE] = build_search_graph().SerializeToString()
     return GraphSet({**files, store.name: store.tobytes()}, checks)
 
 
@@ -269,7 +273,7 @@ def _run(
     on_rows: Callable[[int], object] | None,
 ) -> Encoded:
     """Run one graph over all queries, in slices."""
-    models, dimension = weights.out.shape[1] // 3, weights.word.shape[1]
+    models, dimension = weights.out.shape[1] // 3, weights.dimension
     encoder = CpuEncoder(path, path.stem, dimension=dimension, models=models)
     out = Encoded.empty(len(ids), dimension, models)
     for start in range(0, len(ids), 256):
