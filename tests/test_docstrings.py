@@ -1,0 +1,34 @@
+"""Every example in a docstring runs."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import pkgutil
+
+import pytest
+
+import eccos_rs
+
+# These import what only an extra brings; what they need to run is tested where they are used.
+MODULES = sorted(
+    name
+    for _, name, _ in pkgutil.walk_packages(eccos_rs.__path__, "eccos_rs.")
+    if not name.startswith(("eccos_rs.integrations", "eccos_rs._core"))
+)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_the_examples_of_a_module_run(name):
+    found = doctest.testmod(importlib.import_module(name))
+    assert found.failed == 0
+
+
+def test_there_are_examples():
+    finder = doctest.DocTestFinder(exclude_empty=True)
+    counts = [
+        len(test.examples)
+        for name in ("eccos_rs.query", "eccos_rs.pool", "eccos_rs.policy", "eccos_rs.assignment")
+        for test in finder.find(importlib.import_module(name))
+    ]
+    assert sum(counts) >= 8
