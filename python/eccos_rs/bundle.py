@@ -134,7 +134,7 @@ class Bundle:
         device: str = "auto",
         threads: int | None = None,
         variant: str | None = None,
-        cache_size: int = 8192,
+        cache_size: int | None = None,
     ) -> BundlePredictor:
         """Make a predictor out of it.
 
@@ -149,8 +149,9 @@ class Bundle:
         variant : {"float32", "int8", "float16"}, optional
             The encoder's arithmetic, of those that passed their accuracy check. The default is the fastest
             one on the device.
-        cache_size : int
-            Number of texts whose answers are remembered; 0 for none.
+        cache_size : int, optional
+            Number of texts whose encodings are remembered; 0 for none. The default is 8192 on a CPU, and none
+            on a GPU, where encoding again is as fast.
 
         Returns
         -------

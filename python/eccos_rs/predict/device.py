@@ -210,13 +210,14 @@ class Obstacle:
     install: str | None
 
     def __str__(self) -> str:
-        return self.reason if self.install is None else f"{self.reason}; install it with: {self.install}"
+        return self.reason if self.install is None else f"{self.reason}; install with: {self.install}"
 
 
 def cuda_obstacle(*, tensorrt: bool = False) -> Obstacle | None:
     """Return what keeps ONNX Runtime from using CUDA (or TensorRT) here; None when nothing does."""
     if driver().problem is not None:
-        return Obstacle(str(driver().problem), None)
+        # The driver comes from the system (nvidia.com/drivers); what pip can do is the rest.
+        return Obstacle(f"{driver().problem} (see nvidia.com/drivers)", INSTALL_CUDA)
     if "CUDAExecutionProvider" not in providers():
         return Obstacle(f"{runtime_version() or 'this ONNX Runtime'} was built without CUDA", INSTALL_RUNTIME)
     wanted, supported = cuda_major(), driver().cuda
