@@ -234,7 +234,7 @@ def test_a_store_learns_like_any_other(tmp_path):
         ('[{"query": "a sum", "outputs": "x"}]', "outputs must be a list"),
         ('[{"query": "a sum", "outputs": [{"correctness": 1}]}]', "model_name"),
         (
-            '[{"query": "sum", "outputs": [{"model_name": "m", "correctness": 7, "output_token_length": 1}]}]',
+            '[{"query": "", "outputs": [{"model_name": "m", "correctness": 7, "output_token_length": 9}]}]',
             r"correctness must be .* got 7",
         ),
         (

@@ -6,12 +6,19 @@ import difflib
 from typing import TYPE_CHECKING, Any
 
 from eccos_rs.errors import MissingExtraError, PoolError
-from eccos_rs.pool import LLM
+from eccos_rs.pool import LLM, Pool
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
-__all__ = ["import_litellm", "price_map", "priced_llm"]
+__all__ = [
+    "deployment_params",
+    "import_litellm",
+    "name_in_pool",
+    "pool_from_model_list",
+    "price_map",
+    "priced_llm",
+]
 
 
 def import_litellm() -> Any:
@@ -90,6 +97,70 @@ def priced_llm(
         "price_source": "stated" if "input_cost_per_token" in stated else "litellm",
     }
     return LLM(name or model, cost["input"], cost["output"], **(known | fields))
+
+
+def pool_from_model_list(
+    model_list: Iterable[Mapping[str, Any]], names: Mapping[str, str] | None = None
+) -> Pool:
+    """Make a pool of LiteLLM's deployments, with the prices of its map.
+
+    Parameters
+    ----------
+    model_list : iterable of mapping
+        As ``litellm.Router(model_list=…)`` takes it: ``litellm_params.model`` and ``model_info``. Prices
+        stated there (``input_cost_per_token``, ``output_cost_per_token``) go first; ``rpm``, ``tpm`` and
+        ``max_parallel_requests`` are the limits, added up over deployments of the same model.
+    names : mapping of str to str, optional
+        From ``litellm_params.model`` to the name in the pool; by default what stands after the provider.
+
+    Returns
+    -------
+    Pool
+
+    Raises
+    ------
+    PoolError
+        A deployment has no model, or its price is not known.
+    """
+    prices = price_map()
+    limits: dict[str, dict[str, Any]] = {}
+    models: dict[str, tuple[str, dict[str, Any]]] = {}
+    for deployment in model_list:
+        params, info = deployment_params(deployment), deployment.get("model_info") or {}
+        model = params["model"]
+        name = name_in_pool(model, names)
+        stated = {
+            key: params.get(key, info.get(key)) for key in (*params, *info) if key.endswith("_token_cost")
+        }
+        for side in ("input", "output"):
+            key = f"{side}_cost_per_token"
+            stated[key] = params.get(key, info.get(key))
+        models.setdefault(name, (model, stated))
+        found = limits.setdefault(name, {"slots": 0, "requests_per_minute": 0, "tokens_per_minute": 0})
+        for field, key in (
+            ("slots", "max_parallel_requests"), ("requests_per_minute", "rpm"), ("tokens_per_minute", "tpm"),
+        ):  # fmt: skip
+            value = params.get(key)
+            # One deployment without a limit makes the model unlimited.
+            found[field] = None if value is None or found[field] is None else found[field] + value
+    return Pool(
+        priced_llm(model, prices, name=name, given=stated, **limits[name])
+        for name, (model, stated) in models.items()
+    )
+
+
+def deployment_params(deployment: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parameters of a deployment; PoolError: it has no model."""
+    params = dict(deployment.get("litellm_params") or {})
+    if not isinstance(params.get("model"), str):
+        raise PoolError(f"a deployment needs litellm_params.model, got {dict(deployment)!r}")
+    return params
+
+
+def name_in_pool(model: str, names: Mapping[str, str] | None) -> str:
+    """Return the pool's name of a LiteLLM model: the one given, or what stands after the provider."""
+    known = (names or {}).get(model)
+    return known or model.rpartition("/")[2]
 
 
 def _whole(value: Any) -> int | None:

@@ -1,0 +1,349 @@
+"""Two doors into LiteLLM's router: a custom routing strategy, and a routing plugin; see docs/litellm.md."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import threading
+from typing import TYPE_CHECKING, Any
+
+from eccos_rs.errors import InputError, NoModelError, QueryError
+from eccos_rs.integrations.pricing import (
+    deployment_params,
+    import_litellm,
+    name_in_pool,
+    pool_from_model_list,
+)
+from eccos_rs.online.blocking import SyncSession
+from eccos_rs.query import Query
+from eccos_rs.router import Router
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from eccos_rs.online.lease import Lease
+    from eccos_rs.policy import Policy
+    from eccos_rs.pool import Pool
+    from eccos_rs.predict.protocol import Predictor
+
+__all__ = ["EccosPlugin", "EccosStrategy", "pool_from_model_list"]
+
+logger = logging.getLogger("eccos_rs.integrations")
+
+_SIGNAL = "eccos"
+"""What a request carries of its lease, in its metadata or in the plugin's signals."""
+
+_REMEMBERED = 10_000
+"""Requests whose failed models are known, should LiteLLM try them again."""
+
+_ENDS = ("success", "failure")
+
+_METADATA = ("metadata", "litellm_metadata")
+"""LiteLLM keeps a request's metadata under one of these, by endpoint."""
+
+
+class _Door:
+    """What both doors share: a session, and the way back for what became of its leases.
+
+    Parameters
+    ----------
+    session : SyncSession
+    names : mapping of str to str, optional
+        From ``litellm_params.model`` to the pool's name.
+    hold : float
+        Seconds after which a lease that LiteLLM never reported on is given back.
+    """
+
+    def __init__(
+        self, session: SyncSession, names: Mapping[str, str] | None = None, hold: float = 600.0
+    ) -> None:
+        self.session = session
+        self._names = dict(names or {})
+        self._hold = hold
+        self._leases: dict[str, Lease] = {}
+        self._tried: dict[str, tuple[str, ...]] = {}
+        self._lock = threading.Lock()
+        self.logger = _reporter(self)
+        import_litellm().logging_callback_manager.add_litellm_callback(self.logger)
+
+    @classmethod
+    def open(
+        cls,
+        model_list: Iterable[Mapping[str, Any]],
+        *,
+        predictor: Predictor | None = None,
+        pool: Pool | None = None,
+        policy: Policy | None = None,
+        names: Mapping[str, str] | None = None,
+        hold: float = 600.0,
+        **options: Any,
+    ) -> Any:
+        """Make a door for LiteLLM's deployments.
+
+        Parameters
+        ----------
+        model_list : iterable of mapping
+            The router's own list.
+        predictor : Predictor, optional
+            In place of the shipped bundle's.
+        pool : Pool, optional
+            In place of `pool_from_model_list`.
+        policy : Policy, optional
+        names : mapping of str to str, optional
+            From ``litellm_params.model`` to what the predictor calls it; by default what stands after the
+            provider.
+        hold : float
+            Seconds after which a lease that LiteLLM never reported on is given back.
+        **options
+            As for `Session`.
+
+        Raises
+        ------
+        PoolError
+            A model has no price, or the predictor does not know it.
+        """
+        made = pool_from_model_list(model_list, names) if pool is None else pool
+        source = Router.load().predictor if predictor is None else predictor
+        return cls(SyncSession(Router(made, source, policy), **options), names, hold)
+
+    def pool_name(self, model: str) -> str:
+        """Return the pool's name of a LiteLLM model; PoolError: it has none."""
+        name = name_in_pool(model, self._names)
+        self.session.session.pool.index(name)
+        return name
+
+    def query(
+        self, messages: Sequence[Mapping[str, Any]] | None, candidates: Iterable[str], tools: bool
+    ) -> Query:
+        """Make a query of what LiteLLM hands over."""
+        if not messages:
+            raise QueryError("messages: got none, wanted at least one message to route by")
+        query = Query.of(list(messages))
+        fields = {"messages": query.messages, "vision": query.vision, "tools": query.tools or tools}
+        return Query(models=tuple(dict.fromkeys(candidates)), **fields)  # type: ignore[arg-type]
+
+    def enter(self, metadata: Mapping[str, Any]) -> tuple[str, ...]:
+        """Close an earlier attempt at the same request; return the models that have failed at it."""
+        if not (metadata.get("attempted_retries") or metadata.get("attempted_fallbacks")):
+            return ()  # a first attempt; what lies in the metadata came with a dict used before
+        earlier = _lease_id(metadata)
+        held = self._take(earlier)
+        if held is not None:
+            held.release(failed=True)
+        with self._lock:
+            return self._tried.pop(earlier or "", ())
+
+    def keep(self, lease: Lease, exclude: tuple[str, ...]) -> dict[str, Any]:
+        """Remember a lease until LiteLLM reports on it; return what it is to carry along."""
+        if lease.model is None:
+            raise NoModelError(lease.reason)
+        with self._lock:
+            self._leases[lease.id] = lease
+            self._tried[lease.id] = (*exclude, lease.model)
+            while len(self._tried) > _REMEMBERED:
+                del self._tried[next(iter(self._tried))]
+        loop = self.session.session._loop
+        if loop is not None:
+            loop.call_soon_threadsafe(loop.call_later, self._hold, self._forget, lease.id)
+        return {
+            "lease": lease.id,
+            "model": lease.model,
+            "predicted_quality": lease.predicted_quality,
+            "cost": lease.cost,
+            "runner_up": lease.runner_up,
+            "reason": lease.reason,
+        }
+
+    def report(self, kwargs: Mapping[str, Any], response: Any, failed: bool) -> None:
+        """Give back the lease of a request that has ended."""
+        params = kwargs.get("litellm_params") or {}
+        for key in _METADATA:
+            lease = self._take(_lease_id(params.get(key) or {}))
+            if lease is not None:
+                usage = getattr(response, "usage", None)
+                tokens = None if failed else getattr(usage, "completion_tokens", None)
+                lease.release(output_tokens=tokens, failed=failed)
+
+    def _forget(self, lease_id: str) -> None:
+        lease = self._take(lease_id)
+        if lease is not None:
+            logger.warning("no report on lease %s within %g s; its slot is free again", lease_id, self._hold)
+            lease.release(failed=True)
+
+    def _take(self, lease_id: Any) -> Lease | None:
+        with self._lock:
+            return self._leases.pop(lease_id, None) if isinstance(lease_id, str) else None
+
+    async def acquire(self, query: Query, exclude: tuple[str, ...]) -> Lease:
+        """Acquire a lease from whatever loop LiteLLM runs on."""
+        inner = self.session.session
+        assert inner._loop is not None  # a SyncSession's session has its loop from the start
+        allowed = [name for name in query.models or () if name not in exclude]
+        work = inner.acquire(query, exclude=exclude if allowed else ())
+        future = asyncio.run_coroutine_threadsafe(work, inner._loop)
+        try:
+            return await asyncio.wrap_future(future)
+        except asyncio.CancelledError:
+            future.cancel()
+            raise
+
+    def close(self) -> None:
+        """Give all leases back, end the session, and take the callback out of LiteLLM."""
+        litellm = import_litellm()
+        for kind in ("callbacks", *(f"{way}{end}_callback" for way in ("", "_async_") for end in _ENDS)):
+            litellm.logging_callback_manager.remove_callback_from_list_by_object(
+                getattr(litellm, kind), self.logger, require_self=False
+            )
+        with self._lock:
+            leases, self._leases = list(self._leases.values()), {}
+        for lease in leases:
+            lease.release(failed=True)
+        self.session.close()
+
+
+def _lease_id(metadata: Mapping[str, Any]) -> str | None:
+    """Find the lease in a request's metadata: the strategy puts it there, LiteLLM a plugin's signals."""
+    for signals in (metadata, metadata.get("routing_plugin_signals")):
+        said = signals.get(_SIGNAL) if isinstance(signals, dict) else None
+        if isinstance(said, dict) and isinstance(said.get("lease"), str):
+            return str(said["lease"])
+    return None
+
+
+def _reporter(door: _Door) -> Any:
+    """Return the callback by which LiteLLM says how a request has ended."""
+    from litellm.integrations.custom_logger import CustomLogger
+
+    class Reporter(CustomLogger):  # type: ignore[misc]
+        def log_success_event(self, kwargs: Any, response_obj: Any, start_time: Any, end_time: Any) -> None:
+            door.report(kwargs, response_obj, failed=False)
+
+        def log_failure_event(self, kwargs: Any, response_obj: Any, start_time: Any, end_time: Any) -> None:
+            door.report(kwargs, response_obj, failed=True)
+
+        async def async_log_success_event(
+            self, kwargs: Any, response_obj: Any, start_time: Any, end_time: Any
+        ) -> None:
+            door.report(kwargs, response_obj, failed=False)
+
+        async def async_log_failure_event(
+            self, kwargs: Any, response_obj: Any, start_time: Any, end_time: Any
+        ) -> None:
+            door.report(kwargs, response_obj, failed=True)
+
+    reporter = Reporter()
+    # LiteLLM takes two loggers for one when their class and plain attributes are alike.
+    reporter.door = str(id(door))
+    return reporter
+
+
+class EccosPlugin(_Door):
+    """A routing plugin: narrows ``candidate_models`` to the one chosen, and says why in ``signals["eccos"]``.
+
+    Make one with `EccosPlugin.open`, and pass it as ``litellm.Router(plugins=[plugin])``.
+    """
+
+    async def run(self, context: Any) -> Any:
+        """Choose among the candidates that earlier plugins have left.
+
+        Raises
+        ------
+        NoModelError, Overloaded, PoolError, QueryError
+            Nothing may take the request; LiteLLM aborts it.
+        """
+        by_name: dict[str, list[str]] = {}
+        for model in context.candidate_models:
+            by_name.setdefault(self.pool_name(model), []).append(model)
+        exclude = self.enter(context.metadata)
+        query = self.query(context.structured_messages or context.raw_messages, by_name, tools=False)
+        said = self.keep(await self.acquire(query, exclude), exclude)
+        context.candidate_models = by_name[said["model"]]
+        context.signals[_SIGNAL] = said
+        return context
+
+
+class EccosStrategy(_Door):
+    """A custom routing strategy: chooses the deployment of every request itself.
+
+    Make one with `EccosStrategy.open`, and put it in with `install`.
+    """
+
+    _router: Any = None
+
+    def install(self, router: Any) -> None:
+        """Take over the choice of deployments in a ``litellm.Router``."""
+        from litellm.types.router import CustomRoutingStrategyBase
+
+        door, turn = self, itertools.count()
+
+        class Strategy(CustomRoutingStrategyBase):  # type: ignore[misc]
+            async def async_get_available_deployment(
+                self, model: str, messages: Any = None, input: Any = None, *_: Any, **others: Any
+            ) -> Any:
+                found, kwargs = door.deployments(model), others.get("request_kwargs") or {}
+                cooling = await router.cooldown_cache.async_get_active_cooldowns(door.ids(found), None)
+                found = door.without(found, cooling)
+                metadata = door.metadata(kwargs)
+                exclude = door.enter(metadata)
+                query = door.query(messages, door.by_name(found), tools=bool(kwargs.get("tools")))
+                metadata[_SIGNAL] = door.keep(await door.acquire(query, exclude), exclude)
+                return door.pick(found, metadata[_SIGNAL]["model"], next(turn))
+
+            def get_available_deployment(
+                self, model: str, messages: Any = None, input: Any = None, *_: Any, **others: Any
+            ) -> Any:
+                found, kwargs = door.deployments(model), others.get("request_kwargs") or {}
+                cooling = router.cooldown_cache.get_active_cooldowns(door.ids(found), None)
+                found = door.without(found, cooling)
+                metadata = door.metadata(kwargs)
+                exclude = door.enter(metadata)
+                names = door.by_name(found)
+                query = door.query(messages, names, tools=bool(kwargs.get("tools")))
+                keep_out = exclude if any(name not in exclude for name in names) else ()
+                metadata[_SIGNAL] = door.keep(door.session.acquire(query, exclude=keep_out), exclude)
+                return door.pick(found, metadata[_SIGNAL]["model"], next(turn))
+
+        self._router = router
+        router.set_custom_routing_strategy(Strategy())
+
+    def deployments(self, model: str) -> list[dict[str, Any]]:
+        """Return the deployments behind a name; InputError: there are none."""
+        found = list(self._router.get_model_list(model_name=model) or ())
+        if not found:
+            raise InputError(f"model: got {model!r}, for which the router has no deployment")
+        return found
+
+    @staticmethod
+    def ids(found: list[dict[str, Any]]) -> list[str]:
+        """Return LiteLLM's own ids of deployments."""
+        return [str((each.get("model_info") or {}).get("id")) for each in found]
+
+    def without(
+        self, found: list[dict[str, Any]], cooling: Iterable[tuple[str, Any]]
+    ) -> list[dict[str, Any]]:
+        """Leave out deployments that LiteLLM lets cool down, unless that leaves nothing."""
+        cold = {name for name, _ in cooling}
+        kept = [each for each, name in zip(found, self.ids(found), strict=True) if name not in cold]
+        return kept or found
+
+    def by_name(self, found: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+        """Return the deployments by the pool's name of their model."""
+        names: dict[str, list[dict[str, Any]]] = {}
+        for each in found:
+            names.setdefault(self.pool_name(deployment_params(each)["model"]), []).append(each)
+        return names
+
+    @staticmethod
+    def metadata(kwargs: dict[str, Any]) -> dict[str, Any]:
+        """Return the metadata that LiteLLM carries through to its callbacks."""
+        for key in _METADATA:
+            if isinstance(kwargs.get(key), dict):
+                return kwargs[key]  # type: ignore[no-any-return]
+        made: dict[str, Any] = kwargs.setdefault("metadata", {})
+        return made
+
+    def pick(self, found: list[dict[str, Any]], model: str, turn: int) -> dict[str, Any]:
+        """Return a deployment of the chosen model, in turn where there are several."""
+        same = self.by_name(found)[model]
+        return same[turn % len(same)]
