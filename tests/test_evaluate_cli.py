@@ -20,6 +20,9 @@ from evaluation import world
 if TYPE_CHECKING:
     from pathlib import Path
 
+# Training and a study on a busy machine of two cores.
+pytestmark = pytest.mark.timeout(400)
+
 ROWS = 160
 WORDS = ["river", "stone", "engine", "garden", "copper", "winter", "letter", "market", "signal", "island"]
 

@@ -57,6 +57,11 @@ def points(value: float, digits: int = 1) -> str:
     return text[1:] if float(text) == 0 else text.replace("-", "−")
 
 
+def number(value: float, digits: int = 3) -> str:
+    """Write a plain number; a dash where it is not defined."""
+    return NONE if math.isnan(value) else f"{value:.{digits}f}"
+
+
 def with_interval(estimate: Estimate, digits: int = 1) -> str:
     """Write a percentage with its interval."""
     if math.isnan(estimate.value) or math.isnan(estimate.low):
@@ -138,8 +143,8 @@ def _free(study: Study, setting: Setting) -> Section:
         ],
         [
             [
-                score.name, *(percent(each.value) for each in score.cost), f"{score.aiq.value:.3f}",
-                f"{score.apgr.value:.2f}", *(percent(each) for each in score.cpt),
+                score.name, *(percent(each.value) for each in score.cost), number(score.aiq.value),
+                number(score.apgr.value, 2), *(percent(each) for each in score.cpt),
                 NONE if score.name == ORACLE else NONE if score.name == ORACLE else percent(score.distance),
                 percent(score.regret.value),
             ]
@@ -219,11 +224,11 @@ def _forecasts(study: Study) -> Section:
         ],
         [
             [
-                each.view, f"{each.auc['mean']:.3f}", f"{each.brier['mean']:.4f}",
+                each.view, number(each.auc["mean"]), f"{each.brier['mean']:.4f}",
                 f"{each.ece:.3f} [{each.ece_floor:.3f}]",
                 f"{each.ece_models:.3f}", f"{each.ece_chosen:.3f} [{each.ece_chosen_floor:.3f}]",
                 points(each.bias_chosen),
-                NONE if math.isnan(each.log_length_mae) else f"{each.log_length_mae:.3f}",
+                number(each.log_length_mae),
                 percent(each.cost_error),
                 f"{1e3 * each.seconds:.1f}" if each.seconds else NONE,
             ]
@@ -239,7 +244,7 @@ def _forecasts(study: Study) -> Section:
     per_model = [] if best is None else [
         Table(
             ["model", "AUC", "Brier"],
-            [[name, f"{best.auc[name]:.3f}", f"{best.brier[name]:.4f}"] for name in models],
+            [[name, number(best.auc[name]), f"{best.brier[name]:.4f}"] for name in models],
             f"{best.view}, model by model.",
         )
     ]  # fmt: skip
@@ -269,7 +274,7 @@ def _promises(study: Study) -> Section:
             [
                 each.view, each.setting.rsplit(" ", 1)[-1], f"{percent(each.kept)} %",
                 f"{percent(each.kept_without)} %",
-                percent(each.points), NONE if math.isnan(each.cost_ratio) else f"{each.cost_ratio:.2f}",
+                percent(each.points), number(each.cost_ratio, 2),
                 percent(each.refused),
             ]
             for each in study.guarantees

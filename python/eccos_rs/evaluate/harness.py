@@ -52,6 +52,11 @@ class Held:
             raise InputError("data: some (query, model) pairs are not observed; judge complete rows only")
         object.__setattr__(self, "strength", table.quality.astype(np.float64).mean(axis=0))
         object.__setattr__(self, "mean_cost", table.cost.mean(axis=0))
+        if not self.mean_cost[self.strongest] > 0:
+            raise InputError(
+                f"data: the strongest model, {table.models[self.strongest]!r}, cost nothing, so there is no money "
+                "to compare at; price the outputs first (eccos import --pool prices.toml --reprice)"
+            )
 
     @property
     def strongest(self) -> int:

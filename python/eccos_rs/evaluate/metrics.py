@@ -47,6 +47,8 @@ def aiq(quality: Floats, cost: Floats, low: float, high: float) -> float:
     >>> round(aiq(np.array([0.4, 0.8]), np.array([1.0, 3.0]), 1.0, 3.0), 6)
     0.6
     """
+    if np.isnan(low) or np.isnan(high):
+        return float("nan")
     if not high > low:
         raise InputError(f"high: got {high}, wanted more than low ({low})")
     best, spent = hull(quality, cost)

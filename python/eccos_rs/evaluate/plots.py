@@ -210,7 +210,8 @@ def _limits(study: Study) -> Any:
         f"points by which {study.champion} is ahead at equal cost, mean of 3–30 %, with 95 % intervals"
     )
     axis.set_ylim(-0.6, len(settings) - 0.4)
-    axis.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=3)
+    if axis.get_legend_handles_labels()[0]:
+        axis.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=3)
     return figure
 
 
@@ -269,7 +270,7 @@ def _reliability(study: Study) -> Any:
 
 
 def _promises(study: Study) -> Any:
-    usual = [each for each in study.promises if each.setting == Setting().name]
+    usual = [each for each in study.promises if each.setting == Setting().name and each.batches]
     views = list(dict.fromkeys(each.view for each in usual))
     if not usual:
         return None
@@ -277,7 +278,7 @@ def _promises(study: Study) -> Any:
     levels = sorted({each.promised for each in usual})
     axis.axhline(0, color="#999999", linewidth=0.9)
     for number, view in enumerate(views):
-        found = [each for each in usual if each.view == view and each.batches]
+        found = [each for each in usual if each.view == view]
         x = [100 * each.promised + 0.12 * (number - len(views) / 2) for each in found]
         values = 100 * np.array([each.difference for each in found])
         spread = np.abs(values[:, 1:] - values[:, :1]).T
