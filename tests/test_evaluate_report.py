@@ -8,18 +8,21 @@ import math
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING
 
 import pytest
 from rich.console import Console
 
+from eccos_rs.errors import InputError
+from eccos_rs.evaluate import Evidence, Held, Setting, study
 from eccos_rs.evaluate.content import difference, percent, points, sections, with_interval
 from eccos_rs.evaluate.curves import Estimate
 from eccos_rs.evaluate.doubt import doubt_section, verdict
 from eccos_rs.evaluate.plots import draw
 from eccos_rs.evaluate.render import CAPTIONS, as_html, as_json, as_markdown, print_report
-from evaluation import small_study
+from evaluation import evidence, small_study
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -124,3 +127,33 @@ def test_plots_without_a_display(tmp_path: Path) -> None:
         "Figure().savefig(io.BytesIO()); assert 'matplotlib.pyplot' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, env={"PATH": ""})
+
+
+def _only(change: str) -> Evidence:
+    """Return evidence with one thing odd about it."""
+    found = evidence(1 if change == "one query" else 30)
+    table = found.held.table
+    if change == "always right":
+        table.quality[:] = 1
+    elif change == "all forecasts alike":
+        for view in found.views.values():
+            view.quality[:] = 0.5
+    elif change == "all cost the same":
+        for cost in (table.cost, found.fit.cost, *(view.cost for view in found.views.values())):
+            cost[:] = 1e-3
+    elif change == "all free":
+        table.cost[:] = 0
+    return replace(found, held=Held(table, found.held.hardness, found.held.prices))
+
+
+@pytest.mark.parametrize("change", ["one query", "always right", "all forecasts alike", "all cost the same"])
+def test_odd_data_make_a_report_all_the_same(change: str) -> None:
+    found = study(_only(change), settings=[Setting(size=10)], resamples=20, batches=1)
+    assert "How it was done" in as_markdown(found, {})
+    assert "<svg" not in as_html(found)
+    json.loads(as_json(found), parse_constant=pytest.fail)
+
+
+def test_a_strongest_model_that_costs_nothing_is_refused() -> None:
+    with pytest.raises(InputError, match="cost nothing, so there is no money to compare at"):
+        _only("all free")

@@ -75,6 +75,9 @@ def evaluate(
     ] = None,
     resamples: Annotated[int, typer.Option(min=20, help="Bootstrap draws for the intervals.")] = 500,
     seed: Annotated[int, typer.Option(help="Of the split and of the draws.")] = 0,
+    quality_scale: Annotated[
+        float, typer.Option(help="What stands for a perfect answer in DATA, such as 10 or 100.")
+    ] = 1.0,
     device: Annotated[str, typer.Option(help="Where the encoder runs: auto, cpu or cuda.")] = "auto",
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads of the encoder.")] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
@@ -107,7 +110,7 @@ def evaluate(
         raise typer.BadParameter(f"--train-fraction: got {train_fraction}, wanted a share between 0 and 1")
     settings = find_settings(setting or ["default"])
     extra = [_load(name) for name in contender or ()]
-    table = RecordTable.read(data)
+    table = RecordTable.read(data, quality_scale=quality_scale)
     with train_part(
         table, train_fraction, progress=_bar, bundle=bundle, aux=aux or (), pool=pool, seed=seed, folder=out
     ) as (opened, seen):

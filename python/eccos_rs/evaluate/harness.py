@@ -54,8 +54,8 @@ class Held:
         object.__setattr__(self, "mean_cost", table.cost.mean(axis=0))
         if not self.mean_cost[self.strongest] > 0:
             raise InputError(
-                f"data: the strongest model, {table.models[self.strongest]!r}, cost nothing, so there is no money "
-                "to compare at; price the outputs first (eccos import --pool prices.toml --reprice)"
+                f"data: the strongest model, {table.models[self.strongest]!r}, cost nothing, so there is no "
+                "money to compare at; price the outputs first (eccos import --pool prices.toml --reprice)"
             )
 
     @property
