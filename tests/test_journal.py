@@ -21,6 +21,7 @@ from eccos_rs.online import Session
 from eccos_rs.online.journal import Journal
 from eccos_rs.online.rows import LeaseRow, pack_embedding, unpack_embedding
 from eccos_rs.policy import Policy
+from eccos_rs.router import Router
 from session_helpers import ByNumber, make_pool, make_router, population, rows_of
 
 ROWS = rows_of(population(512))
@@ -326,6 +327,25 @@ async def test_the_index_learns_online_and_again_after_a_restart(tmp_path):
     taught = again.predictor.retrieval.rows
     assert [row[2] for row in taught] == [0.0, 0.25, 0.5, 0.75, 1.0, 0.0]
     np.testing.assert_array_equal(taught[4][0], learned[4][0])
+
+
+async def test_the_shipped_bundle_learns(tmp_path):
+    router = Router.load()
+    question = "Which of these is a prime number: 21, 23, 27?"
+    before = router.predict([question])
+    async with Session(router, policy=Policy(quality_value=0.0), store=tmp_path / "s.sqlite") as session:
+        for _ in range(3):
+            lease = await session.acquire(question)
+            await lease.release(output_tokens=30, quality=0.0)
+        column = lease.index
+    after = router.predict([question])
+    assert after.quality[0, column] < before.quality[0, column]
+    assert after.similarity[0] > 0.999
+    # A new process with the same store begins where this one ended.
+    again = Router.load()
+    async with Session(again, store=tmp_path / "s.sqlite") as session:
+        (await session.acquire("Hello")).release()
+    assert again.predict([question]).quality[0, column] == pytest.approx(after.quality[0, column], abs=1e-4)
 
 
 async def test_learning_can_be_left_off(tmp_path):

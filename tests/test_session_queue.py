@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -327,6 +329,8 @@ async def test_malformed_arguments_are_named():
         Session(make_router(), window=-1)
     with pytest.raises(PolicyError, match="needs a period"):
         Session(make_router(), policy=Policy(budget=1.0))
+    with pytest.raises(PolicyError, match="group_budget is for a batch"):
+        Session(make_router(), policy=Policy(min_quality=0.6, group_budget={"a": 1.0}))
     with pytest.raises(PoolError, match="medium"):
         Session(make_router(), policy=Policy(capacity={"medium": 3}))
     async with Session(make_router()) as session:
@@ -410,6 +414,22 @@ async def test_closing_does_not_wait_for_ever():
     with pytest.raises(Overloaded, match="closes"):
         await waiting
     held.release()
+
+
+async def test_closing_refuses_those_who_are_still_being_predicted():
+    router = make_router()
+    slow, begun = router.predictor.predict, threading.Event()
+    router.predictor.predict = lambda queries: (begun.set(), time.sleep(0.3), slow(queries))[2]
+    session = Session(router)
+    waiting = [asyncio.create_task(session.acquire(str(at))) for at in range(3)]
+    await asyncio.to_thread(begun.wait)
+    late = asyncio.create_task(session.acquire("4"))
+    await asyncio.sleep(0.01)
+    await session.close(timeout=0.01)
+    for each in (*waiting, late):
+        with pytest.raises(Overloaded, match="closes"):
+            await each
+    assert session.stats().waiting == 0
 
 
 async def test_too_many_waiting_are_refused():

@@ -6,15 +6,16 @@ import math
 from numbers import Real
 from typing import TYPE_CHECKING, Any
 
-from eccos_rs.errors import InputError
+from eccos_rs.errors import InputError, PolicyError
 from eccos_rs.predict.protocol import Prediction
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from eccos_rs.policy import Policy
     from eccos_rs.pool import Pool
 
-__all__ = ["checked_number", "checked_prediction", "checked_timeout", "mask_of"]
+__all__ = ["checked_number", "checked_policy", "checked_prediction", "checked_timeout", "mask_of"]
 
 
 def checked_number(name: str, value: Any, most: float = math.inf) -> float:
@@ -24,6 +25,15 @@ def checked_number(name: str, value: Any, most: float = math.inf) -> float:
         wanted = f"a number in [0, {most:g}]" if most < math.inf else "a finite number of at least 0"
         raise InputError(f"{name}: got {value!r}, wanted {wanted}")
     return float(value)
+
+
+def checked_policy(policy: Policy, pool: Pool) -> None:
+    """Raise `PoolError` or `PolicyError` for what a session cannot promise."""
+    for name in policy.capacity or {}:
+        pool.index(name)
+    for name in ("group_min_quality", "group_budget"):
+        if getattr(policy, name) is not None:
+            raise PolicyError(f"{name} is for a batch; a session keeps one promise over its whole stream")
 
 
 def checked_timeout(value: Any) -> float:

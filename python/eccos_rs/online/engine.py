@@ -17,7 +17,7 @@ from eccos_rs.predict.protocol import Prediction
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from eccos_rs.online.accounts import Accounts
     from eccos_rs.online.limits import Limits
@@ -262,9 +262,9 @@ class Engine:
         # A slot that comes free goes to those who waited before.
         return min(max(min(waits, default=1.0), 0.001), 3600.0)
 
-    def refuse_all(self, why: str) -> None:
-        """Turn away everybody who waits."""
-        everybody = [*self._waiting.drain(), *(waiter for waiter, _ in self._given)]
+    def refuse_all(self, why: str, others: Sequence[Waiter] = ()) -> None:
+        """Turn away everybody who waits, and these others."""
+        everybody = [*self._waiting.drain(), *(waiter for waiter, _ in self._given), *others]
         self._given.clear()
         for waiter in everybody:
             self._fail(waiter, Overloaded(why))

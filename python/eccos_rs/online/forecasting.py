@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from eccos_rs.online.waiting import Waiter
     from eccos_rs.predict.protocol import Prediction
@@ -42,6 +43,8 @@ class Forecaster:
         self._queue: list[Waiter] = []
         self._running: asyncio.Future[list[Outcome]] | None = None
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="eccos-predict")
+        self._batch: list[Waiter] = []
+        self._closed = False
         self.pending = 0
 
     def put(self, waiter: Waiter) -> None:
@@ -52,8 +55,9 @@ class Forecaster:
             self._next()
 
     def submit(self, work: Callable[[], Any]) -> None:
-        """Do something else with the predictor (teach it), in turn with predicting."""
-        self._executor.submit(work)
+        """Do something else with the predictor (teach it), in turn with predicting; nothing once closed."""
+        with suppress(RuntimeError):
+            self._executor.submit(work)
 
     def _next(self) -> None:
         gone = [waiter for waiter in self._queue if not waiter.alive]
@@ -65,6 +69,7 @@ class Forecaster:
             self._running = None
             return
         loop = asyncio.get_running_loop()
+        self._batch = batch
         self._running = loop.run_in_executor(self._executor, self._predict, batch)
         self._running.add_done_callback(self._done)
 
@@ -78,17 +83,17 @@ class Forecaster:
         return [outcome for waiter in batch for outcome in self._predict([waiter])]
 
     def _done(self, future: asyncio.Future[list[Outcome]]) -> None:
-        if future.cancelled():
+        if self._closed or future.cancelled():
             return
         for waiters, prediction in future.result():
             self.pending -= len(waiters)
             self._deliver(waiters, prediction)
         self._next()
 
-    def waiters(self) -> Sequence[Waiter]:
-        """Those whose prediction has not begun."""
-        return tuple(self._queue)
-
-    def close(self) -> None:
-        """End the thread once what it does now is done."""
+    def close(self) -> list[Waiter]:
+        """End the thread once what it does now is done; return those who will not be predicted any more."""
+        self._closed = True
         self._executor.shutdown(wait=False, cancel_futures=True)
+        left = [*(self._batch if self._running is not None else ()), *self._queue]
+        self.pending = 0
+        return left

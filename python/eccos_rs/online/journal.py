@@ -13,6 +13,7 @@ import sqlite3
 import threading
 import time
 import uuid
+from collections import deque
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,6 +51,10 @@ class _Task:
     writes: bool = True
 
 
+_WAKE = _Task(None, writes=False)
+"""Tells the writer that decisions have come in."""
+
+
 class Journal:
     """The store of a session.
 
@@ -83,9 +88,9 @@ class Journal:
         self.fault: str | None = None
         self._clock = clock
         self._keep = keep
-        self._spend: dict[tuple[float, str], float] = {}
-        self._state: dict[str, str] = {}
         self._tasks: queue.SimpleQueue[_Task] = queue.SimpleQueue()
+        self._soon: deque[_Task] = deque()
+        self._woken = False
         self._late: list[_Task] = []
         self._connection = open_store(self.path, self._fail)
         self._closed = False
@@ -96,11 +101,11 @@ class Journal:
 
     def lease(self, row: LeaseRow) -> None:
         """Journal a decision, soon."""
-        self._tasks.put(_Task(lambda db: insert_lease(db, row)))
+        self._later(lambda db: insert_lease(db, row))
 
     def settle(self, lease: str, tokens: float | None, cost: float, failed: bool) -> None:
         """Journal what a lease really took, soon."""
-        self._tasks.put(_Task(lambda db: settle_lease(db, lease, tokens, cost, failed)))
+        self._later(lambda db: settle_lease(db, lease, tokens, cost, failed))
 
     def spend(self, period: float, usd: float, state: dict[str, str]) -> None:
         """Journal this session's total spend of a period and its prices, soon.
@@ -118,7 +123,7 @@ class Journal:
                 list(state.items()),
             )
 
-        self._tasks.put(_Task(write))
+        self._later(write)
 
     def feedback(self, lease: str, quality: float) -> Future[Judged]:
         """Journal a judgement; the future is done when it is on the disk.
@@ -166,6 +171,13 @@ class Journal:
             self._tasks.put(_Task(None))
             self._thread.join()
 
+    def _later(self, run: Callable[[sqlite3.Connection], Any]) -> None:
+        self._soon.append(_Task(run))
+        # Waking the writer for every decision would cost each of them a change of threads.
+        if not self._woken:
+            self._woken = True
+            self._tasks.put(_WAKE)
+
     def _ask(self, run: Callable[[sqlite3.Connection], Any], writes: bool = False) -> Future[Any]:
         future: Future[Any] = Future()
         self._tasks.put(_Task(run, future, writes))
@@ -176,28 +188,37 @@ class Journal:
     def _run(self) -> None:
         open_ = True
         while open_:
-            batch = self._collect()
-            if batch[-1].run is None:
-                batch.pop()
+            asked = self._collect()
+            if asked and asked[-1].run is None:
+                asked.pop()
                 open_ = False
+            self._woken = False
+            soon = [self._soon.popleft() for _ in range(len(self._soon))]
             late, self._late = self._late, []
-            self._commit([*late, *(task for task in batch if task.writes)])
-            self._answer([task for task in batch if not task.writes])
+            # Decisions first: what is asked may be about them.
+            self._commit([*late, *soon, *(task for task in asked if task.writes)])
+            self._answer([task for task in asked if not task.writes])
         self._prune()
         if self._connection is not None:
             self._connection.close()
 
     def _collect(self) -> list[_Task]:
-        """Wait for something to write, and take all there is; what nobody waits for may wait for company."""
-        batch = [self._tasks.get()]
-        until = time.monotonic() + _COMPANY
-        while len(batch) < _BATCH and batch[-1].run is not None:
-            until = until if batch[-1].future is None else 0.0
+        """Wait for a question, or until decisions have had time to gather; return what is asked."""
+        asked: list[_Task] = []
+        wait: float | None = None
+        while len(asked) < _BATCH:
             try:
-                batch.append(self._tasks.get(timeout=max(until - time.monotonic(), 0.0)))
+                task = self._tasks.get(timeout=wait)
             except queue.Empty:
                 break
-        return batch
+            if task is _WAKE:
+                wait = _COMPANY if not asked else 0.0
+                continue
+            asked.append(task)
+            wait = 0.0
+            if task.run is None:
+                break
+        return asked
 
     def _commit(self, tasks: list[_Task]) -> None:
         """Run tasks in one transaction; answer only once it is on the disk."""
@@ -212,17 +233,15 @@ class Journal:
                 if task.future is not None:
                     answers.append((task.future, answer, unknown))
             db.execute("COMMIT")
-        except sqlite3.Error as error:
+        except Exception as error:
+            # Whatever it was, the writer lives on and the callers are told.
             self._failed(error, tasks)
             return
         if self.fault is not None:
             logger.warning("the store %s takes feedback again", self.path)
             self.fault = None
         for future, answer, unknown in answers:
-            if unknown is not None:
-                future.set_exception(unknown)
-            else:
-                future.set_result(answer)
+            _tell(future, answer, unknown)
 
     def _answer(self, tasks: list[_Task]) -> None:
         """Answer questions, which a store that cannot be written may still do."""
@@ -230,10 +249,10 @@ class Journal:
             assert task.future is not None  # nobody reads for nobody
             try:
                 answer, _ = _try(task, self._open())
-            except sqlite3.Error as error:
-                task.future.set_exception(StoreError(f"the store {self.path} cannot be read: {error}"))
+            except Exception as error:
+                _tell(task.future, None, StoreError(f"the store {self.path} cannot be read: {error}"))
             else:
-                task.future.set_result(answer)
+                _tell(task.future, answer, None)
 
     def _open(self) -> sqlite3.Connection:
         if self._connection is None:
@@ -242,7 +261,7 @@ class Journal:
             raise sqlite3.OperationalError(self.fault or "cannot be opened")
         return self._connection
 
-    def _failed(self, error: sqlite3.Error, tasks: list[_Task]) -> None:
+    def _failed(self, error: Exception, tasks: list[_Task]) -> None:
         if self._connection is not None and self._connection.in_transaction:
             try:
                 self._connection.rollback()
@@ -253,7 +272,7 @@ class Journal:
         message = f"the store {self.path} did not take it: {error}"
         for task in tasks:
             if task.future is not None:
-                task.future.set_exception(StoreError(message))
+                _tell(task.future, None, StoreError(message))
         self._late = [task for task in tasks if task.future is None]
         if len(self._late) > _MOST_PENDING:
             self.dropped += len(self._late) - _MOST_PENDING
@@ -280,6 +299,15 @@ class Journal:
                 db.execute("DELETE FROM spend WHERE period < ?", (oldest,))
         except sqlite3.Error as error:
             self._fail(str(error))
+
+
+def _tell(future: Future[Any], answer: Any, error: Exception | None) -> None:
+    if not future.set_running_or_notify_cancel():
+        return  # who asked does not wait any more
+    if error is None:
+        future.set_result(answer)
+    else:
+        future.set_exception(error)
 
 
 def _try(task: _Task, db: sqlite3.Connection) -> tuple[Any, InputError | None]:

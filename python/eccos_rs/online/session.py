@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING, Any, Self
 
 from eccos_rs.errors import EccosError, Overloaded, StoreError
 from eccos_rs.online.accounts import Accounts
-from eccos_rs.online.checks import checked_number, checked_prediction, checked_timeout, mask_of
+from eccos_rs.online.checks import (
+    checked_number,
+    checked_policy,
+    checked_prediction,
+    checked_timeout,
+    mask_of,
+)
 from eccos_rs.online.engine import Engine
 from eccos_rs.online.forecasting import Forecaster
 from eccos_rs.online.journal import Journal
@@ -76,9 +82,8 @@ class Session:
 
     Notes
     -----
-    A session belongs to one event loop; `SyncSession` is its face for threads. Slots and windows are counted
-    by one session alone: processes that share a pool each take their part of its limits; a budget is shared
-    through the store.
+    A session belongs to one event loop; `SyncSession` is its face for threads. It counts slots and windows
+    for itself: processes that share limits each take their part; a budget is shared through the store.
 
     Examples
     --------
@@ -108,8 +113,7 @@ class Session:
         with suppress(RuntimeError):
             self._loop = asyncio.get_running_loop()
         self._clock = time.monotonic if self._loop is None else self._loop.time
-        for name in self.policy.capacity or {}:
-            self.pool.index(name)
+        checked_policy(self.policy, self.pool)
         self._limits = Limits(self.pool, self.policy.capacity)
         wall = WallClock(self._clock, time.time())
         self._journal = None if store is None else Journal(store, clock=wall)
@@ -157,7 +161,7 @@ class Session:
         ----------
         query : str, chat, mapping or Query
         prediction : Prediction, optional
-            Of this one query, where it is known; else the router's predictor makes it.
+            Of this one query; else the router's predictor makes it.
         exclude : iterable of str
             Models not to be chosen: those that just failed.
         max_cost : float, optional
@@ -204,8 +208,8 @@ class Session:
     ) -> AsyncIterator[Lease]:
         """Acquire a lease for a block, and give it back on every way out of it.
 
-        Takes what `acquire` takes. Call ``lease.release(...)`` inside to report what happened; a block left
-        by an exception, cancellation included, counts as failed.
+        Call ``lease.release(...)`` inside to report what happened; a block left by an exception (or by
+        cancellation) counts as failed. Takes what `acquire` takes.
         """
         lease = await self.acquire(query, **options)
         try:
@@ -252,8 +256,6 @@ class Session:
         if self.policy.wait is not None:
             return self.policy.wait
         return math.inf if self.policy.overload == "defer" else 0.0
-
-    # What comes of it.
 
     def _release(
         self,
@@ -308,7 +310,7 @@ class Session:
         Raises
         ------
         StoreError
-            The store did not take it. When this returns, it is on the disk.
+            The store did not take it. (When this returns, it is on the disk.)
         InputError
             The quality is out of range, or no such lease is known.
         """
@@ -331,8 +333,6 @@ class Session:
         self._accounts.check(self._limits)
         if self._learns:
             self._forecaster.submit(lambda: self._learner.learn([judged]))
-
-    # Looking at it, and steering by hand.
 
     def stats(self) -> SessionStats:
         """Return a snapshot: workload, prices, promised and realised quality, spend, overhead, alarms."""
@@ -379,10 +379,9 @@ class Session:
         self._settle_down()
         with suppress(TimeoutError):
             await asyncio.wait_for(self._drained.wait(), timeout)
-        self._engine.refuse_all("the session closes")
+        self._engine.refuse_all("the session closes", self._forecaster.close())
         self._engine.stop()
         self._saver.stop()
-        self._forecaster.close()
         if self._journal is not None:
             self._accounts.save()
             await asyncio.to_thread(self._journal.close)
