@@ -15,6 +15,8 @@ from eccos_rs.predict import device as devices
 from eccos_rs.predict.cuda import TOKEN_BUDGET, gpu_variant, pad, provider_list, slices_by_length
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from eccos_rs.bundle import Bundle
 
 pytest.importorskip("onnx")
@@ -92,11 +94,17 @@ def test_a_runtime_without_cuda_and_an_old_driver(with_driver: None, monkeypatch
     assert "a newer driver is needed" in str(devices.cuda_obstacle())
 
 
-def test_tensorrt_wants_its_own_library(with_driver: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tensorrt_wants_its_own_library(
+    with_driver: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setattr(devices, "missing_libraries", lambda: ())
     monkeypatch.setattr(devices, "_on_loader_path", lambda _: False)
+    monkeypatch.setattr(devices.sys, "path", [str(tmp_path)])
     assert devices.cuda_obstacle() is None
-    assert "pip install tensorrt" in str(devices.cuda_obstacle(tensorrt=True))
+    assert "pip install 'tensorrt-cu13<11'" in str(devices.cuda_obstacle(tensorrt=True))
+    (tmp_path / "tensorrt_libs").mkdir()
+    (tmp_path / "tensorrt_libs" / "libnvinfer.so.10").touch()
+    assert devices.cuda_obstacle(tensorrt=True) is None
 
 
 def test_the_report_speaks_of_this_machine() -> None:

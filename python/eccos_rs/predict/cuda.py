@@ -8,6 +8,7 @@ kernel launches were recorded once (a CUDA graph) and are replayed.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import io
 import threading
 from dataclasses import dataclass
@@ -140,7 +141,7 @@ class CudaEncoder:
         self._dimension = int(bundle.table("encoder")["dimension"])
         self._models = len(bundle.models)
         self._longest = int(bundle.table("encoder")["max_tokens"])
-        _load_libraries()
+        _load_libraries(tensorrt=tensorrt)
         self._session = start_session(path, provider_list(tensorrt=tensorrt, cuda_graph=False))
         self._lock = threading.Lock()
         self._recorded: dict[tuple[int, int], _Recorded] = {}
@@ -235,13 +236,16 @@ def _graph_number(number: int) -> Any:
     return options
 
 
-def _load_libraries() -> None:
+def _load_libraries(*, tensorrt: bool) -> None:
     """Load the CUDA libraries that came as packages; what the runtime prints while it looks is swallowed."""
     import onnxruntime as ort
 
     if hasattr(ort, "preload_dlls"):
         with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(OSError, RuntimeError):
             ort.preload_dlls()
+    if tensorrt and (library := devices.tensorrt_library()) is not None:
+        with contextlib.suppress(OSError):
+            ctypes.CDLL(library, mode=ctypes.RTLD_GLOBAL)
 
 
 def start_session(path: Path, chain: list[Any]) -> Any:

@@ -23,7 +23,9 @@ __all__ = ["DEVICES", "DeviceReport", "allowed_cores", "check_device", "cuda_obs
 DEVICES = ("auto", "cpu", "cuda", "tensorrt")
 INSTALL_CUDA = "pip install 'eccos-rs[cuda]'"
 INSTALL_RUNTIME = "pip uninstall onnxruntime && pip install --force-reinstall onnxruntime-gpu"
-INSTALL_TENSORRT = "pip install tensorrt-cu13"
+# ONNX Runtime 1.31 links to TensorRT 10; the newest TensorRT is 11.
+INSTALL_TENSORRT = "pip install 'tensorrt-cu13<11'"
+TENSORRT_LIBRARY = "libnvinfer.so.10"
 
 # Packages that carry the libraries which ONNX Runtime's CUDA provider links to or opens.
 _PACKAGES = {
@@ -237,9 +239,18 @@ def cuda_obstacle(*, tensorrt: bool = False) -> Obstacle | None:
 def _tensorrt_obstacle() -> Obstacle | None:
     if "TensorrtExecutionProvider" not in providers():
         return Obstacle("this ONNX Runtime was built without TensorRT", INSTALL_RUNTIME)
-    if not any(_on_loader_path(name) for name in ("libnvinfer.so.10", "nvinfer_10.dll")):
-        return Obstacle("the TensorRT library libnvinfer.so.10 is missing", INSTALL_TENSORRT)
+    if tensorrt_library() is None:
+        return Obstacle(f"the TensorRT library {TENSORRT_LIBRARY} is missing", INSTALL_TENSORRT)
     return None
+
+
+def tensorrt_library() -> str | None:
+    """Return what to load so that TensorRT is there: its package's file, or a name that the loader finds."""
+    for entry in sys.path:
+        packaged = Path(entry or ".") / "tensorrt_libs" / TENSORRT_LIBRARY
+        if packaged.exists():
+            return str(packaged)
+    return TENSORRT_LIBRARY if _on_loader_path(TENSORRT_LIBRARY) else None
 
 
 @dataclass(frozen=True)
