@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+import problems
+
 
 def _values(g: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
     """Numbers in [0, 1]: smooth, few levels, whole, all equal, duplicated rows or columns."""
@@ -88,3 +90,21 @@ def _groups(g: np.random.Generator, problem: dict[str, Any], n: int) -> None:
     if "group_min_quality" not in problem or g.random() < 0.5:
         worst = float(problem["cost"].astype(float).max(initial=0.0)) * n
         problem["group_budget"] = np.where(g.random(groups) < 0.5, np.nan, g.random(groups) * worst)
+
+
+def draw_family(seed: int) -> dict[str, Any]:
+    """Arguments of `assign` for an instance of one of the families of `problems`."""
+    g = np.random.default_rng([seed, 7])
+    instance = problems.make(
+        int(g.integers(4, 60)),
+        int(g.integers(2, 9)),
+        str(g.choice(problems.KINDS)),
+        tight=float(g.choice([0.1, 0.6, 0.9, 0.98])),
+        load=float(g.choice([1.0, 1.1, 1.5, 3.0])),
+        shape=str(g.choice(["tier", "uniform", "random", "zero"])),
+        mode=str(g.choice(["quality", "quality", "budget"])),
+        weights=str(g.choice(["unit", "unit", "unit", "tokens"])),
+        forbid=float(g.choice([0.0, 0.0, 0.4])),
+        seed=seed,
+    )
+    return {"cost": instance.cost, "quality": instance.quality, **instance.keywords}

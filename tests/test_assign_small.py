@@ -46,3 +46,22 @@ def test_brute_force_agrees(block: int) -> None:
         assert quick.status in met, (seed, quick, quick.explanation)
         unit = -1.0 / len(quick.model) if "budget" in problem else 1.0
         assert quick.bound / unit <= best[0] + room, (seed, quick.bound / unit, best)
+
+
+@pytest.mark.parametrize(
+    "seed",
+    [
+        # No rounding of the relaxation is accepted, but the assignment of most quality keeps the promise: its
+        # bound must be one for the cost, not for the quality.
+        1198,
+        # The same where the extreme is the least cost, and it keeps the budget.
+        1522,
+        1940,
+    ],
+)
+def test_regressions(seed: int) -> None:
+    problem = small.draw_family(seed)
+    for effort in ({}, {"tolerance": 0.0, "node_limit": 2000}):
+        found = assign(**problem, **effort)
+        proof = certify(assignment=found, **problem, tolerance=effort.get("tolerance", 1e-4))
+        assert proof, proof

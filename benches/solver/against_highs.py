@@ -1,8 +1,8 @@
 """Ten thousand random instances against HiGHS: bound, feasibility and optimum of each.
 
 Half of them have every feature in every mixture (`tests/small.py`), half come from the families of
-`tests/problems.py`. For each the dual bound must be the optimum of the relaxation, what exact mode proves must
-be the integer optimum, and the certificate must hold; how often an assignment is missed is counted.
+`tests/problems.py`. For each the dual bound must be the optimum of the relaxation, what exact mode proves
+must be the integer optimum, and the certificate must hold; how often an assignment is missed is counted.
 
     python benches/solver/against_highs.py --count 10000 --out docs/data/against_highs.json
 """
@@ -24,7 +24,6 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests"))
 
 import outside
-import problems
 import reference
 import small
 from eccos_rs import Assignment, Status, assign, certify
@@ -34,22 +33,7 @@ MET = (Status.OPTIMAL, Status.FEASIBLE)
 
 def draw(seed: int) -> dict[str, Any]:
     """Draw one instance."""
-    if seed % 2:
-        return small.draw(seed, most=12)
-    g = np.random.default_rng([seed, 7])
-    instance = problems.make(
-        int(g.integers(4, 60)),
-        int(g.integers(2, 9)),
-        str(g.choice(problems.KINDS)),
-        tight=float(g.choice([0.1, 0.6, 0.9, 0.98])),
-        load=float(g.choice([1.0, 1.1, 1.5, 3.0])),
-        shape=str(g.choice(["tier", "uniform", "random", "zero"])),
-        mode=str(g.choice(["quality", "quality", "budget"])),
-        weights=str(g.choice(["unit", "unit", "unit", "tokens"])),
-        forbid=float(g.choice([0.0, 0.0, 0.4])),
-        seed=seed,
-    )
-    return {"cost": instance.cost, "quality": instance.quality, **instance.keywords}
+    return small.draw(seed, most=12) if seed % 2 else small.draw_family(seed)
 
 
 class WrongError(Exception):
@@ -111,7 +95,9 @@ def judge_bound(
         return
     bound = found.dual_bound * (-len(found.model) if "budget" in problem else 1.0)
     size = max(abs(relaxed), 0.05 * float(np.abs(rows.p).max(axis=1).sum()))
-    if abs(bound - relaxed) > 1e-6 * size:
+    # HiGHS may use the slack of the requirement, and that has a price.
+    slack = found.duals.requirement * float(max(rows.slack, default=0.0))
+    if abs(bound - relaxed) > 1e-6 * size + slack:
         raise WrongError(f"dual bound {bound}, HiGHS has {relaxed}")
 
 

@@ -84,13 +84,38 @@ impl<'a> Run<'a> {
         extreme.relaxed = !(first.infeasible || first.doubted);
         extreme.proven_none = first.proven_none;
         if self.meets(&extreme) {
-            // Found by the extreme problem, bounded by the stated one.
-            extreme.bound = first.bound.unwrap_or(extreme.bound);
-            extreme.goal = stated.goal;
-            extreme.met = true;
-            return Some(extreme);
+            return Some(self.bounded_as_stated(served, &stated, extreme, first.multipliers));
         }
         Some(self.second_goal(served, extreme))
+    }
+
+    /// An assignment of the extreme problem that meets the stated one, with a bound for the stated one. It comes to this
+    /// when the promise is exactly the extreme and rounding decides, or when no rounding of the relaxation was accepted.
+    fn bounded_as_stated(
+        &mut self,
+        served: Option<&[u32]>,
+        stated: &Prepared<'_>,
+        extreme: Candidate,
+        multipliers: Option<Vec<f64>>,
+    ) -> Candidate {
+        if extreme.goal == stated.goal {
+            return Candidate { met: true, ..extreme };
+        }
+        let found = self.second_goal(served, extreme);
+        let reached = match stated.goal {
+            Goal::Cost => found.measured.mean_quality(),
+            Goal::Quality | Goal::Value(_) => found.measured.cost,
+        };
+        let near = Prepared::new(self.problem, served, stated.goal, Some(reached));
+        let y = multipliers.or_else(|| self.relax(&near, None, true).map(|relaxed| relaxed.state.y));
+        let y = y.unwrap_or_else(|| vec![0.0; stated.rows()]);
+        // The weaker of the promise and what was reached, or a promise met within rounding would be bounded above it.
+        let mut limit = stated.limit.clone();
+        limit[0] = limit[0].max(near.limit[0]);
+        let places: Vec<u32> = (0..stated.len() as u32).collect();
+        let bound = answer::unscaled_bound(stated, relax::dual_value(stated, &places, &limit, &y));
+        let duals = answer::unscaled_duals(stated, &y);
+        Candidate { goal: stated.goal, met: true, proven: false, bound, dual_bound: bound, duals, ..found }
     }
 
     /// The most quality (or the least cost, when the requirement is a budget) within the capacities, and within the
@@ -195,7 +220,7 @@ impl<'a> Run<'a> {
         }
         let whole = self.whole(&relaxed);
         attempt.proven_none = whole.proven && whole.model.is_none();
-        attempt.bound = Some(answer::unscaled_bound(prepared, relaxed.bound));
+        attempt.multipliers = Some(relaxed.state.y.clone());
         let Some(model) = whole.model else {
             return attempt;
         };
@@ -231,7 +256,7 @@ impl<'a> Run<'a> {
         let exact = if self.options.tolerance == 0.0 { EXACT_NODES } else { 0 };
         let effort = Effort {
             tolerance: self.options.tolerance,
-            nodes: self.options.node_limit.unwrap_or(exact),
+            nodes: self.options.node_limit.unwrap_or(exact).saturating_sub(self.stats.nodes),
             control: &self.control,
         };
         let whole = whole::search(relaxed, &effort, &mut self.work);
@@ -245,8 +270,8 @@ impl<'a> Run<'a> {
 /// What came of one prepared problem.
 #[derive(Default)]
 struct Attempt {
-    /// The bound of its relaxation, in the unit of the objective.
-    bound: Option<f64>,
+    /// The best multipliers, when the relaxation has a solution.
+    multipliers: Option<Vec<f64>>,
     candidate: Option<Candidate>,
     infeasible: bool,
     /// Samples say that the relaxation has no solution.
