@@ -73,21 +73,18 @@ def seeds(n: int, m: int, slow: bool) -> range:
     return range(1, 13) if cells <= 100_000 else range(1, 4) if cells <= 1_000_000 else range(1, 2)
 
 
-def timed(benchmark: BenchmarkFixture, call: Any, cells: int, slow: bool) -> float:
-    """Median seconds of a call, through pytest-benchmark so that its own report has them too."""
-    rounds = 1 if slow or ONCE else max(5, min(200, 20_000_000 // (cells + 50_000)))
-    found: list[float] = []
-
-    def once() -> None:
+def timed(call: Any, cells: int) -> float:
+    """Median seconds of a call: many rounds of what is quick, one of what is slow."""
+    start = perf_counter()
+    call()
+    first = perf_counter() - start
+    if ONCE or first > 1.0:
+        return first
+    found = []
+    for _ in range(max(5, min(200, 20_000_000 // (cells + 50_000), int(3.0 / first)))):
         start = perf_counter()
         call()
         found.append(perf_counter() - start)
-
-    for _ in range(min(3, rounds) if not slow else 0):
-        once()
-    found.clear()
-    for _ in range(rounds):
-        once()
     return float(np.median(found))
 
 
@@ -120,7 +117,7 @@ def test_eccos(benchmark: BenchmarkFixture, n: int, m: int) -> None:
         def call(made: problems.Instance = made) -> Any:
             return assign(made.cost, made.quality, **made.keywords, threads=1)
 
-        seconds.append(timed(benchmark, call, n * m, slow=False))
+        seconds.append(timed(call, n * m))
     assert np.median(gaps) <= GAPS[f"{n}x{m}"]
     benchmark.extra_info.update(gap=float(np.median(gaps)), milliseconds=float(np.median(seconds)) * 1e3)
     benchmark.pedantic(call, rounds=1)
@@ -139,7 +136,7 @@ def test_eccos_exact(benchmark: BenchmarkFixture, n: int, m: int) -> None:
         found = call()
         assert found.status == Status.OPTIMAL
         gaps.append((found.cost - found.dual_bound) / found.dual_bound)
-        seconds.append(timed(benchmark, call, n * m * 20, slow=False))
+        seconds.append(timed(call, n * m * 20))
     benchmark.pedantic(call, rounds=1)
     record(f"{n}x{m}", "eccos, exact", seconds, gaps, set())
 
@@ -156,7 +153,7 @@ def test_argmin_pass(benchmark: BenchmarkFixture, n: int, m: int) -> None:
         return score.argmin(axis=1)
 
     assert call().shape == (n,)
-    seconds = timed(benchmark, call, n * m, slow=False)
+    seconds = timed(call, n * m)
     benchmark.pedantic(call, rounds=1)
     record(f"{n}x{m}", "one numpy pass", [seconds], [], {"capacity", "quality"})
 
@@ -176,7 +173,7 @@ def test_anchor(benchmark: BenchmarkFixture, name: str, n: int, m: int) -> None:
         def call(solve: anchors.Solve = solve, kept: list[anchors.Result] = kept) -> None:
             kept.append(solve())
 
-        seconds.append(timed(benchmark, call, n * m, slow=True))
+        seconds.append(timed(call, n * m))
         model, claimed = kept[-1]
         lowest = bound(n, m, seed)
         if np.isnan(claimed):
