@@ -206,7 +206,7 @@ def numpy_subgradient(instance: Instance) -> Solve:
 def _climb(
     c: NDArray[np.float64], a: NDArray[np.float64], limit: NDArray[np.float64], floor: float, steps: int = 300
 ) -> tuple[float, NDArray[np.float64]]:
-    """Best prices of `steps` subgradient steps with a falling step length."""
+    """Best prices of `steps` subgradient steps, each 2 % shorter than the last (tuned to do well here)."""
     n, m = c.shape
     i = np.arange(n)
     price, load_price = 0.0, np.zeros(m)
@@ -221,9 +221,9 @@ def _climb(
         value = score[i, pick].sum() + price * floor * n - load_price @ limit
         if value > best:
             best, at = value, (price, load_price.copy())
-        length = spread / np.sqrt(step + 1.0)
-        price = max(0.0, price + length / width * short / (width * n))
-        load_price = np.maximum(0.0, load_price + length * over / n * m)
+        length = 2.0 * 0.98**step
+        price = max(0.0, price + length * spread / width * short / (width * n))
+        load_price = np.maximum(0.0, load_price + length * spread * over / n)
     return at
 
 
