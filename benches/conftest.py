@@ -62,7 +62,7 @@ def timed(benchmark: Any) -> Callable[..., float]:
         if benchmark.disabled or ONCE:
             benchmark(work)
             return 0.0
-        benchmark.pedantic(work, rounds=rounds, iterations=1, warmup_rounds=1)
+        benchmark.pedantic(work, rounds=rounds, iterations=1, warmup_rounds=1 if rounds > 2 else 0)
         return float(benchmark.stats.stats.min)
 
     return measure
