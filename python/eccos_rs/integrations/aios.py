@@ -178,7 +178,7 @@ class EccosRouting:
         tokens = problem.output_tokens + prediction.input_tokens[:, None]
         steering = self._steering
         steering.history.add(problem.cost, problem.quality, tokens, problem.allowed)
-        if steering.due:
+        if steering.due(0.0):
             # AIOS waits for a batch before it sends the next: there is no stream whose slots could be priced.
             steering.steer(self._limits, now=0.0, arrivals_per_second=0.0)
         model = _waves(problem, self._policy, steering.price or 0.0)

@@ -188,7 +188,7 @@ class Engine:
 
     def _decide(self, batch: list[Waiter], closed: int, now: float) -> tuple[int, int]:
         steering = self._steering
-        if steering.due:
+        if steering.due(now):
             steering.steer(self._limits, now, self._rate.per_second(now))
         price = steering.price or 0.0
         premium = steering.premium(self._limits)

@@ -33,6 +33,9 @@ _TOKENS_PER_SECOND = 50.0
 _ENOUGH = 32
 """Queries that outweigh a price from an earlier run."""
 
+_STALE = 5.0
+"""Seconds after which a price is worked out again at the next query."""
+
 _DEEPEST = 0.05
 """Debt or credit of mean quality, over one history's length, beyond which none is carried on."""
 
@@ -126,6 +129,7 @@ class Steering:
         self.decided = 0
         self.debt = 0.0
         self._since = 0
+        self._steered = -math.inf
         self._resumed = self.price is not None
         self._warm: Assignment | None = None
 
@@ -147,15 +151,17 @@ class Steering:
         most = _DEEPEST * self.history.size
         self.debt = min(max(self.debt + quality, -most), most)
 
-    @property
-    def due(self) -> bool:
-        """True when enough has changed for the price to be worked out again."""
+    def due(self, now: float) -> bool:
+        """Say whether enough has changed for the price to be worked out again: queries, or time."""
         if self.price is None:
             return True
         # A price that thousands of queries have made is not thrown away for what three new ones say.
         if self._resumed and self.history.seen < _ENOUGH:
             return False
-        return self._since >= max(1, min(len(self.history) // 4, self.history.size // 4))
+        if self._since >= max(1, min(len(self.history) // 4, self.history.size // 4)):
+            return True
+        # Thin traffic: the budget left and the capacity asked for change with time alone.
+        return now - self._steered >= _STALE
 
     def steer(self, limits: Limits, now: float, arrivals_per_second: float) -> None:
         """Work the prices out again from the recent past.
@@ -168,6 +174,7 @@ class Steering:
         arrivals_per_second : float
         """
         self._since = 0
+        self._steered = now
         if not len(self.history):
             return
         self._aim()
