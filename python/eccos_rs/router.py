@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import lru_cache
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from eccos_rs.errors import InputError, PolicyError, PoolError, QueryError
 from eccos_rs.plan import Plan
 from eccos_rs.policy import Policy
-from eccos_rs.pool import Pool
+from eccos_rs.pool import LLM, Pool
 from eccos_rs.predict.protocol import Prediction, Predictor
 from eccos_rs.problem import Problem, build_problem, costs_of, output_tokens_of
 from eccos_rs.promise import solve
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     import numpy as np
     from numpy.typing import NDArray
+
+    from eccos_rs.records import Record, RecordTable
 
 __all__ = ["Router", "route"]
 
@@ -130,6 +132,44 @@ class Router:
         goal, value = self.policy.goal
         return f"Router({', '.join(self.pool.names)}; {goal}={value:g}; {type(self.predictor).__name__})"
 
+    def add_model(self, model: LLM, records: Iterable[Record] | RecordTable) -> Self:
+        """Add a model that the predictor was not trained on, from some dozens of labelled queries.
+
+        Parameters
+        ----------
+        model : LLM
+            With its prices; its name is that of the records' outputs.
+        records : iterable of Record, or RecordTable
+            Queries with an answer of this model, 50 to 500 of them. They should be like the traffic, and not
+            those the predictor was trained on: it knows those too well.
+
+        Returns
+        -------
+        Router
+            This one; batches that are being routed meanwhile keep the old pool.
+
+        Raises
+        ------
+        PoolError
+            The pool has a model of this name already.
+        InputError
+            The predictor knows the model already, or there are too few labels.
+
+        Notes
+        -----
+        Nothing is retrained: see `eccos_rs.predict.newcomer`. With thousands of labels ``eccos train`` does
+        better.
+        """
+        from eccos_rs.newcomer import with_newcomer
+
+        if not isinstance(model, LLM):
+            raise PoolError(f"model must be an LLM, got {type(model).__name__}")
+        pool = Pool([*self.pool, model])
+        # In this order: a batch that meets the new pool meets a predictor that knows it.
+        self.predictor = with_newcomer(self.predictor, model.name, records)
+        self.pool = pool
+        return self
+
     def predict(
         self, batch: Iterable[Item], *, progress: Callable[[int], object] | None = None
     ) -> Prediction:
@@ -146,7 +186,7 @@ class Router:
         Prediction
             N rows in the order of the batch, M columns in the order of the pool.
         """
-        return self._predict(_queries(batch), progress, keep_embedding=True)
+        return _predict(self.pool.names, self.predictor, _queries(batch), progress, keep_embedding=True)
 
     def costs(self, prediction: Prediction, queries: Sequence[Query] | None = None) -> NDArray[np.float64]:
         """Return what each query would cost at each model.
@@ -218,9 +258,9 @@ class Router:
             policy = policy.replace(**policy_fields)
         if policy.per is not None:
             raise PolicyError(f"per={policy.per!r} paces a session; a batch's budget is for the batch alone")
-        queries = _queries(batch)
-        prediction = self._predict(queries, progress, keep_embedding=False)
-        problem = self.problem(prediction, queries, policy)
+        queries, pool = _queries(batch), self.pool
+        prediction = _predict(pool.names, self.predictor, queries, progress, keep_embedding=False)
+        problem = build_problem(pool, prediction, queries, policy)
         before = perf_counter()
         assignment, promised, margin = solve(problem, policy)
         after = perf_counter()
@@ -228,7 +268,7 @@ class Router:
         seconds["other"] = max(0.0, perf_counter() - start - sum(seconds.values()))
         return Plan(
             queries=tuple(queries),
-            pool=self.pool,
+            pool=pool,
             policy=policy,
             prediction=prediction,
             problem=problem,
@@ -238,21 +278,6 @@ class Router:
             device=self.device,
             seconds=seconds,
         )
-
-    def _predict(
-        self, queries: Sequence[Query], progress: Callable[[int], object] | None, *, keep_embedding: bool
-    ) -> Prediction:
-        parts = []
-        for start in range(0, max(1, len(queries)), SLICE):
-            some = queries[start : start + SLICE]
-            part = self.predictor.predict(some)
-            if len(part) != len(some):
-                raise InputError(f"the predictor gave {len(part)} rows for {len(some)} queries")
-            part = part.select(self.pool.names)
-            parts.append(part if keep_embedding else _without_embedding(part))
-            if progress is not None and some:
-                progress(len(some))
-        return parts[0] if len(parts) == 1 else Prediction.concatenate(parts)
 
 
 def route(
@@ -329,6 +354,28 @@ def _queries(batch: Iterable[Item]) -> list[Query]:
         except QueryError as error:
             raise QueryError(f"query {at}: {error}") from error
     return queries
+
+
+def _predict(
+    models: Sequence[str],
+    predictor: Predictor,
+    queries: Sequence[Query],
+    progress: Callable[[int], object] | None,
+    *,
+    keep_embedding: bool,
+) -> Prediction:
+    """Predict in slices, for these models in this order."""
+    parts = []
+    for start in range(0, max(1, len(queries)), SLICE):
+        some = queries[start : start + SLICE]
+        part = predictor.predict(some)
+        if len(part) != len(some):
+            raise InputError(f"the predictor gave {len(part)} rows for {len(some)} queries")
+        part = part.select(models)
+        parts.append(part if keep_embedding else _without_embedding(part))
+        if progress is not None and some:
+            progress(len(some))
+    return parts[0] if len(parts) == 1 else Prediction.concatenate(parts)
 
 
 def _without_embedding(part: Prediction) -> Prediction:
