@@ -28,8 +28,8 @@ def train(
         typer.Option(
             "--pool",
             "--prices",
-            help="Pool file (.toml) or price table (.csv: model, input_price, output_price). Without it the prices "
-            "are recovered from the costs in the data.",
+            help="Pool file (.toml) or price table (.csv: model, input_price, output_price). Without it the "
+            "prices are recovered from the costs in the data.",
         ),
     ] = None,
     aux: Annotated[
@@ -46,7 +46,7 @@ def train(
     refit: Annotated[
         bool, typer.Option(help="After the figures, train again on everything; that is what is written.")
     ] = True,
-    epochs: Annotated[int, typer.Option(help="Passes over the data for the heads.")] = 14,
+    epochs: Annotated[int, typer.Option(help="Passes over the data for the heads.")] = 10,
     finetune_epochs: Annotated[int, typer.Option(help="Passes over the data for the encoder.")] = 3,
     frozen_layers: Annotated[
         int, typer.Option(help="Lowest layers that fine-tuning leaves alone, of 6.")
@@ -63,10 +63,10 @@ def train(
     ] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
 ) -> None:
-    """Train predictors on labelled queries and write them as a bundle.
+    r"""Train predictors on labelled queries and write them as a bundle.
 
-    A bundle holds all three kinds of predictor; which one routes is chosen when it is loaded (hybrid unless told
-    otherwise). What to take when:
+    A bundle holds all three kinds of predictor; which one routes is chosen when it is loaded (hybrid unless
+    told otherwise). What to take when:
 
     \b
     few hundred queries     --head linear: nothing to overfit; the neighbours carry most
@@ -76,8 +76,8 @@ def train(
     other models' answers   --aux FILE: even models you never route to tell how hard a query is
     a new model only        do not train: router.add_model takes 50 labelled queries
 
-    Figures come from held-back queries (--holdout); near-identical questions never stand on both sides. The same
-    data, options and seed give the same bundle. Ctrl-C leaves no half-written bundle.
+    Figures come from held-back queries (--holdout); near-identical questions never stand on both sides. The
+    same data, options and seed give the same bundle. Ctrl-C leaves no half-written bundle.
 
     \b
     eccos train answers.parquet --out models/mine
@@ -87,8 +87,9 @@ def train(
     from eccos_rs.train.options import TrainOptions
 
     options = TrainOptions(
-        head=head, finetune=finetune, holdout=holdout, refit=refit, epochs=epochs, finetune_epochs=finetune_epochs,
-        frozen_layers=frozen_layers, max_tokens=max_tokens, seed=seed, device=device,
+        head=head, finetune=finetune, holdout=holdout, refit=refit, epochs=epochs,
+        finetune_epochs=finetune_epochs, frozen_layers=frozen_layers, max_tokens=max_tokens, seed=seed,
+        device=device,
     )  # fmt: skip
     if out.exists() and not (out / "bundle.toml").is_file():
         raise InputError(f"{out}: exists and is not a bundle; it is not replaced")

@@ -12,7 +12,7 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from numpy.typing import NDArray
+    from numpy.typing import ArrayLike, NDArray
 
 __all__ = ["FEATURE_NAMES", "summarise_tokens", "token_feature_table"]
 
@@ -86,7 +86,7 @@ def token_feature_table(vocabulary: Mapping[str, int]) -> NDArray[np.float32]:
     return table
 
 
-def summarise_tokens(ids: Sequence[Sequence[int]], table: NDArray[np.float32]) -> NDArray[np.float32]:
+def summarise_tokens(ids: Sequence[ArrayLike], table: NDArray[np.float32]) -> NDArray[np.float32]:
     """Count the kinds of word pieces in each text: the numpy twin of what the graph computes.
 
     Parameters
@@ -102,5 +102,5 @@ def summarise_tokens(ids: Sequence[Sequence[int]], table: NDArray[np.float32]) -
         ln(length), ln(1 + count) and count / length; see `FEATURE_NAMES`.
     """
     counts = np.stack([table[np.asarray(row, dtype=np.int64)].sum(axis=0) for row in ids])
-    length = np.array([[len(row)] for row in ids], dtype=np.float32)
+    length = np.array([[np.size(row)] for row in ids], dtype=np.float32)
     return np.concatenate([np.log(length), np.log1p(counts), counts / length], axis=1)

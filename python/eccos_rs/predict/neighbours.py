@@ -33,9 +33,9 @@ class NeighbourSettings:
         The same for the mean log length.
     """
 
-    neighbours: int = 128
+    neighbours: int = 64
     temperature: float = 0.1
-    prior_rows: float = 2.0
+    prior_rows: float = 1.0
     length_prior_rows: float = 0.5
 
     def __post_init__(self) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from eccos_rs.predict.calibration import Calibration, Fade, Scores, blend, expit, logit
+from eccos_rs.predict.calibration import Calibration, Fade, Scores, blend, logit
 from eccos_rs.predict.logistic import fit_logistic
 
 if TYPE_CHECKING:
@@ -49,8 +50,8 @@ def log_loss(log_odds: Floats, success: Floats) -> float:
     return float(np.nanmean(np.logaddexp(0.0, z) - success * z))
 
 
-def fit_calibration(sources: Sources, labels: Labels, kind: str) -> Calibration:
-    """Fit everything but the fading.
+def fit_calibration(sources: Sources, labels: Labels, kind: str, fade: Fade | None = None) -> Calibration:
+    """Fit everything but the fading, which is given.
 
     Parameters
     ----------
@@ -60,16 +61,21 @@ def fit_calibration(sources: Sources, labels: Labels, kind: str) -> Calibration:
         Of the same rows.
     kind : {"trained", "retrieval", "hybrid"}
         The heads alone, the neighbours alone, or their best blend.
+    fade : Fade, optional
+        How forecasts fade; the slopes then make up at home for what it takes there. The default keeps all.
 
     Returns
     -------
     Calibration
-        Its fade keeps everything.
     """
+    fade = fade or Fade()
+    near = None if kind == "trained" else sources.similarity
+    kept = fade.shares(near, len(sources.similarity))[0][:, 0]
+    prior = logit(_shrunk_mean(labels.success))
     fixed = {"trained": (1.0, 1.0), "retrieval": (0.0, 0.0)}
     success_weight, length_weight = fixed.get(kind) or _best_weights(sources, labels)
     scores = sources.blended(success_weight, length_weight)
-    slopes = _two_part(scores.success_logit, labels.success)
+    slopes = _two_part(scores.success_logit, labels.success, kept, prior)
     models = labels.success.shape[1]
     calibration = Calibration(
         success_weight=success_weight,
@@ -77,20 +83,20 @@ def fit_calibration(sources: Sources, labels: Labels, kind: str) -> Calibration:
         intercept=slopes[:, 0],
         common_slope=slopes[:, 1],
         deviation_slope=slopes[:, 2],
-        prior_logit=logit(_shrunk_mean(labels.success)),
+        prior_logit=prior,
         prior_length=np.nanmean(labels.log_tokens, axis=0),
-        fade=Fade(),
+        fade=fade,
         length_factor=np.ones(models, dtype=np.float32),
         length_std_scale=_spread_scale(scores, labels.log_tokens),
         residual_share=np.zeros(models, dtype=np.float32),
     )
-    return with_lengths_and_residuals(calibration, scores, sources.similarity, labels)
+    return _with_lengths_and_residuals(calibration, scores, near, labels)
 
 
-def with_lengths_and_residuals(
+def _with_lengths_and_residuals(
     calibration: Calibration, scores: Scores, similarity: Floats | None, labels: Labels
 ) -> Calibration:
-    """Fit what stands on top of the rest: the length factors and the share of variance that is no coin flip."""
+    """Fit what stands on top: the length factors and the share of variance that is no coin flip."""
     ones = np.ones(labels.success.shape[1], dtype=np.float32)
     made = replace(calibration, length_factor=ones).apply(scores, similarity)
     tokens = np.expm1(labels.log_tokens)
@@ -115,34 +121,44 @@ def _best_weights(sources: Sources, labels: Labels) -> tuple[float, float]:
     return float(WEIGHTS[int(np.argmin(losses))]), float(WEIGHTS[int(np.argmin(errors))])
 
 
-def _two_part(z: Floats, success: Floats) -> Floats:
-    """Return intercept, slope of the common part and slope of the deviation, shape (M, 3)."""
+def _two_part(z: Floats, success: Floats, kept: Floats | None = None, prior: Floats | None = None) -> Floats:
+    """Return intercept, slope of the common part and slope of the deviation, shape (M, 3).
+
+    With a share `kept` (N,) the log odds are prior + kept (intercept + slopes - prior), as after fading.
+    """
     common = z.mean(axis=1, keepdims=True)
+    share = np.ones(len(z), dtype=np.float32) if kept is None else kept
+    middle = np.zeros(z.shape[1], dtype=np.float32) if prior is None else prior
     slopes = np.empty((z.shape[1], 3), dtype=np.float32)
     for model in range(z.shape[1]):
         seen = np.isfinite(success[:, model])
-        x = np.column_stack([np.ones(len(z)), common[:, 0], z[:, model] - common[:, 0]])[seen]
+        x = np.column_stack([np.ones(len(z)), common[:, 0], z[:, model] - common[:, 0]]) * share[:, None]
         slopes[model] = fit_logistic(
-            x, success[seen, model], ridge=[1e-2, SLOPE_RIDGE, SLOPE_RIDGE], centre=[0.0, 1.0, 1.0]
+            x[seen],
+            success[seen, model],
+            ridge=[1e-2, SLOPE_RIDGE, SLOPE_RIDGE],
+            centre=[0.0, 1.0, 1.0],
+            offset=(middle[model] * (1.0 - share))[seen],
         )
     return slopes
 
 
 def _calibrated(z: Floats, slopes: Floats) -> Floats:
     common = z.mean(axis=1, keepdims=True)
-    return (slopes[:, 0] + slopes[:, 1] * common + slopes[:, 2] * (z - common)).astype(np.float32)
+    made = slopes[:, 0] + slopes[:, 1] * common + slopes[:, 2] * (z - common)
+    return np.asarray(made, dtype=np.float32)
 
 
 def _shrunk_mean(success: Floats) -> Floats:
     """Mean success with half a success and half a failure added: a model that never failed may yet."""
     seen = np.isfinite(success).sum(axis=0)
-    return ((np.nansum(success, axis=0) + 0.5) / (seen + 1.0)).astype(np.float32)
+    return np.asarray((np.nansum(success, axis=0) + 0.5) / (seen + 1.0), dtype=np.float32)
 
 
 def _spread_scale(scores: Scores, log_tokens: Floats) -> Floats:
     """Return the factor that brings the standardised errors of the log length to a spread of 1."""
     off = np.square((log_tokens - scores.length_mean) / np.maximum(scores.length_std, 1e-3))
-    return np.clip(np.sqrt(np.nanmean(off, axis=0)), 0.2, 5.0).astype(np.float32)
+    return np.asarray(np.clip(np.sqrt(np.nanmean(off, axis=0)), 0.2, 5.0), dtype=np.float32)
 
 
 def _residual_share(quality: Floats, success: Floats) -> Floats:
@@ -163,7 +179,7 @@ def _residual_share(quality: Floats, success: Floats) -> Floats:
     np.fill_diagonal(together, 0.0)
     np.fill_diagonal(pairs, 0.0)
     share = (together * pairs).sum(axis=1) / np.maximum(pairs.sum(axis=1), 1.0)
-    return np.clip(share, 0.01, 0.9).astype(np.float32)
+    return np.asarray(np.clip(share, 0.01, 0.9), dtype=np.float32)
 
 
 def fit_fade(
@@ -185,19 +201,16 @@ def fit_fade(
     Returns
     -------
     Fade
-        The one with the least sum of mean squared errors of success at home and away.
+        The one with the least sum of mean squared errors of success at home and away; both parts of the
+        calibration fade alike.
     """
     best, best_loss = Fade(), np.inf
-    middles = np.quantile(away[1], [0.25, 0.5, 0.75, 0.9, 0.97])
-    for low in (0.0, *middles):
-        for high in np.unique(np.quantile(np.concatenate([home[1], away[1]]), [0.3, 0.5, 0.7, 0.9, 1.0])):
-            for common in (0.0, 0.25, 0.5, 0.75, 1.0) if high > low + 0.02 else ():
-                fade = Fade(float(low), float(high), common, 1.0, 1.0)
-                loss = sum(_brier(replace(calibration, fade=fade), *part) for part in (home, away))
-                if loss < best_loss - 1e-6:
-                    best, best_loss = fade, loss
-    for deviation in (0.0, 0.25, 0.5, 0.75):
-        fade = replace(best, deviation_floor=deviation)
+    lows = np.concatenate([[0.0], np.quantile(away[1], [0.1, 0.3, 0.5, 0.7])])
+    highs = np.quantile(np.concatenate([home[1], away[1]]), [0.3, 0.5, 0.7, 0.85, 1.0])
+    for low, high, floor in itertools.product(lows.tolist(), highs.tolist(), (0.0, 0.25, 0.5, 0.75, 1.0)):
+        if high <= low + 0.02:
+            continue
+        fade = Fade(low, high, floor, floor, 1.0)
         loss = sum(_brier(replace(calibration, fade=fade), *part) for part in (home, away))
         if loss < best_loss - 1e-6:
             best, best_loss = fade, loss
@@ -220,8 +233,3 @@ def _length_error(calibration: Calibration, scores: Scores, similarity: Floats, 
     _, _, share = calibration.fade.shares(similarity, len(similarity))
     mean = calibration.prior_length + share * (scores.length_mean - calibration.prior_length)
     return float(np.nanmean(np.abs(mean - labels.log_tokens)))
-
-
-def squared_error(log_odds: Floats, success: Floats) -> float:
-    """Brier score of log odds over the observed pairs."""
-    return float(np.nanmean(np.square(expit(log_odds) - success)))

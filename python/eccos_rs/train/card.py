@@ -1,4 +1,4 @@
-"""The model card: what a bundle is, what it was made of, how well it does, and what it must not be used for."""
+"""The model card: what a bundle is and was made of, how well it does, and what it is not for."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ import numpy as np
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from numpy.typing import NDArray
 
     from eccos_rs.pool import Pool
     from eccos_rs.train.data import TrainingData
@@ -50,10 +48,11 @@ def figure_rows(figures: dict[str, dict[str, float]]) -> list[list[str]]:
 def model_card(
     name: str,
     data: TrainingData,
-    learned: NDArray[np.int64],
-    held: NDArray[np.int64],
     pool: Pool,
     options: TrainOptions,
+    *,
+    learned: int,
+    held: int,
     figures: dict[str, dict[str, float]],
     sources: Sequence[str],
 ) -> str:
@@ -65,12 +64,12 @@ def model_card(
         Of the bundle.
     data : TrainingData
         All labelled queries.
-    learned, held : ndarray of int64
-        Rows behind the predictor and behind the figures.
     pool : Pool
         The models with their prices.
     options : TrainOptions
         The recipe.
+    learned, held : int
+        Queries behind the predictor and behind the figures.
     figures : dict
         Kind of predictor to figures.
     sources : sequence of str
@@ -83,13 +82,13 @@ def model_card(
     """
     parts = [
         f"# {name}\n",
-        "Predicts, for a query in English, how likely each model of a pool is to answer it well and how many tokens "
-        "the answer will take, so that a router can send it to the cheapest model that will do.\n",
+        "Predicts, for a query in English, how likely each model of a pool is to answer it well and how many "
+        "tokens the answer will take, so that a router can send it to the cheapest model that will do.\n",
         _pool_section(data, pool),
-        _data_section(data, learned, held, options, sources),
+        _data_section(data, learned, sources),
         _figure_section(held, figures, options),
         _method_section(options),
-        _limits_section(),
+        _LIMITS,
     ]
     return "\n".join(parts)
 
@@ -104,43 +103,33 @@ def _pool_section(data: TrainingData, pool: Pool) -> str:
     tokens = np.nanmean(data.table.output_tokens, axis=0)
     for model, good, length in zip(pool, success, tokens, strict=True):
         source = ", ".join(each for each in (model.price_source, model.price_date) if each) or "-"
-        lines.append(
-            f"| {model.name} | {good:.1%} | {length:.0f} | {model.input_price:g} / {model.output_price:g} | {source} |"
-        )
+        prices = f"{model.input_price:g} / {model.output_price:g}"
+        lines.append(f"| {model.name} | {good:.1%} | {length:.0f} | {prices} | {source} |")
     return "\n".join(lines) + "\n"
 
 
-def _data_section(
-    data: TrainingData,
-    learned: NDArray[np.int64],
-    held: NDArray[np.int64],
-    options: TrainOptions,
-    sources: Sequence[str],
-) -> str:
+def _data_section(data: TrainingData, learned: int, sources: Sequence[str]) -> str:
     counts = Counter(each.split("/")[0] for each in data.table.dataset)
     kinds = ", ".join(f"{kind} ({count:,})" for kind, count in counts.most_common(12))
     lines = [
         "## Data\n",
-        f"{len(data):,} labelled queries: {kinds}. The shipped predictor has learned from {len(learned):,} of them.",
+        f"{len(data):,} labelled queries: {kinds}. The predictor has learned from {learned:,} of them.",
     ]
     if data.aux_names:
         lines.append(
-            f"{len(data.aux_names)} further models on the same queries were auxiliary targets; they are not routed to."
+            f"{len(data.aux_names)} further models on the same queries made better labels; none is routed to."
         )
     lines.append("No query text is in the bundle: only weights, embeddings and labels.")
     if sources:
         lines += ["", "Sources:", "", *(f"- {source}" for source in sources)]
-    del held, options
     return "\n".join(lines) + "\n"
 
 
-def _figure_section(
-    held: NDArray[np.int64], figures: dict[str, dict[str, float]], options: TrainOptions
-) -> str:
+def _figure_section(held: int, figures: dict[str, dict[str, float]], options: TrainOptions) -> str:
     if not figures:
         return "## Figures\n\nNo queries were held back, so there are none.\n"
     how = (
-        f"On {len(held):,} queries held back by text groups (near-identical questions stay on one side). They come "
+        f"On {held:,} queries held back by text groups (near-identical questions stay together). They come "
         "from a predictor trained on the rest alone"
     )
     how += (
@@ -160,28 +149,29 @@ def _method_section(options: TrainOptions) -> str:
         if options.finetune
         else "as published"
     )
-    return (
-        "## Method\n\n"
-        f"Encoder all-MiniLM-L6-v2, {encoder}, {options.max_tokens} tokens. Heads ({head}, mean of "
-        f"{options.folds} folds x {options.members} seeds) read the mean of the third and of the last layer and "
-        "counts of word pieces. Neighbours are weighted by similarity and shrunk to the mean. Labels are moved "
-        f"{options.teacher_share:.0%} of the way to their expectation given how other models answered the same query. "
-        "Success is calibrated on out-of-fold forecasts in two parts (what all models share, and what sets them "
-        "apart) and fades towards the mean on unknown ground. `quality_std` is the part of p (1 - p) that is a "
-        "property of the query rather than a coin flip, estimated from how the errors of two models on one query "
-        f"go together. Seed {options.seed}.\n"
-    )
+    average = "" if options.finetune else f", mean of {options.folds} folds x {options.members} seeds"
+    return f"""## Method
+
+Encoder all-MiniLM-L6-v2, {encoder}, {options.max_tokens} tokens. Heads ({head}{average}) read the mean of
+the third and of the last layer and counts of word pieces. Neighbours are the nearest in a projection of the
+same three, weighted by similarity and shrunk to the mean. Labels are moved {options.teacher_share:.0%} of
+the way to their expectation given how other models answered the same query. Success is calibrated on
+out-of-fold forecasts in two parts (what all models share, and what sets them apart) and fades towards the
+mean on unknown ground. `quality_std` is the part of p (1 - p) that is a property of the query rather than a
+coin flip, estimated from how the errors of two models on one query go together. Seed {options.seed}.
+"""
 
 
-def _limits_section() -> str:
-    return (
-        "## Intended use and limits\n\n"
-        "For routing questions like those above among the models above. Success means: marked right by the "
-        "benchmark's own rule. It says nothing about style, safety or truth in open conversation. On other kinds of "
-        "queries forecasts fade towards each model's mean: expect little more than that there, and train on data of "
-        "one's own. Prices and models change; a pool file overrides the prices, and models that answer otherwise "
-        "than in the data need new labels. Queries in other languages than English are unknown ground.\n\n"
-        "## Licences\n\n"
-        "Encoder: sentence-transformers/all-MiniLM-L6-v2, Apache-2.0. This bundle: Apache-2.0. The data keep their "
-        "own licences, named above.\n"
-    )
+_LIMITS = """## Intended use and limits
+
+For routing questions like those above among the models above. Success means: marked right by the
+benchmark's own rule. It says nothing about style, safety or truth in open conversation. On other kinds of
+queries forecasts fade towards each model's mean: expect little more than that there, and train on data of
+one's own. Prices and models change; a pool file overrides the prices, and models that answer otherwise than
+in the data need new labels. Queries in other languages than English are unknown ground.
+
+## Licences
+
+Encoder: sentence-transformers/all-MiniLM-L6-v2, Apache-2.0. This bundle: Apache-2.0. The data keep their
+own licences, named above.
+"""

@@ -90,8 +90,8 @@ def training_data(table: RecordTable, aux: Sequence[tuple[str, RecordTable]] = (
     """
     if len(table) < LEAST_QUERIES:
         raise RecordError(
-            f"data: got {len(table)} queries, wanted at least {LEAST_QUERIES} to learn from; to add a model to a "
-            "trained router from few labels, use router.add_model"
+            f"data: got {len(table)} queries, wanted at least {LEAST_QUERIES} to learn from; to add a model "
+            "to a trained router from few labels, use router.add_model"
         )
     labelled = np.isfinite(table.quality).sum(axis=0)
     for name, count in zip(table.models, labelled.tolist(), strict=True):

@@ -1,4 +1,4 @@
-"""The sentence encoder all-MiniLM-L6-v2 in torch: loaded from its package, run in slices, open to fine-tuning."""
+"""The sentence encoder all-MiniLM-L6-v2 in torch: loaded from its package, open to fine-tuning."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def encoder_folder() -> Path:
     return Path(next(iter(spec.submodule_search_locations))) / "model"
 
 
-class _Layer(nn.Module):
+class _Layer(nn.Module):  # type: ignore[misc]  # torch is not looked into
     """One BERT layer; the names are those of the published weights."""
 
     def __init__(self) -> None:
@@ -75,7 +75,7 @@ class _Layer(nn.Module):
         return out
 
 
-class SentenceEncoder(nn.Module):
+class SentenceEncoder(nn.Module):  # type: ignore[misc]  # torch is not looked into
     """The encoder: ids and mask in, a hidden state for every token out."""
 
     def __init__(self, vocabulary: int, positions: int = 512) -> None:
@@ -153,7 +153,8 @@ def load_encoder(folder: Path | None = None) -> SentenceEncoder:
             for kind in ("weight", "bias"):
                 state[f"layers.{index}.{ours}.{kind}"] = source[f"encoder.layer.{index}.{theirs}.{kind}"]
     model.load_state_dict(state)
-    return model.eval()
+    model.eval()
+    return model
 
 
 def length_batches(lengths: NDArray[np.intp], token_budget: int) -> list[NDArray[np.intp]]:

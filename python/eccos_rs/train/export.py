@@ -150,7 +150,7 @@ def _labels(success: NDArray[np.float32], log_tokens: NDArray[np.float32]) -> by
 def input_token_coefficients(
     pieces: NDArray[np.float64], characters: NDArray[np.float64], tokens: Sequence[int] | NDArray[np.int64]
 ) -> dict[str, float]:
-    """Fit tokens as a provider counts them on word pieces and characters, by least squares without a negative part.
+    """Fit tokens as a provider counts them on word pieces and characters, by non-negative least squares.
 
     Parameters
     ----------

@@ -35,7 +35,7 @@ def auc(score: Floats, outcome: Floats) -> float:
 
 
 def calibration_error(forecast: Floats, outcome: Floats, bins: int = BINS) -> float:
-    """Expected calibration error over `bins` bins of equal mass."""
+    """Return the expected calibration error over `bins` bins of equal mass."""
     parts = np.array_split(np.argsort(forecast, kind="stable"), min(bins, len(forecast)))
     off = [abs(float(forecast[part].mean() - outcome[part].mean())) * len(part) for part in parts]
     return float(sum(off) / len(forecast))
@@ -95,10 +95,10 @@ def routing_figures(made: Calibrated, table: RecordTable, prices: NDArray[np.flo
     Returns
     -------
     dict
-        ``quality_at_5``, ``quality_at_10``, ``quality_at_20``: mean realised success when the realised cost is
-        that percentage of sending everything to the strongest model; ``promise_error``: the mean size of promised
-        minus realised over promises from 0.66 to 0.74, in batches of 256; ``ece_chosen``: calibration error of
-        the pairs chosen at those promises. Missing where the data do not allow it.
+        ``quality_at_5``, ``quality_at_10``, ``quality_at_20``: mean realised success when the realised cost
+        is that percentage of sending everything to the strongest model; ``promise_error``: the mean size of
+        promised minus realised over promises from 0.66 to 0.74, in batches of 256; ``ece_chosen``:
+        calibration error of the pairs chosen at those promises. Missing where the data do not allow it.
     """
     rows = np.flatnonzero(np.isfinite(table.quality).all(axis=1) & np.isfinite(table.cost).all(axis=1))
     if len(rows) < 30 or len(table.models) < 2:
@@ -165,4 +165,4 @@ def _cheapest(quality: Floats, cost: Floats, promise: float) -> NDArray[np.intp]
         chosen = np.argmin(cost - middle * quality, axis=1)
         reached = np.take_along_axis(quality, chosen[:, None], axis=1).mean()
         low, high = (low, middle) if reached >= promise else (middle, high)
-    return np.argmin(cost - high * quality, axis=1)
+    return np.asarray(np.argmin(cost - high * quality, axis=1), dtype=np.intp)

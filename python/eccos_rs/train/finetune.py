@@ -1,8 +1,8 @@
 """Fine-tune the upper layers of the encoder together with the dual heads.
 
 A fine-tuned encoder knows the labels it has seen, so its own forecasts of them say nothing. The calibration
-therefore comes from encoders that were each trained without a part of the data and forecast just that part; the
-one that is shipped is trained on everything.
+therefore comes from encoders that were each trained without a part of the data and forecast just that part;
+the one that is shipped is trained on everything.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from eccos_rs.train.encoder import SentenceEncoder
     from eccos_rs.train.fit import Fitted
     from eccos_rs.train.heads import HeadWeights, Standardise
-    from eccos_rs.train.lesson import Lesson, States
+    from eccos_rs.train.lesson import Lesson
     from eccos_rs.train.options import TrainOptions
     from eccos_rs.train.texts import Texts
 
@@ -46,7 +46,8 @@ ENCODER_DROPOUT = 0.1
 HEAD_RATE = 1e-3
 GRADIENT_NORM = 1.0
 BATCH = 32
-#: Encoders that are fine-tuned in all: one without each half of the data, for the calibration, and one on all of it.
+#: Encoders that are fine-tuned in all: one without each half of the data, for the calibration, and one on
+#: all of it.
 PARTS = 3
 #: So many batches are sorted by length together: little padding, still nearly random batches.
 SORTED_TOGETHER = 32
@@ -61,7 +62,7 @@ def finetune_steps(rows: int, options: TrainOptions, *, known: bool) -> int:
 def fit_finetuned(
     data: TrainingData,
     texts: Texts,
-    published: States,
+    published: Floats,
     learn: NDArray[np.int64],
     options: TrainOptions,
     *,
@@ -76,7 +77,7 @@ def fit_finetuned(
         N queries.
     texts : Texts
         Of the same queries.
-    published : States
+    published : ndarray of float32, shape (N, I)
         What the published encoder says of them.
     learn : ndarray of int64
         Rows to learn from.
@@ -92,13 +93,13 @@ def fit_finetuned(
     Trained
         Its states are those of all N queries.
     """
-    lesson = prepare(data.select(learn), published.select(learn), options)
+    lesson = prepare(data.select(learn), published[learn], options)
     calibration = None if known is None else known.calibration
     if calibration is None:
         sources = _unseen_sources(lesson, texts, learn, on_step)
         calibration = calibrate(lesson, sources, {})
-        # How forecasts fade is learned with the published encoder: leaving each dataset out of the fine-tuning
-        # would cost as many fine-tunings. Its similarities are carried over by their quantiles.
+        # How forecasts fade is learned with the published encoder: leaving each dataset out of the
+        # fine-tuning would cost as many fine-tunings. Its similarities are carried over by their quantiles.
         _, plain_heads = lesson.cross_fit(lambda steps: None)
         home = lesson.neighbours(data.groups[learn])
         plain = Sources(plain_heads, neighbour_scores(home), home.similarity)
@@ -111,7 +112,7 @@ def fit_finetuned(
         calibration = calibrate(lesson, sources, moved)
     tuned, heads = _finetune(lesson, texts, learn, on_step)
     states = encode_texts(tuned, texts, options.device)
-    lesson = replace(lesson, states=states.select(learn))
+    lesson = replace(lesson, states=states[learn])
     return Trained(tuned, assemble(lesson, heads, calibration), states)
 
 
@@ -128,10 +129,10 @@ def _unseen_sources(
         rows, out = np.flatnonzero(parts != part), np.flatnonzero(parts == part)
         some = _rows_of(lesson, rows)
         tuned, weights = _finetune(some, texts, learn[rows], on_step)
-        states = encode_texts(tuned, texts, options.device).select(learn)
+        states = encode_texts(tuned, texts, options.device)[learn]
         estimate = _between(lesson, states, rows, out)
         similarity[out] = estimate.similarity
-        says = (run_heads(weights, lesson.standardise(states.inputs[out])), neighbour_scores(estimate))
+        says = (run_heads(weights, lesson.metric.standardise(states[out])), neighbour_scores(estimate))
         for arrays, scores in zip((heads, near), says, strict=True):
             for array, values in zip(
                 arrays, (scores.success_logit, scores.length_mean, scores.length_std), strict=True
@@ -146,15 +147,16 @@ def _rows_of(lesson: Lesson, rows: NDArray[np.int64]) -> Lesson:
         replace(each, success=each.success[rows], log_tokens=each.log_tokens[rows])
         for each in (lesson.raw, lesson.taught)
     )
-    data, states = lesson.data.select(rows), lesson.states.select(rows)
+    data, states = lesson.data.select(rows), lesson.states[rows]
     return replace(lesson, data=data, states=states, raw=raw, taught=taught)
 
 
 def _between(
-    lesson: Lesson, states: States, known: NDArray[np.int64], asked: NDArray[np.int64]
+    lesson: Lesson, states: Floats, known: NDArray[np.int64], asked: NDArray[np.int64]
 ) -> NeighbourEstimate:
     """Estimate some rows from neighbours among others."""
-    near, index = search(states.embedding[asked], states.embedding[known], lesson.settings)
+    embedding = lesson.metric.embed(states)
+    near, index = search(embedding[asked], embedding[known], lesson.settings)
     taught = _rows_of(lesson, known).taught
     priors = priors_of(taught)
     return estimate_from_neighbours(near, taught.success, taught.log_tokens, index, lesson.settings, **priors)
@@ -174,7 +176,7 @@ def _finetune(
 ) -> tuple[SentenceEncoder, HeadWeights]:
     """Train the layers above `options.frozen_layers` and the heads at once, on the rows of the lesson."""
     targets, models = lesson.targets, len(lesson.data.models)
-    standardise, options = lesson.standardise, lesson.options
+    standardise, options = lesson.metric.standardise, lesson.options
     ids, features = [texts.ids[row] for row in learn], texts.features[learn]
     torch.manual_seed(options.seed)
     device = options.device

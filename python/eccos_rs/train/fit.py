@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from eccos_rs.predict.neighbours import NeighbourSettings, estimate_from_neighbours
-from eccos_rs.train.calibrate import Sources, fit_calibration, with_lengths_and_residuals
-from eccos_rs.train.heads import HeadWeights, Standardise, merge_members, run_heads
-from eccos_rs.train.lesson import Lesson, States, neighbour_scores, prepare, priors_of, search
+from eccos_rs.train.calibrate import Sources, fit_calibration
+from eccos_rs.train.heads import HeadWeights, merge_members, run_heads
+from eccos_rs.train.lesson import Lesson, neighbour_scores, prepare, priors_of, search
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from eccos_rs.predict.calibration import Calibrated, Calibration, Fade
     from eccos_rs.train.data import TrainingData
     from eccos_rs.train.encoder import SentenceEncoder
+    from eccos_rs.train.metric import Metric
     from eccos_rs.train.options import TrainOptions
 
     Floats = NDArray[np.float32]
@@ -34,7 +35,7 @@ class Fitted:
 
     Attributes
     ----------
-    standardise, heads : Standardise, HeadWeights
+    metric, heads : Metric, HeadWeights
         Of the graph.
     embedding, success, log_tokens : ndarray
         Labelled queries that are the neighbours, and their labels (n, M).
@@ -46,7 +47,7 @@ class Fitted:
         One a kind of predictor.
     """
 
-    standardise: Standardise
+    metric: Metric
     heads: HeadWeights
     embedding: Floats
     success: Floats
@@ -60,10 +61,10 @@ class Fitted:
         """How each kind of predictor fades."""
         return {kind: each.fade for kind, each in self.calibration.items()}
 
-    def predict(self, states: States, kind: str = "hybrid") -> Calibrated:
+    def predict(self, states: Floats, kind: str = "hybrid") -> Calibrated:
         """Predict N texts: what the exported bundle does, in numpy."""
-        heads = run_heads(self.heads, self.standardise(states.inputs))
-        near, index = search(states.embedding, self.embedding, self.settings)
+        heads = run_heads(self.heads, self.metric.standardise(states))
+        near, index = search(self.metric.embed(states), self.embedding, self.settings)
         estimate = estimate_from_neighbours(
             near, self.success, self.log_tokens, index, self.settings, **self.priors
         )
@@ -79,7 +80,7 @@ class Trained:
 
     encoder: SentenceEncoder
     fitted: Fitted
-    states: States
+    states: Floats
 
 
 def steps_of(data: TrainingData, options: TrainOptions, *, fades: bool) -> int:
@@ -90,7 +91,7 @@ def steps_of(data: TrainingData, options: TrainOptions, *, fades: bool) -> int:
 
 def fit_predictor(
     data: TrainingData,
-    states: States,
+    states: Floats,
     options: TrainOptions,
     *,
     fades: Mapping[str, Fade] | None = None,
@@ -102,8 +103,8 @@ def fit_predictor(
     ----------
     data : TrainingData
         N queries.
-    states : States
-        Of the same queries.
+    states : ndarray of float32, shape (N, I)
+        What the heads read of the same queries.
     options : TrainOptions
         Recipe.
     fades : mapping of kind to Fade, optional
@@ -133,20 +134,16 @@ def calibrate(
     calibration = {kind: fit_calibration(sources, lesson.raw, kind) for kind in KINDS}
     if fades is None:
         fades = lesson.learn_fades(calibration, sources, on_step)
-    for kind, fade in fades.items():
-        faded = replace(calibration[kind], fade=fade)
-        scores = sources.blended(faded.success_weight, faded.length_weight)
-        near = None if kind == "trained" else sources.similarity
-        calibration[kind] = with_lengths_and_residuals(faded, scores, near, lesson.raw)
-    return calibration
+    faded = {kind: fit_calibration(sources, lesson.raw, kind, fade) for kind, fade in fades.items()}
+    return {kind: faded.get(kind, calibration[kind]) for kind in KINDS}
 
 
 def assemble(lesson: Lesson, heads: HeadWeights, calibration: dict[str, Calibration]) -> Fitted:
     """Put the parts of a predictor together."""
     return Fitted(
-        lesson.standardise,
+        lesson.metric,
         heads,
-        lesson.states.embedding,
+        lesson.metric.embed(lesson.states),
         lesson.taught.success,
         lesson.taught.log_tokens,
         lesson.settings,

@@ -61,7 +61,7 @@ class Standardise:
 
     def __call__(self, inputs: Floats) -> Floats:
         """Standardise and cut to +-5 standard deviations."""
-        return np.clip((inputs - self.mean) / self.std, -CLAMP, CLAMP).astype(np.float32)
+        return np.asarray(np.clip((inputs - self.mean) / self.std, -CLAMP, CLAMP), dtype=np.float32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,8 +91,8 @@ class Targets:
 class HeadWeights:
     """Trained heads for M models.
 
-    With x the standardised inputs, h = activation(x hidden + hidden_bias) and o = h out + out_bias; the columns of
-    o are M log odds, M means and M log variances of ln(1 + tokens). Without a hidden layer h = x.
+    With x the standardised inputs, h = activation(x hidden + hidden_bias) and o = h out + out_bias; the
+    columns of o are M log odds, M means and M log variances of ln(1 + tokens). Without a hidden layer h = x.
 
     Attributes
     ----------
@@ -106,7 +106,7 @@ class HeadWeights:
     out_bias: Floats
 
 
-class Member(nn.Module):
+class Member(nn.Module):  # type: ignore[misc]  # torch is not looked into
     """One member of the ensemble: inputs in; log odds, means and log variances of every model out."""
 
     def __init__(self, inputs: int, outputs: int, options: TrainOptions) -> None:
@@ -259,7 +259,7 @@ def run_heads(weights: HeadWeights, inputs: Floats) -> Scores:
     from scipy.special import erf
 
     h = inputs
-    if weights.hidden is not None:
+    if weights.hidden is not None and weights.hidden_bias is not None:
         h = inputs @ weights.hidden + weights.hidden_bias
         h = (0.5 * h * (1.0 + erf(h / np.float32(np.sqrt(2.0))))).astype(np.float32)
     out = h @ weights.out + weights.out_bias
@@ -270,9 +270,11 @@ def run_heads(weights: HeadWeights, inputs: Floats) -> Scores:
 def _column_mean(values: Floats, empty: float = 0.0) -> Floats:
     seen = np.isfinite(values)
     total = np.where(seen, values, 0.0).sum(axis=0)
-    return np.where(seen.any(axis=0), total / np.maximum(seen.sum(axis=0), 1), empty).astype(np.float32)
+    mean = np.where(seen.any(axis=0), total / np.maximum(seen.sum(axis=0), 1), empty)
+    return np.asarray(mean, dtype=np.float32)
 
 
 def _column_std(values: Floats) -> Floats:
     center = _column_mean(values)
-    return np.sqrt(_column_mean(np.square(values - center), 1.0) + np.float32(1e-6)).astype(np.float32)
+    spread = np.sqrt(_column_mean(np.square(values - center), 1.0) + 1e-6)
+    return np.asarray(spread, dtype=np.float32)

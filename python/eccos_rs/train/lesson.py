@@ -1,4 +1,4 @@
-"""One fit in preparation: the labels, taught and raw, and forecasts of every row that its own labels did not make."""
+"""One fit in preparation: its labels, and forecasts of every row that its own labels did not make."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import numpy as np
 from eccos_rs.predict.calibration import Scores, logit
 from eccos_rs.predict.neighbours import NeighbourEstimate, NeighbourSettings, estimate_from_neighbours
 from eccos_rs.train.calibrate import Labels, Sources, fit_fade
-from eccos_rs.train.heads import HeadWeights, Standardise, Targets, fit_member, merge_members, run_heads
+from eccos_rs.train.heads import HeadWeights, Targets, fit_member, merge_members, run_heads
+from eccos_rs.train.metric import Metric
 from eccos_rs.train.teacher import teach
 
 if TYPE_CHECKING:
@@ -25,35 +26,10 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float32]
     Rows = NDArray[np.int64]
 
-__all__ = ["Lesson", "States", "head_inputs", "neighbour_scores", "prepare", "priors_of", "search"]
+__all__ = ["Lesson", "neighbour_scores", "prepare", "priors_of", "search"]
 
 #: Datasets left out in turn to learn how forecasts fade; more are pooled into so many parts.
 MOST_AWAY = 16
-
-
-@dataclass(frozen=True, eq=False)
-class States:
-    """What the encoder says of N texts, all float32.
-
-    Attributes
-    ----------
-    embedding : ndarray, shape (N, D)
-        Unit vectors, for the neighbours and the heads.
-    inputs : ndarray, shape (N, K)
-        What the heads read, not standardised.
-    """
-
-    embedding: Floats
-    inputs: Floats
-
-    def select(self, rows: Rows) -> States:
-        """Keep some rows."""
-        return States(self.embedding[rows], self.inputs[rows])
-
-
-def head_inputs(low: Floats, embedding: Floats, features: Floats) -> Floats:
-    """Lay side by side what the heads read; the graph does the same."""
-    return np.concatenate([low, embedding, features], axis=1).astype(np.float32)
 
 
 def neighbour_scores(estimate: NeighbourEstimate) -> Scores:
@@ -69,24 +45,24 @@ class Lesson:
     ----------
     data : TrainingData
         N queries.
-    states : States
-        Of the same queries.
+    states : ndarray of float32, shape (N, I)
+        What the heads read of the same queries; see `eccos_rs.train.metric`.
     raw, taught : Labels
         As observed, and moved towards their expectation; see `eccos_rs.train.teacher`.
     settings : NeighbourSettings
         How neighbours are weighed.
-    standardise : Standardise
-        Of the heads' inputs.
+    metric : Metric
+        How states are standardised for the heads, and compared for the neighbours.
     options : TrainOptions
         Recipe.
     """
 
     data: TrainingData
-    states: States
+    states: Floats
     raw: Labels
     taught: Labels
     settings: NeighbourSettings
-    standardise: Standardise
+    metric: Metric
     options: TrainOptions
 
     @property
@@ -108,7 +84,7 @@ class Lesson:
         return np.asarray(order[groups] % count, dtype=np.int64)
 
     def kinds(self) -> Rows:
-        """Number the datasets; near-identical questions follow the first of them; too many are pooled."""
+        """Return a number for each row's dataset; near-identical questions go with the first of them."""
         names = np.array(self.data.table.dataset, dtype=object).astype(str)
         _, member = np.unique(names, return_inverse=True)
         first: dict[int, int] = {}
@@ -117,7 +93,7 @@ class Lesson:
 
     def neighbours(self, banned: Rows) -> NeighbourEstimate:
         """Estimate every row from rows whose number in `banned` is another."""
-        return left_out(self.states, self.taught, self.settings, banned)
+        return left_out(self.metric.embed(self.states), self.taught, self.settings, banned)
 
     def cross_fit(self, on_step: Callable[[int], object]) -> tuple[list[HeadWeights], Scores]:
         """Train members on all folds but one; return them and what each says of the fold it has not seen."""
@@ -130,7 +106,7 @@ class Lesson:
                 for member in range(options.members)
             ]
             members.extend(mine)
-            return run_heads(merge_members(mine), self.standardise(self.states.inputs[out]))
+            return run_heads(merge_members(mine), self.metric.standardise(self.states[out]))
 
         return members, _by_part(folds, self.raw.success.shape, forecast)
 
@@ -144,7 +120,7 @@ class Lesson:
 
         def forecast(kind: int, rows: Rows, out: Rows) -> Scores:
             member = self._member(rows, self.options.seed + 77_000 + kind, on_step)
-            return run_heads(member, self.standardise(self.states.inputs[out]))
+            return run_heads(member, self.metric.standardise(self.states[out]))
 
         estimate = self.neighbours(kinds)
         heads = _by_part(kinds, self.raw.success.shape, forecast)
@@ -161,23 +137,26 @@ class Lesson:
         return fades
 
     def _member(self, rows: Rows, seed: int, on_step: Callable[[int], object]) -> HeadWeights:
-        inputs = self.standardise(self.states.inputs[rows])
+        inputs = self.metric.standardise(self.states[rows])
         made = fit_member(inputs, self.targets.select(rows), len(self.data.models), self.options, seed)
         on_step(1)
         return made
 
 
-def prepare(data: TrainingData, states: States, options: TrainOptions) -> Lesson:
+def prepare(data: TrainingData, states: Floats, options: TrainOptions) -> Lesson:
     """Teach the labels and fix what stands before the heads."""
     settings, raw = NeighbourSettings(), Labels(data.quality, data.log_tokens)
-    first = left_out(states, raw, settings, data.groups)
+    metric = Metric.of(states)
+    first = left_out(metric.embed(states), raw, settings, data.groups)
     taught = Labels(teach(data, first.success, options.teacher_share), data.log_tokens)
-    return Lesson(data, states, raw, taught, settings, Standardise.of(states.inputs), options)
+    return Lesson(data, states, raw, taught, settings, metric, options)
 
 
-def left_out(states: States, labels: Labels, settings: NeighbourSettings, banned: Rows) -> NeighbourEstimate:
+def left_out(
+    embedding: Floats, labels: Labels, settings: NeighbourSettings, banned: Rows
+) -> NeighbourEstimate:
     """Estimate every row from its neighbours among the rows whose number in `banned` is another."""
-    near, index = search(states.embedding, states.embedding, settings, (banned, banned))
+    near, index = search(embedding, embedding, settings, (banned, banned))
     return estimate_from_neighbours(
         near, labels.success, labels.log_tokens, index, settings, **priors_of(labels)
     )

@@ -48,7 +48,7 @@ class TrainOptions:
     head: str = "mlp"
     holdout: float = 0.15
     refit: bool = True
-    epochs: int = 14
+    epochs: int = 10
     folds: int = 5
     members: int = 2
     hidden: int = 320
@@ -57,7 +57,7 @@ class TrainOptions:
     weight_decay: float = 0.02
     batch: int = 128
     teacher_share: float = 0.8
-    aux_weight: float = 0.3
+    aux_weight: float = 0.1
     finetune: bool = False
     finetune_epochs: int = 3
     finetune_rate: float = 1e-4

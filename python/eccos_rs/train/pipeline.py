@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ from eccos_rs.train.texts import encode_texts, read_texts
 from eccos_rs.train.weights import predictor_weights
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from eccos_rs.pool import Pool
     from eccos_rs.train.data import TrainingData
     from eccos_rs.train.fit import Fitted
-    from eccos_rs.train.lesson import States
     from eccos_rs.train.options import TrainOptions
     from eccos_rs.train.texts import Texts
 
@@ -115,7 +115,9 @@ def train_bundle(
     # The accuracy check of the graph's variants needs queries whose labels are known.
     check = (held if len(held) else every)[:1500]
     fitted = made.fitted
-    weights = predictor_weights(made.encoder, texts.token_kinds, fitted.standardise, fitted.heads)
+    weights = predictor_weights(
+        made.encoder, texts.token_kinds, fitted.metric.standardise, fitted.heads, fitted.metric.projection
+    )
     with progress("checking the graph's variants", 4 * len(check)) as done:
         graphs = make_graphs(
             weights,
@@ -132,9 +134,22 @@ def train_bundle(
         tokenizer=texts.tokenizer,
         max_tokens=options.max_tokens,
         pool=pool,
-        card=model_card(folder.name, data, learned, held, pool, options, figures, sources),
+        card=model_card(
+            folder.name,
+            data,
+            pool,
+            options,
+            learned=len(learned),
+            held=len(held),
+            figures=figures,
+            sources=sources,
+        ),
         input_tokens=input_token_coefficients(texts.pieces, texts.characters, data.table.input_tokens),
-        provenance=_provenance(data, learned, held, options, figures, sources),
+        provenance={
+            "queries_learned": len(learned),
+            "queries_held_back": len(held),
+            **_provenance(data, options, figures, sources),
+        },
         learned_texts=[data.table.query[row] for row in learned],
     )
     return TrainResult(bundle, figures, len(learned), len(held))
@@ -147,6 +162,19 @@ def _make_reproducible(seed: int) -> None:
     torch.use_deterministic_algorithms(True, warn_only=True)
 
 
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Train small networks on one thread: more of them wait for each other longer than they work."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 @dataclass(frozen=True, eq=False)
 class _Published:
     """All queries as the published encoder sees them."""
@@ -154,7 +182,7 @@ class _Published:
     data: TrainingData
     texts: Texts
     encoder: encoders.SentenceEncoder
-    states: States
+    states: NDArray[np.float32]
 
 
 def _train(
@@ -174,9 +202,10 @@ def _train(
                 given.data, given.texts, given.states, rows, options, known=known, on_step=done
             )
     part = given.data.select(rows)
-    with progress(f"training the heads{again}", steps_of(part, options, fades=bool(known))) as done:
+    steps = steps_of(part, options, fades=bool(known))
+    with _one_thread(), progress(f"training the heads{again}", steps) as done:
         fitted = fit_predictor(
-            part, given.states.select(rows), options, fades=known.fades if known else None, on_step=done
+            part, given.states[rows], options, fades=known.fades if known else None, on_step=done
         )
     return Trained(given.encoder, fitted, given.states)
 
@@ -185,7 +214,7 @@ def _figures(
     made: Trained, data: TrainingData, held: NDArray[np.int64], pool: Pool
 ) -> dict[str, dict[str, float]]:
     """Judge every kind of predictor on queries it has not learned from."""
-    table, prices, states = data.table.select(held), price_array(pool), made.states.select(held)
+    table, prices, states = data.table.select(held), price_array(pool), made.states[held]
     figures = {}
     for kind in KINDS:
         forecast = made.fitted.predict(states, kind)
@@ -195,8 +224,6 @@ def _figures(
 
 def _provenance(
     data: TrainingData,
-    learned: NDArray[np.int64],
-    held: NDArray[np.int64],
     options: TrainOptions,
     figures: dict[str, dict[str, float]],
     sources: Sequence[str],
@@ -205,9 +232,7 @@ def _provenance(
         kind: {name: round(value, 6) for name, value in values.items()} for kind, values in figures.items()
     }
     return {
-        "queries_learned": len(learned),
-        "queries_held_back": len(held),
-        "refitted_on_everything": bool(len(held) and options.refit),
+        "refitted_on_everything": bool(figures) and options.refit,
         "auxiliary_models": len(data.aux_names),
         "sources": list(sources),
         "options": asdict(options),

@@ -42,7 +42,7 @@ def pool_for(table: RecordTable, path: Path | None) -> Pool:
     if path is None:
         return implied_prices(table)
     pool = _read_csv(path) if path.suffix == ".csv" else Pool.load(path)
-    missing = [name for name in table.models if name not in pool]
+    missing = [name for name in table.models if name not in pool.names]
     if missing:
         raise PoolError(f"{path}: no price for {', '.join(missing)}, which the data have")
     return pool.select(table.models)
@@ -68,7 +68,7 @@ def _read_csv(path: Path) -> Pool:
 
 
 def implied_prices(table: RecordTable) -> Pool:
-    """Recover the price list from what each call cost: cost = (input price x input + output price x output) / 1e6.
+    """Recover the price list from the costs: (input price x input + output price x output) / 1e6.
 
     Raises
     ------
@@ -89,7 +89,8 @@ def implied_prices(table: RecordTable) -> Pool:
                 f"model {name!r}: no price list explains its costs in the data; name one with --pool"
             )
         rounded = [float(f"{max(price, 0.0):.4g}") for price in prices]
-        models.append(LLM(name, *rounded, price_source="recovered from the costs in the training data"))
+        source = "recovered from the costs in the training data"
+        models.append(LLM(name, rounded[0], rounded[1], price_source=source))
     return Pool(models)
 
 

@@ -1,8 +1,9 @@
 """Better labels out of the same data: what the other models' answers to a query say of a model's odds.
 
-A label is one toss of a coin whose bias is wanted. How the other models fared on the same query tells much of that
-bias, though a router never sees it: in training it is privileged information. The expectation of a label given
-query and other outcomes has the same expectation given the query, and less noise, so learning it needs fewer rows.
+A label is one toss of a coin whose bias is wanted. How the other models fared on the same query tells much of
+that bias, though a router never sees it: in training it is privileged information. The expectation of a label
+given query and other outcomes has the same expectation given the query, and less noise, so learning it needs
+fewer rows.
 """
 
 from __future__ import annotations

@@ -11,7 +11,6 @@ import numpy as np
 from eccos_rs.predict.features import summarise_tokens, token_feature_table
 from eccos_rs.predict.tokenize import TextTokenizer
 from eccos_rs.train.encoder import encoder_folder, pooled_states
-from eccos_rs.train.lesson import States, head_inputs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -67,7 +66,7 @@ def encode_texts(
     texts: Texts,
     device: str,
     on_rows: Callable[[int], object] | None = None,
-) -> States:
+) -> Floats:
     """Run the encoder and lay out what neighbours and heads read; the encoder ends up on the CPU.
 
     Parameters
@@ -83,9 +82,10 @@ def encode_texts(
 
     Returns
     -------
-    States
+    ndarray of float32, shape (N, I)
+        Mean of the low layer, unit embedding and text features side by side; the graph does the same.
     """
     low, last = pooled_states(encoder, texts.ids, device=device, on_rows=on_rows)
     encoder.cpu()
     unit = (last / np.maximum(np.linalg.norm(last, axis=1, keepdims=True), 1e-12)).astype(np.float32)
-    return States(unit, head_inputs(low, unit, texts.features))
+    return np.concatenate([low, unit, texts.features], axis=1).astype(np.float32)

@@ -83,6 +83,9 @@ class PredictorWeights:
         Hidden layer with the exact GELU.
     out, out_bias : ndarray, shapes (H or I, 3 M) and (3 M,)
         M log odds, M means and M log variances of ln(1 + tokens).
+    projection : ndarray, shape (I, E), or None
+        The embedding that is searched by is x projection, brought to unit norm, x being the standardised
+        inputs; None keeps the mean of the last layer, of unit norm.
     """
 
     word: Floats
@@ -102,6 +105,12 @@ class PredictorWeights:
     hidden_bias: Floats | None
     out: Floats
     out_bias: Floats
+    projection: Floats | None = None
+
+    @property
+    def dimension(self) -> int:
+        """Length of the embedding that is searched by."""
+        return int((self.word if self.projection is None else self.projection).shape[1])
 
     def __post_init__(self) -> None:
         unknown = [name for name in self.inputs if name not in INPUTS]
@@ -160,7 +169,11 @@ def encoder_arrays(state: Mapping[str, NDArray[np.floating[Any]]]) -> dict[str, 
 
 
 def predictor_weights(
-    encoder: SentenceEncoder, token_kinds: Floats, standardise: Standardise, heads: HeadWeights
+    encoder: SentenceEncoder,
+    token_kinds: Floats,
+    standardise: Standardise,
+    heads: HeadWeights,
+    projection: Floats | None = None,
 ) -> PredictorWeights:
     """Lay out what was trained.
 
@@ -172,6 +185,8 @@ def predictor_weights(
         From `eccos_rs.predict.features.token_feature_table`.
     standardise, heads : Standardise, HeadWeights
         Over the inputs ``low``, ``embedding``, ``features`` side by side.
+    projection : ndarray, shape (I, E), optional
+        See `PredictorWeights`.
 
     Returns
     -------
@@ -195,6 +210,7 @@ def predictor_weights(
         hidden_bias=heads.hidden_bias,
         out=heads.out,
         out_bias=heads.out_bias,
+        projection=projection,
     )
 
 
