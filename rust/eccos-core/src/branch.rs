@@ -4,10 +4,11 @@
 //! into an element that must leave, so a child starts from its parent's basis and needs a few dual steps.
 
 use crate::basis::Element;
-use crate::dual::{Limits, Outcome, State, Work};
+use crate::dual::{Limits, Outcome, Work};
 use crate::ledger::Ledger;
 use crate::lp::Lp;
 use crate::prepare::FORBIDDEN;
+use crate::state::State;
 
 /// Fractions this near to 0 or 1 count as whole.
 const WHOLE: f64 = 1e-7;
@@ -90,7 +91,7 @@ impl<'a> Branch<'a> {
         }
         self.done |= self.best.is_finite() && self.best <= self.target || self.nodes >= self.node_limit;
         // A node is often too few steps for the climb to poll.
-        self.done |= self.nodes % 64 == 0 && self.limits.control.expired();
+        self.done |= self.nodes.is_multiple_of(64) && self.limits.control.expired();
         if self.done {
             self.open = self.open.min(state.objective);
             return;

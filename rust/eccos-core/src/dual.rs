@@ -6,11 +6,13 @@
 //! used up; the query at which that happens enters as a tie.
 
 use std::collections::BinaryHeap;
+use std::collections::binary_heap::PeekMut;
 
-use crate::basis::{Basis, Element};
+use crate::basis::Element;
 use crate::control::Control;
 use crate::lp::{Lp, Sparse, dot};
 use crate::simd::{self, Breakpoints};
+use crate::state::State;
 
 /// A fraction below minus this is impossible.
 const FRACTION: f64 = 1e-9;
@@ -45,34 +47,6 @@ impl<'a> Limits<'a> {
     pub fn new(control: &'a Control<'a>) -> Self {
         Self { cutoff: f64::INFINITY, steps: 50_000, control }
     }
-}
-
-/// Multipliers, keys and basis of one program.
-#[derive(Clone, Debug)]
-pub(crate) struct State {
-    pub y: Vec<f64>,
-    /// Every query's model of least value.
-    pub key: Vec<u8>,
-    /// r(y).
-    pub residual: Vec<f64>,
-    pub basis: Basis,
-    /// Number of basic ties of each query.
-    pub ties: Vec<u8>,
-    /// g(y) of the perturbed program.
-    pub objective: f64,
-    pub steps: usize,
-    /// Length of the last step: the first guess for the next.
-    stride: f64,
-    pub at_key: AtKey,
-}
-
-/// Coefficients of every query's key, kept together for the vector passes.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct AtKey {
-    pub p: Vec<f64>,
-    pub q: Vec<f64>,
-    /// One column for each family with coefficients of its own.
-    pub coef: Vec<Vec<f64>>,
 }
 
 /// Buffers that the steps share.
@@ -121,102 +95,6 @@ pub(crate) struct Leaving {
 }
 
 impl State {
-    /// At given multipliers, with a basis that holds none of the ties there.
-    pub fn new(lp: &Lp, y: &[f64]) -> Self {
-        let mut state = Self {
-            y: y.to_vec(),
-            key: vec![0; lp.n],
-            residual: vec![],
-            basis: Basis::new(y),
-            ties: vec![0; lp.n],
-            objective: 0.0,
-            steps: 0,
-            stride: 0.0,
-            at_key: AtKey::default(),
-        };
-        state.objective = lp.keys(y, &mut state.key);
-        state.refresh_sums(lp);
-        state
-    }
-
-    /// The state of a program restricted to some of the rows, with the same multipliers and basis.
-    pub fn restrict(&self, rows: &[u32], place: &[u32], sub: &Lp) -> Self {
-        let mut state = self.clone();
-        state.key = rows.iter().map(|&i| self.key[i as usize]).collect();
-        state.ties = rows.iter().map(|&i| self.ties[i as usize]).collect();
-        for element in &mut state.basis.elements {
-            if let Element::Tie { row, .. } = element {
-                *row = place[*row as usize];
-            }
-        }
-        state.refresh_sums(sub);
-        state.objective = sub.keys(&state.y, &mut vec![0; sub.n]);
-        state
-    }
-
-    /// Residual and key columns from the keys.
-    pub fn refresh_sums(&mut self, lp: &Lp) {
-        self.residual = lp.residual(&self.key);
-        let pick = |column: &[f64]| -> Vec<f64> {
-            self.key.iter().enumerate().map(|(i, &j)| column[j as usize * lp.stride + i]).collect()
-        };
-        let families = lp.families.iter().map(|f| if f.coef.is_empty() { vec![] } else { pick(&f.coef) });
-        self.at_key = AtKey { p: pick(&lp.p), q: pick(&lp.q), coef: families.collect() };
-    }
-
-    /// Moves query i to model j as its key, without touching the sums.
-    #[inline]
-    pub fn set_key(&mut self, lp: &Lp, i: usize, j: usize) {
-        let at = j * lp.stride + i;
-        self.key[i] = j as u8;
-        self.at_key.p[i] = lp.p[at];
-        self.at_key.q[i] = lp.q[at];
-        for (column, family) in self.at_key.coef.iter_mut().zip(&lp.families) {
-            if !column.is_empty() {
-                column[i] = family.coef[at];
-            }
-        }
-    }
-
-    /// Moves query i to model j as its key, and the residual with it.
-    pub fn move_key(&mut self, lp: &Lp, i: usize, j: usize) {
-        let old = self.key[i] as usize;
-        lp.each(i, old, |k, a| self.residual[k] -= a);
-        lp.each(i, j, |k, a| self.residual[k] += a);
-        self.set_key(lp, i, j);
-    }
-
-    /// Fraction of element t at the vertex.
-    pub fn fraction(&self, t: usize) -> f64 {
-        -dot(self.basis.row(t), &self.residual)
-    }
-
-    /// Makes tie t the key of its query.
-    pub fn swap_key(&mut self, lp: &Lp, t: usize) {
-        let Element::Tie { row, model } = self.basis.elements[t] else {
-            return;
-        };
-        let same = |e: &Element| matches!(e, Element::Tie { row: other, .. } if *other == row);
-        let elements = self.basis.elements.iter().enumerate();
-        let siblings: Vec<usize> = elements.filter(|(_, e)| same(e)).map(|(u, _)| u).collect();
-        for (r, c) in self.residual.iter_mut().zip(self.basis.column(t)) {
-            *r += c;
-        }
-        self.basis.swap_reference(t, self.key[row as usize], &siblings);
-        self.set_key(lp, row as usize, model as usize);
-    }
-
-    /// A fresh inverse and fresh sums; when the basis has become singular, a new one at the same multipliers.
-    pub fn refresh(&mut self, lp: &Lp) {
-        if !self.basis.refactor() {
-            self.basis = Basis::new(&self.y);
-            self.ties.fill(0);
-        }
-        self.residual = lp.residual(&self.key);
-        let values: f64 = (0..lp.n).map(|i| lp.value(&self.y, i, self.key[i] as usize)).sum();
-        self.objective = values - dot(&self.y, &lp.limit);
-    }
-
     /// Climbs `g` to its maximum.
     pub fn climb(&mut self, lp: &Lp, work: &mut Work, limits: &Limits<'_>) -> Outcome {
         work.tied.clear();
@@ -399,31 +277,65 @@ impl State {
                 break None;
             };
             let (i, to) = (crossing.row as usize, crossing.to as usize);
-            let rate = lp.priced(direction, i, to);
-            let drop = lp.priced(direction, i, self.key[i] as usize) - rate;
+            let along = Along { lp, y: &self.y, direction, table: work.breakpoints.table(lp) };
+            let rate = along.rate(i, to);
+            let drop = along.rate(i, self.key[i] as usize) - rate;
             self.objective += slope * (crossing.at - previous);
             previous = crossing.at;
             if slope - drop <= flat || self.ties[i] > 0 {
                 break Some(crossing);
             }
             slope -= drop;
+            let next = along.next_crossing(crossing, rate).filter(|next| next.at < cap);
             self.move_key(lp, i, to);
-            queue.pop();
-            queue.extend(self.next_crossing(lp, direction, crossing, rate).filter(|next| next.at < cap));
+            match (next, queue.peek_mut()) {
+                (Some(next), Some(mut top)) => *top = next,
+                (_, Some(top)) => {
+                    PeekMut::pop(top);
+                }
+                (_, None) => {}
+            }
         };
         work.queue = queue;
         entering
     }
+}
+
+/// Values and rates along a direction. With one request a query the multipliers are looked up by model.
+struct Along<'a> {
+    lp: &'a Lp,
+    y: &'a [f64],
+    direction: &'a [f64],
+    table: Option<(&'a [f64], &'a [f64])>,
+}
+
+impl Along<'_> {
+    #[inline(always)]
+    fn rate(&self, i: usize, j: usize) -> f64 {
+        match self.table {
+            Some((_, rates)) => rates[j] - self.direction[0] * self.lp.q[j * self.lp.stride + i],
+            None => self.lp.priced(self.direction, i, j),
+        }
+    }
+
+    #[inline(always)]
+    fn value(&self, i: usize, j: usize) -> f64 {
+        let at = j * self.lp.stride + i;
+        match self.table {
+            Some((prices, _)) => self.lp.p[at] - self.y[0] * self.lp.q[at] + prices[j],
+            None => self.lp.value(self.y, i, j),
+        }
+    }
 
     /// Where a query that has just changed its key changes it again.
-    fn next_crossing(&self, lp: &Lp, direction: &[f64], last: Crossing, rate: f64) -> Option<Crossing> {
+    fn next_crossing(&self, last: Crossing, rate: f64) -> Option<Crossing> {
         let (i, key) = (last.row as usize, last.to as usize);
-        let value = lp.value(&self.y, i, key);
+        let value = self.value(i, key);
         let mut next: Option<Crossing> = None;
-        for j in (0..lp.m).filter(|&j| j != key) {
-            let closing = rate - lp.priced(direction, i, j);
+        for j in (0..self.lp.m).filter(|&j| j != key) {
+            let closing = rate - self.rate(i, j);
             if closing > RATE {
-                let at = ((lp.value(&self.y, i, j) - value) / closing).max(last.at);
+                let at = ((self.value(i, j) - value) / closing).max(last.at);
                 if next.is_none_or(|next| at < next.at) {
                     next = Some(Crossing { at, row: last.row, to: j as u8 });
                 }

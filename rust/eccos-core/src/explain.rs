@@ -3,11 +3,12 @@
 use crate::answer::Candidate;
 use crate::basis::Element;
 use crate::control::Control;
-use crate::dual::{Limits, Outcome, State, Work};
+use crate::dual::{Limits, Outcome, Work};
 use crate::lp::{Lp, hash};
 use crate::measure::Measured;
 use crate::prepare::{FORBIDDEN, Goal, NO_ROW, Prepared, Source};
 use crate::problem::{Objective, Problem};
+use crate::state::State;
 
 /// Pairs of the program that looks for the cheapest growth of the capacities.
 const LOOKED_AT: usize = 200_000;

@@ -5,11 +5,12 @@ use std::time::Instant;
 use crate::basis::Element;
 use crate::control::Control;
 use crate::defer;
-use crate::dual::{Leaving, Limits, Outcome, State, Work};
+use crate::dual::{Leaving, Limits, Outcome, Work};
 use crate::lp::{Lp, dot};
 use crate::options::Options;
 use crate::prepare::{Goal, Prepared};
 use crate::problem::{Problem, ProblemError};
+use crate::state::State;
 
 /// Breakpoints of the cost-quality curve, from the cheapest assignment to the best one. Between two breakpoints the
 /// curve is a straight line.

@@ -8,11 +8,12 @@
 //! A solution inside the box is exact for *all* queries. Outside, the box is moved there and the pass repeated.
 
 use crate::control::Control;
-use crate::dual::{Limits, Outcome, State, Work};
+use crate::dual::{Limits, Outcome, Work};
 use crate::lp::{Lp, hash};
 use crate::prepare::{By, NO_ROW, Prepared};
 use crate::relax::{Relaxed, dual_value};
 use crate::screen::{Screened, screen};
+use crate::state::State;
 
 /// First and last size of the chain of samples, and the factor between two.
 const FIRST: usize = 128;

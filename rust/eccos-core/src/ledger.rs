@@ -57,6 +57,11 @@ impl<'a> Ledger<'a> {
         self.room.iter().zip(&self.slack).map(over).sum()
     }
 
+    /// True when every query takes one slot and nothing else.
+    pub fn is_unit(&self) -> bool {
+        self.slots.is_some()
+    }
+
     /// True when query i fits at model j beside everything that the ledger holds (the requirement left aside).
     pub fn takes(&self, i: usize, j: usize) -> bool {
         let mut fits = true;

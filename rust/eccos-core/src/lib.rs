@@ -28,6 +28,7 @@ mod check;
 mod control;
 mod defer;
 mod dual;
+mod exchange;
 mod explain;
 mod frontier;
 mod large;
@@ -44,6 +45,7 @@ mod screen;
 mod simd;
 mod solution;
 mod solve;
+mod state;
 mod whole;
 
 pub use explain::{Explanation, Reason, Repair};

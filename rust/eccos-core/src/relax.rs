@@ -1,9 +1,10 @@
 //! The relaxation over all served queries: its multipliers, its keys and its bound.
 
 use crate::control::Control;
-use crate::dual::{Limits, Outcome, State, Work};
+use crate::dual::{Limits, Outcome, Work};
 use crate::lp::{Lp, dot};
 use crate::prepare::{NO_ROW, Prepared};
+use crate::state::State;
 
 /// The relaxation solved: a program over the queries that the multipliers leave open, and fixed keys for the others.
 pub(crate) struct Relaxed {
@@ -36,8 +37,35 @@ pub(crate) fn direct(prepared: &Prepared<'_>, y: &[f64], control: &Control<'_>, 
 
 /// `g(y)` over some places, on the data as given.
 pub(crate) fn dual_value(prepared: &Prepared<'_>, places: &[u32], limit: &[f64], y: &[f64]) -> f64 {
-    let values = places.iter().map(|&place| least_value(prepared, prepared.query(place as usize), y).0);
-    values.sum::<f64>() - dot(y, limit)
+    let sum: f64 = if prepared.is_unit() {
+        let prices = model_prices(prepared, y);
+        let least = |&place: &u32| least_unit_value(prepared, prepared.query(place as usize), y[0], &prices);
+        places.iter().map(least).sum()
+    } else {
+        places.iter().map(|&place| least_value(prepared, prepared.query(place as usize), y).0).sum()
+    };
+    sum - dot(y, limit)
+}
+
+/// The multiplier of every model's slots (unit problems).
+fn model_prices(prepared: &Prepared<'_>, y: &[f64]) -> Vec<f64> {
+    let mut prices = vec![0.0; prepared.problem.models()];
+    for term in &prepared.terms {
+        for (price, &row) in prices.iter_mut().zip(&term.rows) {
+            *price = if row == NO_ROW { 0.0 } else { y[row as usize] };
+        }
+    }
+    prices
+}
+
+/// The least value of a query's pairs in a unit problem.
+fn least_unit_value(prepared: &Prepared<'_>, query: usize, price: f64, prices: &[f64]) -> f64 {
+    let value = |(j, mu): (usize, &f64)| {
+        let (p, q) = prepared.pair(query, j);
+        p - price * q + mu
+    };
+    let allowed = prices.iter().enumerate().filter(|(j, _)| prepared.problem.may(query, *j));
+    allowed.map(value).fold(f64::INFINITY, f64::min)
 }
 
 /// The least value of a query's pairs at `y`, and its model.

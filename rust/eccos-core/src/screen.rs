@@ -29,7 +29,7 @@ pub(crate) struct Screened {
 }
 
 /// What a chunk of rows found, in the caller's units.
-#[derive(Default)]
+#[derive(Debug, Default, PartialEq)]
 pub(crate) struct Chunk {
     pub key: Vec<u8>,
     pub open: Vec<u32>,
@@ -39,7 +39,7 @@ pub(crate) struct Chunk {
 }
 
 /// Sums at the keys.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Sums {
     pub cost: f64,
     pub quality: f64,

@@ -6,10 +6,12 @@
 
 use crate::branch::{Branch, forbid};
 use crate::control::Control;
-use crate::dual::{Limits, State, Work};
+use crate::dual::{Limits, Work};
+use crate::exchange::Exchange;
 use crate::lp::Lp;
 use crate::relax::Relaxed;
-use crate::repair::{Exchange, round_vertex};
+use crate::repair::round_vertex;
+use crate::state::State;
 
 /// Combinations an exchange search may look at.
 const BUDGET: usize = 20_000;

@@ -29,6 +29,21 @@ fn overloaded(rng: &mut Rng) -> Case {
     case
 }
 
+/// Looks for a slot for query i along an augmenting path.
+fn free(case: &Case, slots: &[usize], holder: &mut [Option<usize>], seen: &mut [bool], i: usize) -> bool {
+    for s in 0..slots.len() {
+        if seen[s] || !case.may(i, slots[s]) {
+            continue;
+        }
+        seen[s] = true;
+        if holder[s].is_none_or(|other| free(case, slots, holder, seen, other)) {
+            holder[s] = Some(i);
+            return true;
+        }
+    }
+    false
+}
+
 /// The lexicographically best set: every query in turn is taken when a slot can be freed for it.
 fn best_set(case: &Case) -> Vec<bool> {
     let slots: Vec<usize> = (0..case.m)
@@ -37,19 +52,6 @@ fn best_set(case: &Case) -> Vec<bool> {
     let mut holder: Vec<Option<usize>> = vec![None; slots.len()];
     let mut order: Vec<usize> = (0..case.n).collect();
     order.sort_by_key(|&i| std::cmp::Reverse(case.priority.as_ref().map_or(0, |p| p[i])));
-    fn free(case: &Case, slots: &[usize], holder: &mut [Option<usize>], seen: &mut [bool], i: usize) -> bool {
-        for s in 0..slots.len() {
-            if seen[s] || !case.may(i, slots[s]) {
-                continue;
-            }
-            seen[s] = true;
-            if holder[s].is_none_or(|other| free(case, slots, holder, seen, other)) {
-                holder[s] = Some(i);
-                return true;
-            }
-        }
-        false
-    }
     let mut served = vec![false; case.n];
     for i in order {
         served[i] = free(case, &slots, &mut holder, &mut vec![false; slots.len()], i);

@@ -47,3 +47,6 @@ pub(crate) fn avx512() -> bool {
         && std::arch::is_x86_feature_detected!("avx512dq")
         && std::arch::is_x86_feature_detected!("avx512vl")
 }
+
+#[cfg(test)]
+mod tests;

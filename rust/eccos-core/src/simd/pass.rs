@@ -3,10 +3,11 @@
 //! Plain Rust over blocks of [`LANES`] queries, written so that the compiler turns each inner loop into vector
 //! instructions at every width.
 
-use crate::dual::{Crossing, RATE, State};
+use crate::dual::{Crossing, RATE};
 use crate::lp::{LANES, Lp};
 use crate::prepare::{By, NO_ROW};
 use crate::simd::dispatch;
+use crate::state::State;
 
 type Block = [f64; LANES];
 
@@ -66,6 +67,11 @@ impl Breakpoints {
         let all = self.at[..self.n].iter().zip(&self.to).enumerate();
         all.filter(move |(_, (at, _))| **at > after && **at <= upto && at.is_finite())
             .map(|(i, (&at, &to))| Crossing { at, row: i as u32, to })
+    }
+
+    /// Multipliers and their rates by model, for unit programs.
+    pub fn table(&self, lp: &Lp) -> Option<(&[f64], &[f64])> {
+        lp.is_unit().then(|| (&self.prices[0].0[..], &self.prices[0].1[..]))
     }
 
     fn fit(&mut self, lp: &Lp) {
@@ -269,27 +275,30 @@ impl First {
     }
 }
 
+/// The slope that first breakpoints up to a length use up.
+#[inline(always)]
+fn used(out: &Breakpoints, length: f64) -> f64 {
+    let mut lanes = [0.0; LANES];
+    for (at, drop) in out.at.chunks_exact(LANES).zip(out.drop.chunks_exact(LANES)) {
+        for l in 0..LANES {
+            lanes[l] += if at[l] <= length { drop[l] } else { 0.0 };
+        }
+    }
+    lanes.iter().sum()
+}
+
 /// Roughly the smallest step length whose first breakpoints use up the slope: grows the guess, then interpolates.
 #[inline(always)]
 fn threshold(out: &Breakpoints, cap: f64, (slope, guess): (f64, f64)) -> f64 {
-    let used = |length: f64| -> f64 {
-        let mut lanes = [0.0; LANES];
-        for (at, drop) in out.at.chunks_exact(LANES).zip(out.drop.chunks_exact(LANES)) {
-            for l in 0..LANES {
-                lanes[l] += if at[l] <= length { drop[l] } else { 0.0 };
-            }
-        }
-        lanes.iter().sum()
-    };
     let (mut low, mut used_low) = (0.0, 0.0);
-    let (mut high, mut used_high) = (guess.min(cap), used(guess.min(cap)));
+    let (mut high, mut used_high) = (guess.min(cap), used(out, guess.min(cap)));
     while used_high < slope {
         if high >= cap {
             return cap;
         }
         (low, used_low) = (high, used_high);
         high = (high * 4.0).min(cap);
-        used_high = if high >= cap { f64::INFINITY } else { used(high) };
+        used_high = if high >= cap { f64::INFINITY } else { used(out, high) };
     }
     for _ in 0..8 {
         if used_high - used_low <= 0.15 * slope + 2.0 {
@@ -301,7 +310,7 @@ fn threshold(out: &Breakpoints, cap: f64, (slope, guess): (f64, f64)) -> f64 {
         if !(middle > low && middle < high) {
             break;
         }
-        let used_middle = used(middle);
+        let used_middle = used(out, middle);
         if used_middle >= slope {
             (high, used_high) = (middle, used_middle);
         } else {

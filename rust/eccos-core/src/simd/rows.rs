@@ -317,3 +317,43 @@ unsafe fn scan<V: Vector, T: Element, const R: usize, const PLAIN: bool>(
     }
     chunk
 }
+
+/// The same rows by every kind of vector that this machine has.
+#[cfg(test)]
+pub(crate) mod tests_only {
+    use super::{Chunk, Data, Element, Kernel, Lists, Matrix, Portable, sized};
+
+    pub(crate) fn screen_with_each(kernel: &Kernel<'_>, lists: &Lists<'_>, count: usize) -> Vec<Chunk> {
+        let size = kernel.queries * kernel.models;
+        match (kernel.cost, kernel.quality, kernel.load) {
+            (Matrix::F32(cost), Matrix::F32(quality), load) => {
+                let load = load.map(|(load, _)| if let Matrix::F32(load) = load { load } else { &[] });
+                with_each(kernel, Data { cost: &cost[..size], quality: &quality[..size], load }, lists, count)
+            }
+            (Matrix::F64(cost), Matrix::F64(quality), load) => {
+                let load = load.map(|(load, _)| if let Matrix::F64(load) = load { load } else { &[] });
+                with_each(kernel, Data { cost: &cost[..size], quality: &quality[..size], load }, lists, count)
+            }
+            _ => vec![],
+        }
+    }
+
+    fn with_each<T: Element>(kernel: &Kernel<'_>, data: Data<'_, T>, lists: &Lists<'_>, count: usize) -> Vec<Chunk> {
+        let exact = |query: usize| (query % kernel.models, false);
+        assert!(data.load.is_none_or(|load| load.len() >= kernel.queries * kernel.models));
+        // SAFETY: `Portable` needs no features, and the arrays hold every row.
+        let mut found = vec![unsafe { sized::<Portable, T>(kernel, data, lists, 0..count, &exact) }];
+        #[cfg(target_arch = "x86_64")]
+        {
+            if crate::simd::avx512() {
+                // SAFETY: the processor has the features, and the arrays hold every row.
+                found.push(unsafe { super::with_avx512(kernel, data, lists, 0..count, &exact) });
+            }
+            if std::arch::is_x86_feature_detected!("avx2") {
+                // SAFETY: the processor has AVX2, and the arrays hold every row.
+                found.push(unsafe { super::with_avx2(kernel, data, lists, 0..count, &exact) });
+            }
+        }
+        found
+    }
+}
