@@ -4,27 +4,21 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from eccos_rs.errors import RecordError
-from eccos_rs.evaluate.contender import View
-from eccos_rs.evaluate.evidence import Evidence, complete_rows, list_prices, neighbour_means
+from eccos_rs.evaluate.evidence import Evidence, complete_rows, list_prices
+from eccos_rs.evaluate.forecasters import PLAIN, Forecasts, trained_texts
 from eccos_rs.evaluate.harness import Held
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
     from eccos_rs.bundle import Bundle
-    from eccos_rs.pool import Pool
-    from eccos_rs.predict.calibration import Scores
-    from eccos_rs.predict.encoder import Encoded
-    from eccos_rs.predict.neighbours import NeighbourEstimate
-    from eccos_rs.predict.protocol import Prediction
-    from eccos_rs.query import Query
     from eccos_rs.records import RecordTable
 
     Progress = Callable[[str, int], AbstractContextManager[Callable[[int], object]]]
@@ -33,7 +27,6 @@ __all__ = ["LEAST_FIT", "evidence_from_bundle", "seen_rows"]
 
 #: With fewer labelled queries to fit a router on, a fifth of the unseen ones is set apart for that.
 LEAST_FIT = 50
-PLAIN = "raw kNN16"
 # Where a bundle does not record its texts: a query as close as this to a labelled one is taken for the same.
 # Eight-bit
 # arithmetic moves a text's own embedding by less.
@@ -46,16 +39,13 @@ def seen_rows(table: RecordTable, bundle: Bundle) -> npt.NDArray[np.bool_] | Non
     A row whose text is nearly that of a seen row counts as seen.
     """
     from eccos_rs.records import text_groups
-    from eccos_rs.records.fingerprint import decode_fingerprints, was_seen
+    from eccos_rs.records.fingerprint import was_seen
 
-    provenance = bundle.manifest.get("provenance", {})
-    name = provenance.get("train_texts_sha256") if isinstance(provenance, dict) else None
-    if not isinstance(name, str):
+    known = trained_texts(bundle)
+    if known is None:
         return None
-    path = bundle.file(name)
-    seen = was_seen(table.query, decode_fingerprints(path.read_bytes(), str(path)))
     groups = text_groups(table.query)
-    return np.isin(groups, groups[seen])
+    return np.isin(groups, groups[was_seen(table.query, known)])
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,7 +143,7 @@ def evidence_from_bundle(
         seen = seen_rows(table, bundle)
     unknown = seen is None
     rows = _divide(table, np.zeros(len(table), np.bool_) if seen is None else seen, seed)
-    forecasts = _Forecasts(bundle, device, threads)
+    forecasts = Forecasts(bundle, device, threads)
     queries = [Query.of(text) for text in table.select(rows.judged).query]
     with (progress or _silent)("forecasting", len(queries)) as advance:
         first = forecasts.first(queries, advance)
@@ -164,7 +154,7 @@ def evidence_from_bundle(
         queries = [query for query, kept in zip(queries, new.tolist(), strict=True) if kept]
         rows = _without(rows, new)
     judged, fit = table.select(rows.judged), table.select(rows.fit)
-    views = forecasts.views(pool, names, queries, first)
+    views = forecasts.views(pool, table, queries, first)
     return Evidence(
         held=Held(judged, -views["hybrid"].quality.mean(axis=1), list_prices(judged)),
         fit=fit,
@@ -202,97 +192,3 @@ def _without(rows: _Rows, new: npt.NDArray[np.bool_]) -> _Rows:
 @contextmanager
 def _silent(label: str, total: int) -> Iterator[Callable[[int], object]]:
     yield lambda steps: None
-
-
-class _Forecasts:
-    """The predictors of one bundle, sharing what the encoder said."""
-
-    def __init__(self, bundle: Bundle, device: str, threads: int | None) -> None:
-        self.bundle = bundle
-        self.options: dict[str, Any] = {"device": device, "threads": threads}
-        self.hybrid = bundle.predictor("hybrid", **self.options)
-
-    def described(self) -> str:
-        return f"{self.hybrid.variant} on {self.hybrid.device}"
-
-    def first(self, queries: Sequence[Query], advance: Callable[[int], object]) -> Prediction:
-        """Encode everything, and forecast with the hybrid."""
-        told = 0
-
-        def count(done: int, total: int) -> None:
-            nonlocal told
-            advance(done - told)
-            told = done
-
-        return self.hybrid.predict(queries, progress=count)
-
-    def other(self, kind: str, queries: Sequence[Query]) -> Prediction:
-        made = self.bundle.predictor(kind, **self.options)
-        made.cache = self.hybrid.cache
-        return made.predict(queries)
-
-    def views(
-        self, pool: Pool, names: Sequence[str], queries: Sequence[Query], first: Prediction
-    ) -> dict[str, View]:
-        """Return a view for each kind of forecast."""
-        from eccos_rs.problem import costs_of
-
-        encoding = first.seconds.get("tokenize", 0.0) + first.seconds.get("encode", 0.0)
-        found: dict[str, View] = {PLAIN: self._plain(pool, names, first, encoding)}
-        for kind in ("retrieval", "trained", "hybrid"):
-            made = first if kind == "hybrid" else self.other(kind, queries)
-            own = made.seconds.get("retrieve", 0.0) + made.seconds.get("predict", 0.0)
-            made = made.select(names)
-            # The median of a log-normal with this mean: what the log length is judged by.
-            log_tokens = np.log1p(made.output_tokens.astype(np.float64)) - 0.5 * np.square(
-                made.log_tokens_std
-            )
-            cost = costs_of(pool, made.input_tokens, made.output_tokens.astype(np.float64))
-            found[kind] = View(kind, made.quality, cost, log_tokens, (encoding + own) / max(1, len(queries)))
-        found["raw hybrid"] = self._uncalibrated(queries, names, found["hybrid"])
-        return found
-
-    def _plain(self, pool: Pool, names: Sequence[str], first: Prediction, encoding: float) -> View:
-        """Average 16 neighbours of the bundle's own index without weights."""
-        import time
-
-        from eccos_rs.predict.retrieval import HnswIndex
-
-        table = self.bundle.table("retrieval")
-        with np.load(self.bundle.file(table["labels"]), allow_pickle=False) as labels:
-            columns = [self.bundle.models.index(name) for name in names]
-            success, log_tokens = (
-                labels[key].astype(np.float32)[:, columns] for key in ("success", "log_tokens")
-            )
-        dimension = int(self.bundle.table("encoder")["dimension"])
-        index = HnswIndex(self.bundle.file(table["index"]), dimension, len(success))
-        if first.embedding is None:
-            raise RecordError("data: the predictor made no embeddings, so its neighbours cannot be found")
-        started = time.perf_counter()
-        _, near = index.search(first.embedding, min(16, len(success)))
-        spent = encoding + time.perf_counter() - started
-        prices = np.array([(model.input_price, model.output_price) for model in pool], dtype=np.float64)
-        return neighbour_means(
-            PLAIN, near=near, success=success, tokens=np.expm1(log_tokens), input_tokens=first.input_tokens,
-            prices=prices, seconds=spent / max(1, len(near)),
-        )  # fmt: skip
-
-    def _uncalibrated(self, queries: Sequence[Query], names: Sequence[str], hybrid: View) -> View:
-        """Make the same forecast without its calibration: raw scores for the same encoder and neighbours."""
-        from eccos_rs.predict.calibration import expit
-        from eccos_rs.predict.hybrid import HybridPredictor
-
-        kept: list[npt.NDArray[np.float32]] = []
-
-        class Raw(HybridPredictor):
-            def _scores(self, encoded: Encoded, estimate: NeighbourEstimate | None) -> Scores:
-                scores = super()._scores(encoded, estimate)
-                kept.append(scores.success_logit)
-                return scores
-
-        raw = Raw(self.bundle, **self.options)
-        raw.cache = self.hybrid.cache
-        raw.predict(queries)
-        columns = [self.bundle.models.index(name) for name in names]
-        quality = expit(np.concatenate(kept))[:, columns]
-        return View("raw hybrid", quality, hybrid.cost, None, hybrid.seconds)

@@ -363,5 +363,7 @@ def _method(study: Study) -> Section:
         "that is recovered, over "
         "100 equal steps of cost. Hard batches are drawn from the third of the queries that looks hardest "
         "to the predictor.",
+        "**A router of your own** goes beside these with `--contender package.module:Class`: a `name`, "
+        "`fit(table)` and `choose(batch, dial)`; see `eccos_rs.evaluate.Contender`.",
         f"**Made by** eccos-rs {about['version']}: {about['predictor']}.",
     ])  # fmt: skip

@@ -149,8 +149,9 @@ def _html_table(table: Table) -> str:
 
 
 def _inline(text: str) -> str:
-    """Escape, then set what stands between double stars in bold."""
-    return re.sub(r"\*\*(.+?)\*\*", r"<b>\1</b>", html.escape(text))
+    """Escape, then set what stands between double stars in bold and between backticks as code."""
+    bold = re.sub(r"\*\*(.+?)\*\*", r"<b>\1</b>", html.escape(text))
+    return re.sub(r"`(.+?)`", r"<code>\1</code>", bold)
 
 
 def print_report(study: Study, console: Console) -> None:
@@ -161,7 +162,7 @@ def print_report(study: Study, console: Console) -> None:
     for section in sections(study):
         console.rule(f"[bold]{escape(section.title)}", align="left")
         for text in section.text:
-            console.print(escape(re.sub(r"\*\*(.+?)\*\*", r"\1", text)))
+            console.print(escape(re.sub(r"\*\*(.+?)\*\*|`(.+?)`", r"\1\2", text)))
         for table in section.tables:
             shown = RichTable(caption=escape(table.note) or None, caption_justify="left", header_style="bold")
             for number, column in enumerate(table.columns):

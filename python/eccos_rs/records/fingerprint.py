@@ -33,11 +33,11 @@ def fingerprint(text: str) -> str:
 
 
 def encode_fingerprints(texts: Iterable[str]) -> bytes:
-    """Return the file that records texts: sorted fingerprints, one a line, each once."""
-    return "".join(f"{each}\n" for each in sorted({fingerprint(text) for text in texts})).encode()
+    """Return the file that records texts: their fingerprints in order, one a line."""
+    return "".join(f"{fingerprint(text)}\n" for text in texts).encode()
 
 
-def decode_fingerprints(data: bytes, name: str = "fingerprints") -> frozenset[str]:
+def decode_fingerprints(data: bytes, name: str = "fingerprints") -> list[str]:
     """Read that file.
 
     Raises
@@ -49,9 +49,10 @@ def decode_fingerprints(data: bytes, name: str = "fingerprints") -> frozenset[st
     for number, line in enumerate(lines, 1):
         if len(line) != DIGITS or not set(line) <= set("0123456789abcdef"):
             raise RecordError(f"{name}, line {number}: got {line!r}, wanted {DIGITS} hexadecimal digits")
-    return frozenset(lines)
+    return lines
 
 
-def was_seen(texts: Sequence[str], known: frozenset[str]) -> npt.NDArray[np.bool_]:
+def was_seen(texts: Sequence[str], known: Iterable[str]) -> npt.NDArray[np.bool_]:
     """Return for each text whether its fingerprint is among the known."""
-    return np.fromiter((fingerprint(text) in known for text in texts), np.bool_, len(texts))
+    among = frozenset(known)
+    return np.fromiter((fingerprint(text) in among for text in texts), np.bool_, len(texts))
