@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+from tests.engine import served  # noqa: F401 - a fixture for all
 
 ROOT = Path(__file__).resolve().parent.parent
 
