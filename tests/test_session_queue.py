@@ -6,6 +6,7 @@ import asyncio
 import gc
 import threading
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,10 +15,12 @@ from eccos_rs.assignment import assign
 from eccos_rs.errors import EccosError, InputError, NoModelError, Overloaded, PolicyError, PoolError
 from eccos_rs.online import Session
 from eccos_rs.policy import Policy
+from eccos_rs.pool import LLM, Pool
 from eccos_rs.query import Query
-from session_helpers import in_made_up_time, make_pool, make_router, population, rows_of
+from session_helpers import ByNumber, in_made_up_time, make_pool, make_router, population, rows_of
 
 ROWS = rows_of(population(512))
+WIDE = ("quality", "output_tokens", "quality_std", "log_tokens_std")
 ONE_SLOT = {name: {"slots": 1} for name in ("small", "mid", "large")}
 
 
@@ -367,6 +370,38 @@ async def test_a_predictor_that_fails_on_one_query_fails_that_one():
         assert got[2].model is not None
         got[0].release()
         got[2].release()
+
+
+async def test_a_model_that_the_router_learns_of_later_is_the_next_sessions():
+    router = make_router()
+    session = Session(router)
+    wider = population(512)
+    extra = {name: np.hstack([getattr(wider, name), getattr(wider, name)[:, :1]]) for name in WIDE}
+    router.predictor = ByNumber(replace(wider, models=(*wider.models, "new"), **extra))
+    router.predictor.models = (*wider.models, "new")
+    router.pool = Pool([*router.pool, LLM("new", 0.0, 0.0)])
+    lease = await session.acquire("5")
+    assert lease.model in ("small", "mid", "large")
+    lease.release()
+    await session.close()
+
+
+async def test_whatever_goes_wrong_inside_nobody_waits_for_ever(monkeypatch):
+    router = make_router()
+    good = router.predictor.predict
+    async with Session(router) as session:
+        router.predictor.predict = lambda queries: good(queries).select(("small", "mid"))
+        with pytest.raises(InputError, match="large"):
+            await asyncio.wait_for(session.acquire("3"), 1)
+        router.predictor.predict = good
+        monkeypatch.setattr("eccos_rs.online.deciding.assign", lambda *_, **__: 1 / 0)
+        for prediction in (None, ROWS[3]):
+            with pytest.raises(ZeroDivisionError):
+                await asyncio.wait_for(session.acquire("3", prediction=prediction), 1)
+        monkeypatch.setattr("eccos_rs.online.deciding.assign", assign)
+        (await session.acquire("3")).release()
+        stats = session.stats()
+        assert (stats.in_flight, stats.waiting, stats.refused) == (0, 0, 3)
 
 
 async def test_a_model_that_is_down_takes_nothing_until_it_is_up():

@@ -101,7 +101,7 @@ class Engine:
             for waiter in waiters:
                 self._fail(waiter, prediction)
             return
-        self._admit(waiters, prediction, self._clock())
+        self._admit(waiters, [prediction], self._clock())
         self.schedule(0.0)
 
     def abandon(self, waiter: Waiter) -> None:
@@ -134,15 +134,24 @@ class Engine:
         else:
             self._flushing = self.loop.call_soon(self._flush)
 
-    def _admit(self, waiters: list[Waiter], prediction: Prediction, now: float) -> None:
+    def _admit(self, waiters: list[Waiter], parts: list[Prediction], now: float) -> None:
+        try:
+            # The router may have learned of another model; the session keeps the pool it began with.
+            parts = [part.select(self._pool.names) for part in parts]
+            prediction = parts[0] if len(parts) == 1 else Prediction.concatenate(parts)
+            refused = self._intake.take(waiters, prediction, now)
+        except Exception as error:
+            for waiter in waiters:
+                self._fail(waiter, error)
+            return
         self._rate.add(len(waiters), now)
         if self._accounts.pacer is not None:
             self._accounts.pacer.arrive(len(waiters))
-        for waiter, error in self._intake.take(waiters, prediction, now):
-            if self._policy.unroutable == "defer" and isinstance(error, NoModelError):
+        for waiter, reason in refused:
+            if self._policy.unroutable == "defer" and isinstance(reason, NoModelError):
                 self._defer(waiter, now, None)
             else:
-                self._fail(waiter, error)
+                self._fail(waiter, reason)
         for waiter in waiters:
             if waiter.alive:
                 self._waiting.add(waiter)
@@ -157,9 +166,7 @@ class Engine:
         given, self._given = self._given[: self._max_batch], self._given[self._max_batch :]
         given = [each for each in given if each[0].alive]
         if given:
-            parts = [prediction for _, prediction in given]
-            joined = parts[0] if len(parts) == 1 else Prediction.concatenate(parts)
-            self._admit([waiter for waiter, _ in given], joined, now)
+            self._admit([waiter for waiter, _ in given], [prediction for _, prediction in given], now)
         more = self._serve(now)
         self._expire(now)
         if more or self._given:
@@ -180,7 +187,13 @@ class Engine:
             batch = self._waiting.take(min(self._max_batch, room), open_models) if open_models else []
             if not batch:
                 return False
-            done, still_closed = self._decide(batch, closed, now)
+            try:
+                done, still_closed = self._decide(batch, closed, now)
+            except Exception as error:
+                # Nobody may wait for an answer that never comes: those who were in it are told, others go on.
+                for waiter in batch:
+                    self._fail(waiter, error)
+                done, still_closed = len(batch), closed
             if not done and still_closed == closed:
                 return False
             granted, closed = granted + done, still_closed

@@ -49,7 +49,9 @@ class Learner:
             try:
                 self._retrieval.add(vector, column, each.quality, log_tokens)  # type: ignore[union-attr]
             except Exception:
-                # The feedback itself is safe in the store; serving goes on with what was known before.
+                # The feedback itself is safe in the store; serving goes on with what was known before. A
+                # model that was added to the router later has no column there: said once, then left alone.
                 logger.exception("the retrieval index did not take the answer to lease %s", each.lease.id)
-                return
+                self._column.pop(each.lease.model, None)
+                continue
             self.learned += 1
