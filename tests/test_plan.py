@@ -122,6 +122,13 @@ def test_every_choice_has_its_reason(plan):
             assert "the cheapest" in row.reason
 
 
+def test_a_promise_that_costs_nothing_is_a_reason():
+    plan = trio().route(texts(30), min_quality=0.1)
+    reasons = {row.reason for row in plan}
+    assert "the cheapest; the promise is kept without paying for more" in reasons
+    assert not any("points" in reason for reason in reasons)
+
+
 def test_a_full_capacity_is_a_reason():
     plan = trio().route(texts(40), min_quality=0.6, capacity={"small": 5, "middle": 20})
     assert plan.assignment.capacity_price[0] > 0

@@ -259,6 +259,8 @@ class Plan(Sequence[PlanRow]):
         missed = float(quality[open_to].max() - quality[column])
         if missed <= 0:
             return "both the cheapest and the most likely to succeed"
+        if self.assignment.mode == "quality" and self.assignment.duals.requirement == 0:
+            return "the cheapest; the promise is kept without paying for more"
         return f"the cheapest; another's gain of up to {missed:.1f} points is not worth its price"
 
     def row(self, index: int) -> PlanRow:
