@@ -67,7 +67,7 @@ class StoreError(EccosError):
     """The online store cannot be read or written."""
 
 
-class Overloaded(EccosError):
+class Overloaded(EccosError):  # noqa: N818 - a state of the pool, not a mistake
     """Nothing fits now.
 
     Attributes
