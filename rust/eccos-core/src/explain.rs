@@ -76,6 +76,37 @@ pub enum Reason {
     },
 }
 
+impl Reason {
+    /// Its name, and its numbers by name: what a binding passes on.
+    #[must_use]
+    pub fn parts(&self) -> (&'static str, Vec<(&'static str, f64)>) {
+        match *self {
+            Self::CapacityShort { demand, served } => {
+                ("capacity_short", vec![("demand", demand as f64), ("served", served as f64)])
+            }
+            Self::QualityAboveBest { wanted, best } => {
+                ("quality_above_best", vec![("wanted", wanted), ("best", best)])
+            }
+            Self::QualityAboveCapacities { wanted, attainable } => {
+                ("quality_above_capacities", vec![("wanted", wanted), ("attainable", attainable)])
+            }
+            Self::BudgetBelowCheapest { wanted, cheapest } => {
+                ("budget_below_cheapest", vec![("wanted", wanted), ("cheapest", cheapest)])
+            }
+            Self::BudgetBelowCapacities { wanted, attainable } => {
+                ("budget_below_capacities", vec![("wanted", wanted), ("attainable", attainable)])
+            }
+            Self::GroupQuality { group, wanted, got } => {
+                ("group_quality", vec![("group", group as f64), ("wanted", wanted), ("got", got)])
+            }
+            Self::GroupBudget { group, wanted, got } => {
+                ("group_budget", vec![("group", group as f64), ("wanted", wanted), ("got", got)])
+            }
+            Self::NoWholeAssignment { proven } => ("no_whole_assignment", vec![("proven", f64::from(proven))]),
+        }
+    }
+}
+
 /// The least change of the limits that makes the problem solvable.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Repair {

@@ -26,8 +26,14 @@ fn check_curve(case: &Case, most: usize) {
                 continue;
             }
             let asked = Case { objective: Objective::Quality { min: quality * (1.0 - 1e-9) }, ..case.clone() };
-            let bound = asked.solve(&Options::default()).dual_bound;
-            assert!((bound - cost).abs() <= 1e-6 * cost, "at {quality}: {cost} on the curve, {bound} solved");
+            let solution = asked.solve(&Options::default());
+            let bound = solution.dual_bound;
+            // A floor is relaxed by 1e-9 here and by as much inside; on a steep segment that is worth something.
+            let relaxed = 2e-9 * quality * solution.quality_price;
+            assert!(
+                (bound - cost).abs() <= 1e-7 * cost + relaxed,
+                "at {quality}: {cost} on the curve, {bound} solved"
+            );
         }
     }
 }
