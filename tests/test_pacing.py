@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import itertools
+import json
+import sqlite3
 
 import numpy as np
 import pytest
@@ -55,6 +57,17 @@ def test_the_allowance_spreads_what_is_left_over_what_is_expected():
     assert pacer.roll()
     assert pacer.pace().spent == 0.0
     assert pacer.allowance() > 0.0
+
+
+def test_a_restart_expects_the_traffic_it_knew():
+    now = [0.0]
+    fresh, knowing = (Pacer(10.0, "hour", lambda: now[0]) for _ in range(2))
+    knowing.expect(0.01)
+    knowing.arrive(1)
+    fresh.arrive(1)
+    # 36 queries an hour were known; one that came at the very start is no evidence of thousands.
+    assert 10.0 / 120 < knowing.allowance() < 10.0 / 36
+    assert fresh.allowance() < 10.0 / 3600
 
 
 async def day(session, *, queries, every, price_path=None):
@@ -174,6 +187,8 @@ def test_spend_and_price_survive_a_restart(tmp_path):
     assert resumed.quality_price == pytest.approx(earlier.quality_price)
     assert later.pace.spent == pytest.approx(0.3)
     assert later.spend == pytest.approx(0.1)
+    kept = sqlite3.connect(store).execute("SELECT value FROM state WHERE name = 'price'").fetchone()[0]
+    assert json.loads(kept)["arrivals_per_second"] > 1.0
 
 
 def test_the_price_of_another_goal_is_not_taken_over(tmp_path):

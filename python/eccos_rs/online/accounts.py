@@ -110,7 +110,9 @@ class Accounts:
             logger.error("nothing is known of earlier sessions: %s", error)
             return None
         saved = json.loads(state.get("price", "{}"))
-        price = saved.get("quality_price")
+        price, rate = saved.get("quality_price"), saved.get("arrivals_per_second")
+        if self.pacer is not None and isinstance(rate, float) and rate >= 0:
+            self.pacer.expect(rate)
         known = saved.get("goal") == list(policy.goal) and isinstance(price, float) and price >= 0
         return price if known else None
 
@@ -206,9 +208,10 @@ class Accounts:
         price = self.steering.price
         state = {}
         if price is not None and math.isfinite(price):
-            state["price"] = json.dumps(
-                {"goal": list(self.steering.policy.goal), "quality_price": float(price)}
-            )
+            saved = {"goal": list(self.steering.policy.goal), "quality_price": float(price)}
+            if pacer is not None:
+                saved["arrivals_per_second"] = pacer.arrivals_per_second
+            state["price"] = json.dumps(saved)
         if pacer is None:
             now = self._wall()
             if now >= self._day[1]:

@@ -157,8 +157,9 @@ def _malformed(prediction: Prediction, row: int) -> str:
 class Decider:
     """Assigns a micro-batch jointly, at the stream's prices, to what is free now."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, policy: Policy) -> None:
         self._limits = limits
+        self._policy = policy
         self._warm: Assignment | None = None
 
     def decide(
@@ -259,6 +260,8 @@ class Decider:
             allowed=None if allowed.all() else allowed,
             warm_start=self._warm if capacity is not None and self._same_rows(capacity) else None,
             alternatives=True,
+            tolerance=self._policy.tolerance,
+            time_limit=self._policy.time_limit,
         )
         return self._warm
 

@@ -69,7 +69,7 @@ class Engine:
         self._max_batch = max_batch
         self._keep_embeddings = keep_embeddings
         self._intake = Intake(self._pool, self._policy, limits, self._steering.history)
-        self._decider = Decider(limits)
+        self._decider = Decider(limits, self._policy)
         self._given: list[tuple[Waiter, Prediction]] = []
         self._waiting = WaitingRoom()
         self._deadlines: list[tuple[float, tuple[int, int], Waiter]] = []

@@ -149,6 +149,15 @@ class Pacer:
         self.spent_here = self.spent_elsewhere = self._spent_before = 0.0
         return True
 
+    @property
+    def arrivals_per_second(self) -> float:
+        """Queries a second, over the recent past."""
+        return self._rate.per_second(self._clock())
+
+    def expect(self, arrivals_per_second: float) -> None:
+        """Begin with a rate that an earlier session has seen, until enough of this one's own is known."""
+        self._rate.expect(arrivals_per_second)
+
     def arrive(self, queries: int) -> None:
         """Count queries that were decided."""
         self._rate.add(queries, self._clock())
@@ -199,6 +208,11 @@ class Rate:
         self._count = 0.0
         self._time = 0.0
         self._last: float | None = None
+
+    def expect(self, per_second: float) -> None:
+        """Begin as if one memory had passed at this rate."""
+        self._time = self._memory
+        self._count = per_second * self._time
 
     def add(self, count: int, now: float) -> None:
         """Count arrivals."""
