@@ -53,6 +53,15 @@ def router(bundle: Bundle, predictor: Any) -> Any:
     return Router(Pool.load(bundle.pool_path), predictor)
 
 
+@pytest.fixture(scope="session")
+def known(bundle: Bundle) -> Any:
+    """Take the vectors of the bundle's labelled queries out of its index."""
+    from eccos_rs.predict.retrieval import HnswIndex
+
+    rows = int(bundle.table("retrieval")["rows"])
+    return HnswIndex(bundle.file("index.bin"), int(bundle.table("encoder")["dimension"]), rows).vectors()
+
+
 @pytest.fixture
 def timed(benchmark: Any) -> Callable[..., float]:
     """Run a function for a few rounds; returns its best time in seconds (0 when benches run untimed)."""

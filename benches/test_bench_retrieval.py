@@ -37,12 +37,6 @@ def grown(vectors: Any, count: int, seed: int) -> Any:
 
 
 @pytest.fixture(scope="module")
-def known(bundle: Any) -> Any:
-    rows = int(bundle.table("retrieval")["rows"])
-    return HnswIndex(bundle.file("index.bin"), 384, rows).vectors()
-
-
-@pytest.fixture(scope="module")
 def built(known: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Graphs by size, each built once."""
     import hnswlib
@@ -60,7 +54,7 @@ def built(known: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
                 index.init_index(size, M=16, ef_construction=200 if size < 10**6 else 100)
                 index.add_items(vectors, np.arange(size), num_threads=allowed_cores())
                 index.save_index(str(path))
-            made[size] = vectors, HnswIndex(path, 384, size)
+            made[size] = vectors, HnswIndex(path, known.shape[1], size)
         return made[size]
 
     return build
@@ -101,7 +95,7 @@ def test_matrix_product(timed: Any, known: Any, say: Any, size: int, batch: int)
 def test_recall_of_the_shipped_index(bundle: Any, known: Any, say: Any, benchmark: Any) -> None:
     """Recall of the index as it is searched, against brute force, at 16 and at all its neighbours."""
     table = bundle.table("retrieval")
-    index = HnswIndex(bundle.file("index.bin"), 384, len(known), ef=int(table["ef"]))
+    index = HnswIndex(bundle.file("index.bin"), known.shape[1], len(known), ef=int(table["ef"]))
     asked = grown(known, 512, seed=9)
     near = int(table["neighbours"])
     found, wanted = index.search(asked, near)[1], ExactIndex(known).search(asked, near)[1]
