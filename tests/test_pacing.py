@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime as dt
 import itertools
 import json
@@ -187,7 +188,8 @@ def test_spend_and_price_survive_a_restart(tmp_path):
     assert resumed.quality_price == pytest.approx(earlier.quality_price)
     assert later.pace.spent == pytest.approx(0.3)
     assert later.spend == pytest.approx(0.1)
-    kept = sqlite3.connect(store).execute("SELECT value FROM state WHERE name = 'price'").fetchone()[0]
+    with contextlib.closing(sqlite3.connect(store)) as db:
+        kept = db.execute("SELECT value FROM state WHERE name = 'price'").fetchone()[0]
     assert json.loads(kept)["arrivals_per_second"] > 1.0
 
 

@@ -59,7 +59,11 @@ def open_store(path: Path, cannot_write: Callable[[str], None]) -> sqlite3.Conne
     """
     try:
         db = _connect(f"file:{_quoted(path)}?mode=rwc")
-        _prepare(db, path)
+        try:
+            _prepare(db, path)
+        except BaseException:
+            db.close()
+            raise
     except sqlite3.OperationalError as error:
         cannot_write(str(error))
         return _read_only(path)
@@ -116,12 +120,15 @@ def _read_only(path: Path) -> sqlite3.Connection | None:
         return None
     # Without the right to write there is no shared memory for the log either: then read the file alone.
     for uri in (f"file:{_quoted(path)}?mode=ro", f"file:{_quoted(path)}?mode=ro&immutable=1"):
+        db = None
         try:
             db = _connect(uri)
             db.execute("SELECT count(*) FROM lease")
-        except sqlite3.OperationalError:
-            continue
         except sqlite3.DatabaseError as error:
+            if db is not None:
+                db.close()
+            if isinstance(error, sqlite3.OperationalError):
+                continue
             raise StoreError(_damaged(path, str(error))) from error
         return db
     return None
