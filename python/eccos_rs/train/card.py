@@ -19,6 +19,7 @@ __all__ = ["figure_rows", "model_card"]
 _ROWS = (
     ("auc", "AUC of success", "{:.3f}"),
     ("brier", "Brier score", "{:.4f}"),
+    ("brier_mean", "Brier score of each model's mean on the same queries", "{:.4f}"),
     ("ece", "calibration error, mean over models (15 equal-mass bins)", "{:.3f}"),
     ("ece_pairs", "calibration error, all pairs together", "{:.3f}"),
     ("ece_chosen", "calibration error, chosen pairs", "{:.3f}"),
@@ -149,6 +150,8 @@ def _method_section(options: TrainOptions) -> str:
         if options.finetune
         else "as published"
     )
+    if options.head == "mlp" and options.kernel_share > 0.0 and not options.finetune:
+        head += f", averaged with a kernel regression by a share of {options.kernel_share:.0%}"
     average = "" if options.finetune else f", mean of {options.folds} folds x {options.members} seeds"
     return f"""## Method
 

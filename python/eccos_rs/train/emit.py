@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
+from eccos_rs.train.kernel import KERNEL_MARGIN
 from eccos_rs.train.weights import external_tensor
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from eccos_rs.train.kernel import KernelHead
     from eccos_rs.train.weights import LayerWeights, PredictorWeights, WeightFile
 
 __all__ = ["ARITHMETICS", "IR", "OPSET", "Writer", "build_graph"]
@@ -347,12 +349,42 @@ def _emit_heads(layers: _Emitter, weights: PredictorWeights, pooled: dict[str, s
     x = writer.op("MatMul", [x, layers.stored(weights.out)])
     x = writer.op("Add", [x, writer.tensor(weights.out_bias)])
     logit, mean, variance = writer.op("Split", [x], outputs=3, axis=-1)
+    if weights.kernel is not None:
+        logit, mean = _kernel_mean(layers, weights.kernel, searched, (logit, mean))
     std = writer.op("Exp", [writer.op("Mul", [variance, writer.number(0.5)])])
     results = (searched, logit, mean, std)
     for name, result in zip(
         ("embedding", "success_logit", "length_mean", "length_std"), results, strict=True
     ):
         writer.nodes.append(helper.make_node("Identity", [result], [name], name=name))
+
+
+def _kernel_mean(
+    layers: _Emitter, kernel: KernelHead, searched: str, heads: tuple[str, str]
+) -> tuple[str, str]:
+    """Add the kernel regression and return its mean with the network: log odds and mean log length."""
+    writer = layers.writer
+    cosine = writer.op("MatMul", [searched, layers.stored(np.ascontiguousarray(kernel.centres.T))])
+    away = writer.op("Sub", [cosine, writer.number(1)])
+    near = writer.op("Exp", [writer.op("Mul", [away, writer.number(1 / kernel.reach)])])
+    said = writer.op(
+        "Add", [writer.op("MatMul", [near, layers.stored(kernel.dual)]), writer.tensor(kernel.bias)]
+    )
+    success, length = writer.op("Split", [said], outputs=2, axis=-1)
+    success = writer.op("Clip", [success, *(writer.number(p) for p in (KERNEL_MARGIN, 1 - KERNEL_MARGIN))])
+    odds = writer.op("Div", [success, writer.op("Sub", [writer.number(1), success])])
+    both = zip((writer.op("Log", [odds]), length), heads, strict=True)
+    mixed = [
+        writer.op(
+            "Add",
+            [
+                writer.op("Mul", [mine, writer.number(kernel.share)]),
+                writer.op("Mul", [theirs, writer.number(1 - kernel.share)]),
+            ],
+        )
+        for mine, theirs in both
+    ]
+    return str(mixed[0]), str(mixed[1])
 
 
 def _features(writer: Writer, weights: PredictorWeights) -> str:

@@ -54,12 +54,12 @@ def forecast_figures(made: Calibrated, table: RecordTable) -> dict[str, float]:
     Returns
     -------
     dict
-        ``auc``, ``brier``, ``ece`` (per model), ``ece_pairs`` (all pairs together), ``log_length_mae``,
-        ``total_cost_error`` (relative, the mean over models of its size; tokens stand for cost).
+        ``auc``, ``brier``, ``brier_mean`` (of each model's own mean), ``ece`` (per model), ``ece_pairs``
+        (all pairs together), ``log_length_mae``, ``total_cost_error`` (relative, the mean over models of its
+        size; tokens stand for cost).
     """
-    rows: dict[str, list[float]] = {
-        name: [] for name in ("auc", "brier", "ece", "log_length_mae", "total_cost_error")
-    }
+    names = ("auc", "brier", "brier_mean", "ece", "log_length_mae", "total_cost_error")
+    rows: dict[str, list[float]] = {name: [] for name in names}
     for model in range(len(table.models)):
         seen = np.isfinite(table.quality[:, model])
         if not seen.any():
@@ -67,6 +67,7 @@ def forecast_figures(made: Calibrated, table: RecordTable) -> dict[str, float]:
         p, y = made.quality[seen, model].astype(np.float64), table.quality[seen, model].astype(np.float64)
         rows["auc"].append(auc(p, y))
         rows["brier"].append(float(np.mean((p - y) ** 2)))
+        rows["brier_mean"].append(float(np.var(y)))
         rows["ece"].append(calibration_error(p, y))
         spent = table.output_tokens[seen, model].astype(np.float64)
         tokens = made.output_tokens[seen, model].astype(np.float64)

@@ -121,7 +121,8 @@ def fit_predictor(
     estimate = lesson.neighbours(data.groups)
     sources = Sources(out_of_fold, neighbour_scores(estimate), estimate.similarity)
     calibration = calibrate(lesson, sources, fades, on_step)
-    return assemble(lesson, merge_members(members), calibration)
+    heads = lesson.with_kernel(merge_members(members), slice(None))
+    return assemble(lesson, heads, calibration)
 
 
 def calibrate(

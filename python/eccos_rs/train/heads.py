@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from eccos_rs.train.kernel import KernelHead
     from eccos_rs.train.options import TrainOptions
 
     Floats = NDArray[np.float32]
@@ -98,12 +99,15 @@ class HeadWeights:
     ----------
     hidden, hidden_bias : ndarray of float32, shapes (D, H) and (H,), or None for linear heads
     out, out_bias : ndarray of float32, shapes (H, 3 M) and (3 M,)
+    kernel : KernelHead or None
+        Averaged with log odds and means, by its share; the variance stays the network's.
     """
 
     hidden: Floats | None
     hidden_bias: Floats | None
     out: Floats
     out_bias: Floats
+    kernel: KernelHead | None = None
 
 
 class Member(nn.Module):  # type: ignore[misc]  # torch is not looked into
@@ -264,6 +268,11 @@ def run_heads(weights: HeadWeights, inputs: Floats) -> Scores:
         h = (0.5 * h * (1.0 + erf(h / np.float32(np.sqrt(2.0))))).astype(np.float32)
     out = h @ weights.out + weights.out_bias
     logit, mean, variance = np.split(out.astype(np.float32), 3, axis=1)
+    if weights.kernel is not None:
+        share = np.float32(weights.kernel.share)
+        kernel_logit, kernel_mean = weights.kernel(inputs)
+        logit = share * kernel_logit + (1 - share) * logit
+        mean = share * kernel_mean + (1 - share) * mean
     return Scores(logit, mean, np.exp(0.5 * variance))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,6 +11,7 @@ from eccos_rs.predict.calibration import Scores, logit
 from eccos_rs.predict.neighbours import NeighbourEstimate, NeighbourSettings, estimate_from_neighbours
 from eccos_rs.train.calibrate import Labels, Sources, fit_fade
 from eccos_rs.train.heads import HeadWeights, Targets, fit_member, merge_members, run_heads
+from eccos_rs.train.kernel import fit_kernel
 from eccos_rs.train.metric import Metric
 from eccos_rs.train.teacher import teach
 
@@ -106,7 +107,9 @@ class Lesson:
                 for member in range(options.members)
             ]
             members.extend(mine)
-            return run_heads(merge_members(mine), self.metric.standardise(self.states[out]))
+            return run_heads(
+                self.with_kernel(merge_members(mine), rows), self.metric.standardise(self.states[out])
+            )
 
         return members, _by_part(folds, self.raw.success.shape, forecast)
 
@@ -120,7 +123,7 @@ class Lesson:
 
         def forecast(kind: int, rows: Rows, out: Rows) -> Scores:
             member = self._member(rows, self.options.seed + 77_000 + kind, on_step)
-            return run_heads(member, self.metric.standardise(self.states[out]))
+            return run_heads(self.with_kernel(member, rows), self.metric.standardise(self.states[out]))
 
         estimate = self.neighbours(kinds)
         heads = _by_part(kinds, self.raw.success.shape, forecast)
@@ -135,6 +138,15 @@ class Lesson:
             ]
             fades[name] = fit_fade(fitted, parts[0], parts[1])
         return fades
+
+    def with_kernel(self, heads: HeadWeights, rows: Rows | slice) -> HeadWeights:
+        """Add the kernel regression on some rows, where the options ask for one."""
+        share = 0.0 if self.options.head == "linear" else self.options.kernel_share
+        if share == 0.0:
+            return heads
+        labels = self.taught.success[rows], self.taught.log_tokens[rows]
+        inputs = self.metric.standardise(self.states[rows])
+        return replace(heads, kernel=fit_kernel(inputs, self.metric.projection, *labels, share))
 
     def _member(self, rows: Rows, seed: int, on_step: Callable[[int], object]) -> HeadWeights:
         inputs = self.metric.standardise(self.states[rows])

@@ -33,6 +33,8 @@ class TrainOptions:
         How far a label moves towards what the other models' answers to the same query say of it.
     aux_weight : float
         Weight of an auxiliary model's loss against a model of the pool.
+    kernel_share : float
+        Of a kernel regression in the mean with an MLP; linear and fine-tuned heads go without.
     finetune : bool
         Train the upper layers of the encoder too.
     finetune_epochs, finetune_rate, frozen_layers : int, float, int
@@ -58,6 +60,7 @@ class TrainOptions:
     batch: int = 128
     teacher_share: float = 0.8
     aux_weight: float = 0.1
+    kernel_share: float = 0.7
     finetune: bool = False
     finetune_epochs: int = 3
     finetune_rate: float = 1e-4
@@ -77,6 +80,8 @@ class TrainOptions:
         for name, low in least.items():
             if getattr(self, name) < low:
                 raise InputError(f"{name}: got {getattr(self, name)}, wanted {low} or more")
+        if not 0.0 <= self.kernel_share <= 1.0:
+            raise InputError(f"kernel_share: got {self.kernel_share}, wanted 0 to 1")
         if not 8 <= self.max_tokens <= 512:
             raise InputError(f"max_tokens: got {self.max_tokens}, wanted 8 to 512")
         if not 0 <= self.frozen_layers <= 6:

@@ -112,7 +112,8 @@ def train_bundle(
     if len(held) and options.refit:
         made, learned = _train(published, every, options, progress, known=made.fitted), every
 
-    # The accuracy check of the graph's variants needs queries whose labels are known.
+    # The graph's variants are compared with float32 on queries whose labels are known; after a refit it knows
+    # them too, which raises the level of both and leaves their difference.
     check = (held if len(held) else every)[:1500]
     fitted = made.fitted
     weights = predictor_weights(

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from eccos_rs.train.encoder import SentenceEncoder
     from eccos_rs.train.heads import HeadWeights, Standardise
+    from eccos_rs.train.kernel import KernelHead
 
     Floats = NDArray[np.float32]
 
@@ -86,6 +87,8 @@ class PredictorWeights:
     projection : ndarray, shape (I, E), or None
         The embedding that is searched by is x projection, brought to unit norm, x being the standardised
         inputs; None keeps the mean of the last layer, of unit norm.
+    kernel : KernelHead or None
+        Averaged with the heads; its projection is `projection`.
     """
 
     word: Floats
@@ -106,6 +109,7 @@ class PredictorWeights:
     out: Floats
     out_bias: Floats
     projection: Floats | None = None
+    kernel: KernelHead | None = None
 
     @property
     def dimension(self) -> int:
@@ -211,6 +215,7 @@ def predictor_weights(
         out=heads.out,
         out_bias=heads.out_bias,
         projection=projection,
+        kernel=heads.kernel,
     )
 
 
