@@ -1,6 +1,5 @@
 """Kernel ridge regression on the vectors that are searched by: smooth where the network is sharp.
 
-
 It is cheap to fit (one factorisation) and forecasts unseen queries better than the network; the mean of
 both is steadier than either.
 """
