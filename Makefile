@@ -87,7 +87,10 @@ wheel: $(VENV)/.base ## Build the wheel into dist/
 	$(BIN)/maturin build --release --locked --out dist
 
 bundle: $(VENV)/.develop $(VENV)/.release ## Train the shipped bundle from DATA=…
-	$(BIN)/eccos train $(DATA)/qaserve_public.parquet --out models/$(BUNDLE)
+	$(BIN)/eccos train $(DATA)/qaserve_public.parquet --out models/$(BUNDLE) --pool models/qaserve-pool.toml \
+	  --aux $(DATA)/knowledge_qa.parquet --aux $(DATA)/math_reasoning.parquet \
+	  --source "MMLU-Pro questions (TIGER-AI-Lab, MIT) and published evaluation results of MMLU-Pro (TIGER-AI-Lab/MMLU-Pro, Apache-2.0)" \
+	  --source "GSM8K and MATH questions (MIT) and published results of ZeroEval (WildEval/ZeroEval, Apache-2.0)"
 
 results: $(VENV)/.develop $(VENV)/.release ## Train on one part of DATA=…, evaluate on the rest, write docs/results.md
 	$(BIN)/eccos evaluate $(DATA)/qaserve_public.parquet --out $(OUT)
