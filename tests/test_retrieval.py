@@ -95,6 +95,33 @@ def test_hnsw_with_more_neighbours_than_ef(tmp_path: Path) -> None:
     assert index.search(unit(5, seed=1), 200)[1].shape == (5, 200)
 
 
+def test_a_graph_in_pieces_is_searched_all_the_same(tmp_path: Path) -> None:
+    """From one piece of it hnswlib finds too few and says so; every vector is compared then."""
+    import hnswlib
+
+    rng = np.random.default_rng(0)
+    known = rng.normal(size=(400, 8)).astype(np.float32)
+    rng.normal(size=(400, 8))
+    known[:200] = known[0]
+    known /= np.linalg.norm(known, axis=1, keepdims=True)
+    raw = hnswlib.Index(space="ip", dim=8)
+    raw.init_index(400, M=2, ef_construction=2)
+    raw.add_items(known, np.arange(400), num_threads=1)
+    raw.set_ef(150)
+    for k in range(20, 400, 20):
+        try:
+            raw.knn_query(known, k)
+        except RuntimeError:
+            break
+    else:
+        pytest.fail("this graph is whole; the test needs another")
+    raw.save_index(str(tmp_path / "index.bin"))
+    similarity, found = HnswIndex(tmp_path / "index.bin", 8, 400).search(known, k)
+    wanted = ExactIndex(known).search(known, k)[0]
+    assert found.shape == (400, k)
+    np.testing.assert_allclose(similarity, wanted, atol=1e-5)
+
+
 def test_a_broken_index_is_a_bundle_error(tmp_path: Path) -> None:
     path = tmp_path / "index.bin"
     path.write_bytes(b"\0" * 200)

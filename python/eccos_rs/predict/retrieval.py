@@ -136,7 +136,11 @@ class HnswIndex:
         if k > self._ef:
             self._ef = k
             self._index.set_ef(k)
-        labels, distance = self._index.knn_query(queries, k)
+        try:
+            labels, distance = self._index.knn_query(queries, k)
+        except RuntimeError:
+            # From its entry point the graph reached fewer than k: rare, and for a few vectors only.
+            return ExactIndex(self.vectors()).search(queries, k)
         return 1.0 - distance, labels.astype(np.int64)
 
     def put(self, row: int, vector: NDArray[np.float32]) -> None:
