@@ -177,7 +177,7 @@ def _warm(earlier: Assignment, mode: str) -> Any:
     if earlier.mode != mode:
         return None
     duals = earlier.duals
-    return duals.requirement, duals.capacity, duals.group_quality, duals.group_budget
+    return duals.requirement, (duals.capacity, duals.group_quality, duals.group_budget)
 
 
 def _explain(raw: dict[str, Any], shape: tuple[int, int, int]) -> tuple[str | None, Repair | None]:

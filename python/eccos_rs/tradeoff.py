@@ -130,5 +130,5 @@ def frontier(
     """
     points = _arrays.count("max_points", max_points, 2)
     problem = _arrays.problem(cost, quality, ("quality", 0.0), **limits)
-    raw = _core.frontier(problem, _arrays.effort(1e-4, time_limit, None, threads), points)
-    return Frontier(raw["quality"], raw["cost"], raw["price"], raw["complete"])
+    effort = _arrays.effort(1e-4, time_limit, None, threads)
+    return Frontier(*_core.frontier(problem, effort, points))
