@@ -13,6 +13,7 @@ import pytest
 
 import tiny
 from eccos_rs.errors import DeviceError
+from eccos_rs.predict import cuda
 from eccos_rs.predict import device as devices
 from eccos_rs.predict.cuda import TOKEN_BUDGET, gpu_variant, pad, provider_list, slices_by_length
 
@@ -201,3 +202,34 @@ def test_the_float16_graph_runs_padded_on_the_cpu_as_on_a_gpu(bundle: Bundle) ->
         out.put(rows, session.run(OUTPUTS, {"input_ids": padded, "attention_mask": mask}))
     np.testing.assert_allclose(out.success_logit, wanted.success_logit, atol=0.03)
     np.testing.assert_allclose(out.embedding, wanted.embedding, atol=0.02)
+
+
+@pytest.mark.parametrize("variant", ["float32", "float16"])
+def test_the_gpu_code_runs_whole_on_the_cpu_provider(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch, variant: str
+) -> None:
+    """Binding, recording, replaying, packing: all but the kernels, with the buffers in host memory."""
+    monkeypatch.setattr(cuda, "MEMORY", "cpu")
+    monkeypatch.setattr(cuda, "provider_list", lambda **_: ["CPUExecutionProvider"])
+    encoder = cuda.CudaEncoder(bundle, variant=variant)
+    assert (encoder.device, encoder.variant) == ("cuda", variant)
+    assert set(encoder._recorded) == {(queries, tokens) for queries in (1, 4, 16) for tokens in (32, 48)}
+    predictor: Any = bundle.predictor("trained", device="cpu", variant="float32")
+    for count in (1, 3, 16, 40):
+        ids = predictor._tokenizer(tiny.texts(count, seed=count)).ids
+        wanted, got = predictor._encoder.run(ids), encoder.run(ids)
+        np.testing.assert_allclose(got.embedding, wanted.embedding, atol=0.02)
+        np.testing.assert_allclose(got.success_logit, wanted.success_logit, atol=0.03)
+        np.testing.assert_allclose(got.length_std, wanted.length_std, atol=0.03)
+
+
+def test_a_gpu_that_cannot_record_still_serves(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise RuntimeError("no CUDA graphs here")
+
+    monkeypatch.setattr(cuda, "MEMORY", "cpu")
+    monkeypatch.setattr(cuda, "provider_list", lambda **_: ["CPUExecutionProvider"])
+    monkeypatch.setattr(cuda, "_record", refuse)
+    encoder = cuda.CudaEncoder(bundle)
+    assert encoder._recorded == {}
+    assert encoder.run([np.array([2, 5, 3])]).success_logit.shape == (1, 3)

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 __all__ = ["CudaEncoder", "provider_list", "slices_by_length", "start_session"]
 
+# Where inputs and outputs lie.
+MEMORY = "cuda"
 # Padded tokens of one slice: large enough to fill the GPU, small enough that activations stay within 1 GB.
 TOKEN_BUDGET = 32_768
 # Shapes (queries, tokens) whose launches are recorded.
@@ -169,9 +171,9 @@ class CudaEncoder:
         arrays = pad(ids, (len(ids), _round_up(len(ids[0]))))
         binding = self._session.io_binding()
         for name, array in zip(("input_ids", "attention_mask"), arrays, strict=True):
-            binding.bind_ortvalue_input(name, ort.OrtValue.ortvalue_from_numpy(array, "cuda", 0))
+            binding.bind_ortvalue_input(name, ort.OrtValue.ortvalue_from_numpy(array, MEMORY, 0))
         for name in OUTPUTS:
-            binding.bind_output(name, "cuda", 0)
+            binding.bind_output(name, MEMORY, 0)
         self._session.run_with_iobinding(binding)
         return list(binding.copy_outputs_to_cpu())
 
@@ -216,11 +218,11 @@ def _record(session: Any, shape: tuple[int, int], number: int, sizes: tuple[int,
     inputs = {}
     arrays = pad([np.ones(shape[1], dtype=np.int64)] * shape[0], shape)
     for name, array in zip(("input_ids", "attention_mask"), arrays, strict=True):
-        inputs[name] = ort.OrtValue.ortvalue_from_numpy(array, "cuda", 0)
+        inputs[name] = ort.OrtValue.ortvalue_from_numpy(array, MEMORY, 0)
         binding.bind_ortvalue_input(name, inputs[name])
     for name in OUTPUTS:
         width = dimension if name == "embedding" else models
-        buffer = ort.OrtValue.ortvalue_from_shape_and_type((shape[0], width), np.float32, "cuda", 0)
+        buffer = ort.OrtValue.ortvalue_from_shape_and_type((shape[0], width), np.float32, MEMORY, 0)
         binding.bind_ortvalue_output(name, buffer)
     for _ in range(3):
         session.run_with_iobinding(binding, _graph_number(number))
