@@ -249,7 +249,7 @@ def test_kill_9_loses_no_acknowledged_feedback(tmp_path, after):
         if len(acknowledged) >= after:
             break
     process.send_signal(signal.SIGKILL)
-    rest, _ = process.communicate(timeout=60)
+    rest, errors = process.communicate(timeout=60)
     for line in rest.splitlines():
         parts = line.split()
         if len(parts) == 2 and line.endswith(("0", "1")):
@@ -257,7 +257,7 @@ def test_kill_9_loses_no_acknowledged_feedback(tmp_path, after):
     journal = Journal(path)
     kept = {each.lease.id: each.quality for each in journal.judged()}
     journal.close()
-    assert len(acknowledged) >= after
+    assert len(acknowledged) >= after, errors
     assert {lease: kept.get(lease) for lease in acknowledged} == acknowledged
 
 
@@ -280,11 +280,11 @@ def test_two_processes_share_a_store_and_a_budget(tmp_path):
             print(round(session.stats().pace.spent, 6), session.stats().store_errors)
     """
     outs = [process.communicate(timeout=100) for process in [child(body), child(body)]]
+    for out, err in outs:
+        assert out.split() == ["done", "2.0", "0"], err
     journal = Journal(path)
     assert len(journal.judged()) == 200
     journal.close()
-    for out, err in outs:
-        assert out.split() == ["done", "2.0", "0"], err
 
 
 class Retrieval:
