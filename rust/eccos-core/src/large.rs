@@ -106,20 +106,24 @@ impl Levels<'_, '_> {
             }
             let (residual, rest) = split(&limit, &found);
             if found.open.len() * 4 > 3 * n {
-                let all: Vec<u32> = (0..n as u32).collect();
-                return Some(self.refine(&all, &limit, &y, &residual, 0));
+                break;
             }
             let mut level = self.refine(&found.open, &rest, &y, &residual, 1);
             let reached = self.normal(&level.state.y);
-            if level.outcome == Outcome::Limit
-                || level.outcome == Outcome::Optimal && self.inside(&reached, &y, &radius)
-            {
+            if level.outcome == Outcome::Limit {
+                return Some(self.cut_short(&level.state.y));
+            }
+            if level.outcome == Outcome::Optimal && self.inside(&reached, &y, &radius) {
                 level.held += found.held;
                 return Some(level);
             }
             self.recentre(&mut radius, &mut y, &reached, level.outcome);
         }
-        Some(self.direct((0..n as u32).collect(), limit, &y))
+        // The box stays too wide to be of use: refine from all queries, with what is known of them.
+        let found = self.screen(None, &y, &vec![0.0; k]);
+        let all: Vec<u32> = (0..n as u32).collect();
+        let level = self.refine(&all, &limit, &y, &split(&limit, &found).0, 0);
+        Some(if level.outcome == Outcome::Limit { self.cut_short(&level.state.y) } else { level })
     }
 
     /// Samples of growing size, each from the multipliers of the last. Leaves the last multipliers in `y` and returns the
@@ -170,17 +174,25 @@ impl Levels<'_, '_> {
     fn cut_short(&mut self, y: &[f64]) -> Level {
         let found = self.screen(None, y, &vec![0.0; y.len()]);
         let (_, rest) = split(&self.prepared.limit, &found);
-        let mut level = self.direct(found.open, rest, y);
-        level.held = found.held;
-        level
+        Level { held: found.held, ..self.stopped(found.open, rest, y) }
+    }
+
+    /// A level at `y` that was not searched.
+    fn stopped(&self, places: Vec<u32>, limit: Vec<f64>, y: &[f64]) -> Level {
+        let lp = Lp::build(self.prepared, places.iter().map(|&place| place as usize), limit);
+        let state = State::new(&lp, y);
+        Level { lp, state, outcome: Outcome::Limit, held: 0.0, places }
     }
 
     /// The exact relaxation over `places`, given multipliers `y` and the residual of those places there.
     fn refine(&mut self, places: &[u32], limit: &[f64], y: &[f64], residual: &[f64], depth: u64) -> Level {
         let (n, k) = (places.len(), self.prepared.rows());
         let size = SAMPLE.max(32 * k);
-        if n <= 2 * size || self.control.expired() {
+        if n <= 2 * size {
             return self.direct(places.to_vec(), limit.to_vec(), y);
+        }
+        if self.control.expired() {
+            return self.stopped(vec![], limit.to_vec(), y);
         }
         let (mut y, mut residual) = (y.to_vec(), residual.to_vec());
         for attempt in 0..6 {
@@ -207,9 +219,10 @@ impl Levels<'_, '_> {
                 }
                 let mut level = self.refine(&found.open, &rest, &y, &residual, depth + 1);
                 let reached = self.normal(&level.state.y);
-                if level.outcome == Outcome::Limit
-                    || level.outcome == Outcome::Optimal && self.inside(&reached, &y, &radius)
-                {
+                if level.outcome == Outcome::Limit {
+                    return level;
+                }
+                if level.outcome == Outcome::Optimal && self.inside(&reached, &y, &radius) {
                     level.held += found.held;
                     return level;
                 }

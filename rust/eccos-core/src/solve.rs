@@ -41,7 +41,7 @@ pub fn solve(problem: &Problem<'_>, options: &Options<'_>) -> Result<Solution, P
         // Loads of their own that do not fit, or were not made to: serve what a greedy packing serves.
         let packing = defer::pack_loads(problem);
         deferred = packing.served.len() < problem.routable.as_ref().map_or(problem.queries(), Vec::len);
-        candidate = Some(run.packed(&packing));
+        candidate = run.packed(&packing);
     }
     let candidate = candidate.unwrap_or_default();
     let mut stats = run.stats;
@@ -185,26 +185,25 @@ impl<'a> Run<'a> {
     }
 
     /// The answer over the queries of a packing; the packing itself when nothing better is found.
-    fn packed(&mut self, packing: &defer::Packing) -> Candidate {
-        let found = self.best_effort(Some(&packing.served));
-        found.unwrap_or_else(|| {
-            let mut model = vec![-1; self.problem.queries()];
-            for (&query, &j) in packing.served.iter().zip(&packing.model) {
-                model[query as usize] = i32::from(j);
-            }
-            let stated = Prepared::stated(self.problem, Some(&packing.served));
-            let extreme = Prepared::new(self.problem, Some(&packing.served), self.extreme_goal(), None);
-            let cold = |rows| vec![0.0; rows];
-            let mut relaxed = relax::direct(&stated, &cold(stated.rows()), &self.control, &mut self.work);
-            let mut candidate = Candidate::new(&stated, &relaxed, model);
-            if !self.meets(&candidate) {
-                let extreme = extreme.without_groups();
-                relaxed = relax::direct(&extreme, &cold(extreme.rows()), &self.control, &mut self.work);
-                candidate = Candidate::new(&extreme, &relaxed, candidate.model);
-            }
-            candidate.met = self.meets(&candidate);
-            candidate
-        })
+    fn packed(&mut self, packing: &defer::Packing) -> Option<Candidate> {
+        let served = Some(&packing.served[..]);
+        if let Some(found) = self.best_effort(served) {
+            return Some(found);
+        }
+        let mut model = vec![-1; self.problem.queries()];
+        for (&query, &j) in packing.served.iter().zip(&packing.model) {
+            model[query as usize] = i32::from(j);
+        }
+        let stated = Prepared::stated(self.problem, served);
+        let relaxed = self.relax(&stated, None, true)?;
+        let mut candidate = Candidate::new(&stated, &relaxed, model);
+        candidate.met = self.meets(&candidate);
+        if !candidate.met {
+            let extreme = Prepared::new(self.problem, served, self.extreme_goal(), None).without_groups();
+            let relaxed = self.relax(&extreme, None, true)?;
+            candidate = Candidate::new(&extreme, &relaxed, candidate.model);
+        }
+        Some(candidate)
     }
 
     /// Relaxation and whole search of one prepared problem.

@@ -1,5 +1,6 @@
 //! Screening against the whole program solved at once.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use super::*;
@@ -70,4 +71,31 @@ fn the_screened_relaxation_is_the_whole_one() {
             }
         }
     }
+}
+
+#[test]
+fn a_bound_that_was_cut_short_still_holds() {
+    let (n, m) = (6_000, 6);
+    let (cost, quality) = data(0, n, m);
+    let capacity = vec![(1.2 * n as f64 / m as f64).floor(); m];
+    let inputs = Inputs {
+        capacity: Some(&capacity),
+        ..Inputs::new(n, m, Matrix::F64(&cost), Matrix::F64(&quality), Objective::Quality { min: 0.62 })
+    };
+    let problem = Problem::new(inputs).expect("well formed");
+    let prepared = Prepared::stated(&problem, None);
+    let (mut work, free) = (Work::default(), Control::new(&Options::default(), Instant::now()));
+    let best = relax::direct(&prepared, &vec![0.0; prepared.rows()], &free, &mut work).bound;
+    let mut cut = 0;
+    for patience in 0..12 {
+        let polls = AtomicUsize::new(0);
+        let stop = || polls.fetch_add(1, Ordering::Relaxed) >= patience;
+        let options = Options { stop: Some(&stop), ..Options::default() };
+        let control = Control::new(&options, Instant::now());
+        let screened = solve(&prepared, None, Some(1), &control, &mut work, true).expect("insisted");
+        assert!(screened.bound <= best * (1.0 + 1e-9), "after {patience} polls: {} {best}", screened.bound);
+        assert!(screened.key.len() == n);
+        cut += usize::from(screened.outcome == Outcome::Limit);
+    }
+    assert!(cut > 0, "the flag ended some of them");
 }
