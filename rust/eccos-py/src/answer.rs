@@ -1,13 +1,16 @@
 //! Turns what the core returns into dictionaries of new arrays; the Python face makes its dataclasses of them.
 
-use eccos_core::{Counterfactuals, Explanation, Frontier, Goal, Reason, Solution};
+use eccos_core::{Counterfactuals, Explanation, Goal, Reason, Solution};
 use numpy::{IntoPyArray, PyArray1};
 use pyo3::prelude::*;
 
-type Vector<'py, T> = Bound<'py, PyArray1<T>>;
+pub type Vector<'py, T> = Bound<'py, PyArray1<T>>;
 
 /// A reason's name and its numbers by name.
 type Why = (&'static str, Vec<(&'static str, f64)>);
+
+/// Floor, budget, and additions to capacities: resource, model, by how much.
+type Repairs = (Option<f64>, Option<f64>, Vec<(usize, usize, f64)>);
 
 /// An assignment.
 #[derive(IntoPyObject)]
@@ -26,7 +29,7 @@ pub struct Answer<'py> {
     duals: (f64, Vector<'py, f64>, Vector<'py, f64>, Vector<'py, f64>),
     violation: f64,
     reasons: Option<Vec<Why>>,
-    repair: Option<(Option<f64>, Option<f64>, Vec<(usize, usize, f64)>)>,
+    repair: Option<Repairs>,
     steps: usize,
     nodes: usize,
     passes: usize,
@@ -38,27 +41,17 @@ pub struct Answer<'py> {
 
 impl<'py> Answer<'py> {
     pub fn new(py: Python<'py>, solution: Solution, others: Option<Counterfactuals>) -> Self {
-        let Solution {
-            status,
-            model,
-            duals,
-            stats,
-            explanation,
-            ..
-        } = solution;
+        let Solution { status, model, duals, stats, explanation, .. } = solution;
         let (reasons, repair) = match explanation {
             None => (None, None),
             Some(Explanation { reasons, repair }) => (
-                Some(reasons.iter().map(why).collect()),
+                Some(reasons.iter().map(Reason::parts).collect()),
                 Some((repair.min_quality, repair.budget, repair.capacity)),
             ),
         };
         let (runner_up, margin) = match others {
             None => (None, None),
-            Some(others) => (
-                Some(others.runner_up.into_pyarray(py)),
-                Some(others.margin.into_pyarray(py)),
-            ),
+            Some(others) => (Some(others.runner_up.into_pyarray(py)), Some(others.margin.into_pyarray(py))),
         };
         Self {
             status: status.name(),
@@ -92,62 +85,6 @@ impl<'py> Answer<'py> {
             proven: stats.proven,
             runner_up,
             margin,
-        }
-    }
-}
-
-fn why(reason: &Reason) -> Why {
-    match *reason {
-        Reason::CapacityShort { demand, served } => (
-            "capacity_short",
-            vec![("demand", demand as f64), ("served", served as f64)],
-        ),
-        Reason::QualityAboveBest { wanted, best } => (
-            "quality_above_best",
-            vec![("wanted", wanted), ("best", best)],
-        ),
-        Reason::QualityAboveCapacities { wanted, attainable } => (
-            "quality_above_capacities",
-            vec![("wanted", wanted), ("attainable", attainable)],
-        ),
-        Reason::BudgetBelowCheapest { wanted, cheapest } => (
-            "budget_below_cheapest",
-            vec![("wanted", wanted), ("cheapest", cheapest)],
-        ),
-        Reason::BudgetBelowCapacities { wanted, attainable } => (
-            "budget_below_capacities",
-            vec![("wanted", wanted), ("attainable", attainable)],
-        ),
-        Reason::GroupQuality { group, wanted, got } => (
-            "group_quality",
-            vec![("group", group as f64), ("wanted", wanted), ("got", got)],
-        ),
-        Reason::GroupBudget { group, wanted, got } => (
-            "group_budget",
-            vec![("group", group as f64), ("wanted", wanted), ("got", got)],
-        ),
-        Reason::NoWholeAssignment { proven } => {
-            ("no_whole_assignment", vec![("proven", f64::from(proven))])
-        }
-    }
-}
-
-/// The cost-quality frontier.
-#[derive(IntoPyObject)]
-pub struct Curve<'py> {
-    quality: Vector<'py, f64>,
-    cost: Vector<'py, f64>,
-    price: Vector<'py, f64>,
-    complete: bool,
-}
-
-impl<'py> Curve<'py> {
-    pub fn new(py: Python<'py>, frontier: Frontier) -> Self {
-        Self {
-            quality: frontier.quality.into_pyarray(py),
-            cost: frontier.cost.into_pyarray(py),
-            price: frontier.price.into_pyarray(py),
-            complete: frontier.complete,
         }
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytemuck::checked::try_cast_slice;
 use eccos_core::{Duals, Inputs, Matrix, Objective, Unroutable};
 use numpy::{Element, PyArrayDyn, PyArrayMethods, PyReadonlyArrayDyn};
-use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
 use crate::problem_error;
@@ -19,18 +19,14 @@ impl<'py, T: Element> FromPyObject<'_, 'py> for Array<'py, T> {
     fn extract(object: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
         let array = object.cast::<PyArrayDyn<T>>()?.try_readonly();
         let array = array.map_err(|error| PyValueError::new_err(error.to_string()))?;
-        array
-            .as_slice()
-            .map_err(|error| PyValueError::new_err(error.to_string()))?;
+        array.as_slice().map_err(|error| PyValueError::new_err(error.to_string()))?;
         Ok(Self(array))
     }
 }
 
 impl<T: Element> Array<'_, T> {
     pub fn slice(&self) -> &[T] {
-        self.0
-            .as_slice()
-            .expect("extract has seen that it is contiguous")
+        self.0.as_slice().expect("extract has seen that it is contiguous")
     }
 }
 
@@ -60,21 +56,6 @@ impl Real<'_> {
     }
 }
 
-/// What is asked for: `(mode, limit)`.
-#[derive(FromPyObject)]
-struct Goal(String, f64);
-
-impl Goal {
-    fn objective(&self) -> PyResult<Objective> {
-        match self.0.as_str() {
-            "quality" => Ok(Objective::Quality { min: self.1 }),
-            "budget" => Ok(Objective::Budget { max: self.1 }),
-            "price" => Ok(Objective::Price { value: self.1 }),
-            mode => Err(PyTypeError::new_err(format!("mode {mode:?}"))),
-        }
-    }
-}
-
 /// The problem, as `eccos_rs.assign` takes it.
 #[derive(FromPyObject)]
 #[pyo3(from_item_all)]
@@ -82,7 +63,7 @@ pub struct Arrays<'py> {
     shape: (usize, usize, usize),
     cost: Real<'py>,
     quality: Real<'py>,
-    goal: Goal,
+    goal: (String, f64),
     load: Option<Real<'py>>,
     capacity: Option<Array<'py, f64>>,
     allowed: Option<Array<'py, u8>>,
@@ -95,23 +76,27 @@ pub struct Arrays<'py> {
 }
 
 impl Arrays<'_> {
+    fn objective(&self) -> PyResult<Objective> {
+        match (self.goal.0.as_str(), self.goal.1) {
+            ("quality", min) => Ok(Objective::Quality { min }),
+            ("budget", max) => Ok(Objective::Budget { max }),
+            ("price", value) => Ok(Objective::Price { value }),
+            (mode, _) => Err(problem_error(format!("goal is {mode:?}, wanted quality, budget or price"))),
+        }
+    }
+
     /// The same, for the core. Nothing is copied.
     pub fn inputs(&self) -> PyResult<Inputs<'_>> {
-        let allowed = self
-            .allowed
-            .as_ref()
-            .map(|mask| try_cast_slice::<u8, bool>(mask.slice()))
-            .transpose();
-        let allowed = allowed.map_err(|_| {
-            problem_error("allowed holds a byte other than 0 and 1, wanted booleans")
-        })?;
+        let allowed = self.allowed.as_ref().map(|mask| try_cast_slice::<u8, bool>(mask.slice())).transpose();
+        let allowed =
+            allowed.map_err(|_| problem_error("allowed holds a byte other than 0 and 1, wanted booleans"))?;
         let (queries, models, resources) = self.shape;
         Ok(Inputs {
             queries,
             models,
             cost: self.cost.matrix(),
             quality: self.quality.matrix(),
-            objective: self.goal.objective()?,
+            objective: self.objective()?,
             resources,
             load: self.load.as_ref().map(Real::matrix),
             capacity: self.capacity.as_ref().map(Array::slice),
@@ -121,18 +106,10 @@ impl Arrays<'_> {
             group: self.group.as_ref().map(Array::slice),
             group_min_quality: self.group_min_quality.as_ref().map(Array::slice),
             group_budget: self.group_budget.as_ref().map(Array::slice),
-            unroutable: if self.defer_unroutable {
-                Unroutable::Defer
-            } else {
-                Unroutable::Refuse
-            },
+            unroutable: if self.defer_unroutable { Unroutable::Defer } else { Unroutable::Refuse },
         })
     }
 }
-
-/// Multipliers of an earlier solve.
-#[derive(FromPyObject)]
-struct Warm<'py>(f64, Array<'py, f64>, Array<'py, f64>, Array<'py, f64>);
 
 /// How to solve it.
 #[derive(FromPyObject)]
@@ -142,7 +119,7 @@ pub struct Effort<'py> {
     time_limit: Option<f64>,
     pub node_limit: Option<usize>,
     pub threads: Option<usize>,
-    warm_start: Option<Warm<'py>>,
+    warm_start: Option<(f64, [Array<'py, f64>; 3])>,
 }
 
 impl Effort<'_> {
@@ -152,15 +129,11 @@ impl Effort<'_> {
     }
 
     pub fn duals(&self) -> Option<Duals> {
-        self.warm_start
-            .as_ref()
-            .map(
-                |Warm(requirement, capacity, group_quality, group_budget)| Duals {
-                    requirement: *requirement,
-                    capacity: capacity.slice().to_vec(),
-                    group_quality: group_quality.slice().to_vec(),
-                    group_budget: group_budget.slice().to_vec(),
-                },
-            )
+        self.warm_start.as_ref().map(|(requirement, [capacity, group_quality, group_budget])| Duals {
+            requirement: *requirement,
+            capacity: capacity.slice().to_vec(),
+            group_quality: group_quality.slice().to_vec(),
+            group_budget: group_budget.slice().to_vec(),
+        })
     }
 }

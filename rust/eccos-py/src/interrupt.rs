@@ -15,9 +15,7 @@ pub struct Interrupt {
 
 impl Interrupt {
     pub fn new() -> Self {
-        Self {
-            state: Mutex::new((Instant::now(), None)),
-        }
+        Self { state: Mutex::new((Instant::now(), None)) }
     }
 
     /// True once a signal handler has raised. A second thread that polls at the same moment is told "not yet".
@@ -29,7 +27,9 @@ impl Interrupt {
             return true;
         }
         if state.0.elapsed() >= PAUSE {
-            state.1 = Python::attach(|py| py.check_signals()).err();
+            #[allow(clippy::redundant_closure_for_method_calls)] // the method itself is bound to one lifetime
+            let raised = Python::attach(|py| py.check_signals()).err();
+            state.1 = raised;
             state.0 = Instant::now();
         }
         state.1.is_some()
@@ -37,10 +37,7 @@ impl Interrupt {
 
     /// What the handler raised, when it did.
     pub fn into_result(self) -> PyResult<()> {
-        let state = self
-            .state
-            .into_inner()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let state = self.state.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
         state.1.map_or(Ok(()), Err)
     }
 }

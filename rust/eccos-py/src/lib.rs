@@ -7,7 +7,7 @@ mod interrupt;
 use eccos_core::{Options, Problem};
 use pyo3::prelude::*;
 
-use crate::answer::{Answer, Curve};
+use crate::answer::{Answer, Vector};
 use crate::arrays::{Arrays, Effort};
 use crate::interrupt::Interrupt;
 
@@ -44,12 +44,13 @@ fn detached<T: Send>(
 
 /// The private module `eccos_rs._core`.
 #[pymodule]
+#[allow(clippy::needless_pass_by_value)] // what is extracted from Python is owned
 mod _core {
     use super::{
-        Answer, Arrays, Bound, Curve, Effort, PyModule, PyModuleMethods, PyResult, Python,
-        detached, pyfunction,
+        Answer, Arrays, Bound, Effort, PyModule, PyModuleMethods, PyResult, Python, Vector, detached, pyfunction,
     };
     use eccos_core::Counterfactuals;
+    use numpy::IntoPyArray;
 
     /// Solves one problem; `alternatives` asks for each query's second choice too.
     #[pyfunction]
@@ -68,6 +69,9 @@ mod _core {
         Ok(Answer::new(py, solution, others))
     }
 
+    /// Quality, cost and price at each breakpoint of the curve; whether it is complete.
+    type Curve<'py> = (Vector<'py, f64>, Vector<'py, f64>, Vector<'py, f64>, bool);
+
     /// Follows the cost-quality curve.
     #[pyfunction]
     #[pyo3(signature = (problem, effort, max_points, /))]
@@ -77,10 +81,10 @@ mod _core {
         effort: Effort<'py>,
         max_points: usize,
     ) -> PyResult<Curve<'py>> {
-        let curve = detached(py, &problem, &effort, |problem, options| {
-            eccos_core::frontier(problem, options, max_points)
-        })?;
-        Ok(Curve::new(py, curve))
+        let curve =
+            detached(py, &problem, &effort, |problem, options| eccos_core::frontier(problem, options, max_points))?;
+        let [quality, cost, price] = [curve.quality, curve.cost, curve.price].map(|values| values.into_pyarray(py));
+        Ok((quality, cost, price, curve.complete))
     }
 
     #[pymodule_init]
