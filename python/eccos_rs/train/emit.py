@@ -15,92 +15,24 @@ each word. What is not named above is computed in float32.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
-from eccos_rs.train.kernel import KERNEL_MARGIN
-from eccos_rs.train.weights import external_tensor
+from eccos_rs.train.emit_heads import emit_heads, pool, standard_gelu, token_share
+from eccos_rs.train.graph_writer import IR, MICROSOFT, OPSET, Writer
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from numpy.typing import NDArray
 
-    from eccos_rs.train.kernel import KernelHead
     from eccos_rs.train.weights import LayerWeights, PredictorWeights, WeightFile
 
-__all__ = ["ARITHMETICS", "IR", "OPSET", "Writer", "build_graph"]
+__all__ = ["ARITHMETICS", "build_graph"]
 
 ARITHMETICS = ("float32", "int8", "float16")
-MICROSOFT = "com.microsoft"
-OPSET, IR = 17, 9
 # Added to the attention scores of padding: far below any score, yet finite in float16 too.
 _MASKED = -1e4
-# Tensors of at least this many bytes go to the weight file.
-_EXTERNAL = 1024
-
-
-@dataclass(eq=False)
-class Writer:
-    """Collects nodes and tensors."""
-
-    store: WeightFile
-    nodes: list[Any] = field(default_factory=list)
-    tensors: dict[str, Any] = field(default_factory=dict)
-
-    def op(
-        self, kind: str, inputs: Sequence[str], *, domain: str = "", outputs: int = 1, **attributes: Any
-    ) -> Any:
-        """Add a node; returns the name of its output, or the names when there are several."""
-        number = len(self.nodes)
-        names = [f"{kind}_{number}_{each}" for each in range(outputs)]
-        self.nodes.append(
-            helper.make_node(kind, list(inputs), names, name=f"{kind}_{number}", domain=domain, **attributes)
-        )
-        return names[0] if outputs == 1 else names
-
-    def ms(self, kind: str, inputs: Sequence[str], **attributes: Any) -> Any:
-        """Add a node of ONNX Runtime's own operators."""
-        return self.op(kind, inputs, domain=MICROSOFT, **attributes)
-
-    def tensor(self, array: NDArray[Any]) -> str:
-        """Add a constant; equal constants are one."""
-        array = np.asarray(array, order="C")
-        key = self.store.key(array)
-        if key not in self.tensors:
-            name = f"w{len(self.tensors)}"
-            if array.nbytes >= _EXTERNAL:
-                self.tensors[key] = external_tensor(name, array, self.store)
-            else:
-                self.tensors[key] = numpy_helper.from_array(array, name)
-        return str(self.tensors[key].name)
-
-    def number(self, value: float) -> str:
-        """Add a float32 scalar."""
-        return self.tensor(np.array(value, dtype=np.float32))
-
-    def ints(self, *values: int) -> str:
-        """Add a constant vector of int64."""
-        return self.tensor(np.array(values, dtype=np.int64))
-
-    def quantized(self, array: NDArray[np.float32]) -> tuple[str, str, NDArray[np.float32]]:
-        """Add an int8 matrix and a scale for each of its columns; returns their names and the remainder."""
-        scale = np.maximum(np.abs(array).max(axis=0) / np.float32(127), np.float32(1e-12)).astype(np.float32)
-        units = array / scale
-        small = np.clip(np.rint(units), -127, 127)
-        return self.tensor(small.astype(np.int8)), self.tensor(scale), units - small
-
-    def weight(self, array: NDArray[np.float32]) -> str:
-        """Add a float32 matrix that is stored as two int8 ones; the runtime adds them up once."""
-        small, scale, rest = self.quantized(array)
-        # A remainder is at most half a unit, so it fills the second byte when counted in 254ths.
-        fine = self.tensor(np.clip(np.rint(rest * 254), -127, 127).astype(np.int8))
-        coarse, fine = (self.op("Cast", [part], to=TensorProto.FLOAT) for part in (small, fine))
-        units = self.op("Add", [coarse, self.op("Mul", [fine, self.number(1 / 254)])])
-        return str(self.op("Mul", [units, scale]))
 
 
 def build_graph(weights: PredictorWeights, arithmetic: str, store: WeightFile, *, exact: bool = False) -> Any:
@@ -126,15 +58,15 @@ def build_graph(weights: PredictorWeights, arithmetic: str, store: WeightFile, *
     emit = {"float32": _Float32, "int8": _Int8, "float16": _Float16}[arithmetic]
     layers = emit(Writer(store), weights, exact=exact)
     writer = layers.writer
-    share = _token_share(writer)
+    share = token_share(writer)
     states = layers.embed()
     pooled: dict[str, str] = {}
     for number, layer in enumerate(weights.layers, start=1):
         states = layers.layer(states, layer)
         if number == weights.low_layer:
-            pooled["low"] = _pool(writer, share, layers.as_float32(states))
-    pooled["last"] = _pool(writer, share, layers.as_float32(states))
-    _emit_heads(layers, weights, pooled)
+            pooled["low"] = pool(writer, share, layers.as_float32(states))
+    pooled["last"] = pool(writer, share, layers.as_float32(states))
+    emit_heads(layers, weights, pooled)
     return _model(writer, weights, arithmetic)
 
 
@@ -307,97 +239,6 @@ class _Float16(_Emitter):
             mask = self.writer.op("Cast", ["attention_mask"], to=TensorProto.INT32)
             self._counted = str(self.writer.op("ReduceSum", [mask, self.writer.ints(1)], keepdims=0))
         return self._counted
-
-
-def standard_gelu(writer: Writer, x: str) -> str:
-    """Add x/2 (1 + erf(x / sqrt 2)) in operators that opset 17 has."""
-    scaled = writer.op("Mul", [x, writer.number(0.5**0.5)])
-    raised = writer.op("Add", [writer.op("Erf", [scaled]), writer.number(1)])
-    half = writer.op("Mul", [x, writer.number(0.5)])
-    return str(writer.op("Mul", [half, raised]))
-
-
-def _token_share(writer: Writer) -> str:
-    """Return the share of each token in the mean, (B, 1, T): 1 / length, 0 for padding."""
-    mask = writer.op("Cast", ["attention_mask"], to=TensorProto.FLOAT)
-    length = writer.op("ReduceSum", [mask, writer.ints(1)], keepdims=1)
-    return str(writer.op("Unsqueeze", [writer.op("Div", [mask, length]), writer.ints(1)]))
-
-
-def _pool(writer: Writer, share: str, states: str) -> str:
-    """Average over tokens: (B, T, D) -> (B, D)."""
-    return str(writer.op("Squeeze", [writer.op("MatMul", [share, states]), writer.ints(1)]))
-
-
-def _emit_heads(layers: _Emitter, weights: PredictorWeights, pooled: dict[str, str]) -> None:
-    """Add the embedding, the inputs of the heads and the heads, always in float32."""
-    writer = layers.writer
-    pooled["embedding"] = writer.op("LpNormalization", [pooled["last"]], axis=-1, p=2)
-    if "features" in weights.inputs:
-        pooled["features"] = _features(writer, weights)
-    x = writer.op("Concat", [pooled[name] for name in weights.inputs], axis=-1)
-    x = writer.op("Sub", [x, writer.tensor(weights.mean)])
-    x = writer.op("Div", [x, writer.tensor(weights.std)])
-    x = writer.op("Clip", [x, *(writer.number(each) for each in (-weights.clamp, weights.clamp))])
-    searched = pooled["embedding"]
-    if weights.projection is not None:
-        searched = writer.op("MatMul", [x, layers.stored(weights.projection)])
-        searched = writer.op("LpNormalization", [searched], axis=-1, p=2)
-    if weights.hidden is not None and weights.hidden_bias is not None:
-        x = writer.op("MatMul", [x, layers.stored(weights.hidden)])
-        x = standard_gelu(writer, writer.op("Add", [x, writer.tensor(weights.hidden_bias)]))
-    x = writer.op("MatMul", [x, layers.stored(weights.out)])
-    x = writer.op("Add", [x, writer.tensor(weights.out_bias)])
-    logit, mean, variance = writer.op("Split", [x], outputs=3, axis=-1)
-    if weights.kernel is not None:
-        logit, mean = _kernel_mean(layers, weights.kernel, searched, (logit, mean))
-    std = writer.op("Exp", [writer.op("Mul", [variance, writer.number(0.5)])])
-    results = (searched, logit, mean, std)
-    for name, result in zip(
-        ("embedding", "success_logit", "length_mean", "length_std"), results, strict=True
-    ):
-        writer.nodes.append(helper.make_node("Identity", [result], [name], name=name))
-
-
-def _kernel_mean(
-    layers: _Emitter, kernel: KernelHead, searched: str, heads: tuple[str, str]
-) -> tuple[str, str]:
-    """Add the kernel regression and return its mean with the network: log odds and mean log length."""
-    writer = layers.writer
-    cosine = writer.op("MatMul", [searched, layers.stored(np.ascontiguousarray(kernel.centres.T))])
-    away = writer.op("Sub", [cosine, writer.number(1)])
-    near = writer.op("Exp", [writer.op("Mul", [away, writer.number(1 / kernel.reach)])])
-    said = writer.op(
-        "Add", [writer.op("MatMul", [near, layers.stored(kernel.dual)]), writer.tensor(kernel.bias)]
-    )
-    success, length = writer.op("Split", [said], outputs=2, axis=-1)
-    success = writer.op("Clip", [success, *(writer.number(p) for p in (KERNEL_MARGIN, 1 - KERNEL_MARGIN))])
-    odds = writer.op("Div", [success, writer.op("Sub", [writer.number(1), success])])
-    both = zip((writer.op("Log", [odds]), length), heads, strict=True)
-    mixed = [
-        writer.op(
-            "Add",
-            [
-                writer.op("Mul", [mine, writer.number(kernel.share)]),
-                writer.op("Mul", [theirs, writer.number(1 - kernel.share)]),
-            ],
-        )
-        for mine, theirs in both
-    ]
-    return str(mixed[0]), str(mixed[1])
-
-
-def _features(writer: Writer, weights: PredictorWeights) -> str:
-    """Add the text features: ln(length), ln(1 + count) and count / length of each kind of word piece."""
-    assert weights.token_kinds is not None  # named in weights.inputs, checked there
-    kinds = writer.op("Gather", [writer.tensor(weights.token_kinds.astype(np.uint8)), "input_ids"])
-    kinds = writer.op("Cast", [kinds], to=TensorProto.FLOAT)
-    mask = writer.op("Cast", ["attention_mask"], to=TensorProto.FLOAT)
-    length = writer.op("ReduceSum", [mask, writer.ints(1)], keepdims=1)
-    counts = _pool(writer, writer.op("Unsqueeze", [mask, writer.ints(1)]), kinds)
-    logs = writer.op("Log", [writer.op("Add", [counts, writer.number(1)])])
-    parts = [writer.op("Log", [length]), logs, writer.op("Div", [counts, length])]
-    return str(writer.op("Concat", parts, axis=-1))
 
 
 def _model(writer: Writer, weights: PredictorWeights, arithmetic: str) -> Any:

@@ -6,7 +6,7 @@ from typing import Any
 
 from onnx import TensorProto, helper
 
-from eccos_rs.train.emit import IR, OPSET, Writer
+from eccos_rs.train.graph_writer import IR, OPSET, Writer
 from eccos_rs.train.weights import WeightFile
 
 __all__ = ["build_search_graph"]
