@@ -8,6 +8,9 @@ use crate::simd;
 /// Queries are numbered with 32 bits, and a mask of them must fit in memory many times over.
 pub(crate) const MAX_QUERIES: usize = i32::MAX as usize;
 
+/// The multipliers of all limits that can bind, times themselves, are held in memory.
+pub(crate) const MAX_LIMITS: usize = 4096;
+
 fn length(argument: &'static str, got: usize, wanted: usize, shape: &str) -> Result<(), ProblemError> {
     if got == wanted { Ok(()) } else { Err(ProblemError::Shape { argument, got, wanted, shape: shape.to_owned() }) }
 }
@@ -100,6 +103,11 @@ pub(crate) fn scalars(input: &Inputs<'_>) -> Result<(), ProblemError> {
     {
         let place = format!("[{}, {}]", i / input.models, i % input.models);
         return Err(value("capacity", place, capacity[i], "a number >= 0, infinity for none"));
+    }
+    let finite = |values: Option<&[f64]>| values.map_or(0, |values| values.iter().filter(|x| x.is_finite()).count());
+    let limits = finite(input.capacity) + finite(input.group_min_quality) + finite(input.group_budget);
+    if limits > MAX_LIMITS {
+        return Err(ProblemError::Limits { got: limits });
     }
     each("query_floor", input.query_floor, share, "a number in [0, 1], NaN for none")?;
     each("group_min_quality", input.group_min_quality, share, "a number in [0, 1], NaN for none")?;

@@ -38,7 +38,7 @@ pub(crate) struct Lp {
     pub q: Vec<f64>,
     pub families: Vec<Family>,
     /// Group of each query; empty without groups.
-    pub group: Vec<u16>,
+    pub group: Vec<u32>,
     /// `b_k`.
     pub limit: Vec<f64>,
     /// Upper limits of the multipliers (infinite unless rows may be bought off).
@@ -74,7 +74,7 @@ impl Lp {
         for (i, place) in places.enumerate() {
             let query = prepared.query(place);
             if grouped {
-                lp.group.push(prepared.group(query) as u16);
+                lp.group.push(prepared.group(query) as u32);
             }
             for j in (0..m).filter(|&j| prepared.problem.may(query, j)) {
                 let at = j * stride + i;

@@ -169,6 +169,15 @@ pub enum ProblemError {
         /// The number of queries.
         got: usize,
     },
+    /// More limits than the method is made for.
+    #[error(
+        "capacity, group_min_quality and group_budget hold {got} finite limits, wanted at most {limit}",
+        limit = check::MAX_LIMITS
+    )]
+    Limits {
+        /// The number of finite limits.
+        got: usize,
+    },
     /// An argument needs another one.
     #[error("{argument} was given without {needs}, wanted both or neither")]
     Missing {
