@@ -9,6 +9,8 @@ BUNDLE ?= qaserve-minilm
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 RUST_SOURCES := Cargo.toml Cargo.lock $(shell find rust -name '*.rs' -not -path '*/target/*' -not -path '*/fuzz/*' -o -name Cargo.toml -not -path '*/fuzz/*')
+# Named one by one: maturin would look for the extra "all", which refers to the package itself, in the registry.
+EXTRAS := parquet,train,collect,evaluate,plot,serve,litellm
 # What the solver's own Python tests are: they also run on the debug build, where overflow and bounds are checked.
 SOLVER_TESTS := $(wildcard tests/test_assign*.py tests/test_certify*.py tests/test_frontier*.py)
 
@@ -36,7 +38,7 @@ $(VENV)/.release: $(VENV)/.base pyproject.toml $(RUST_SOURCES)
 	@touch $@
 
 $(VENV)/.develop: $(VENV)/.base pyproject.toml
-	VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/maturin develop --release -q --extras all,litellm
+	VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/maturin develop --release -q --extras $(EXTRAS)
 	$(BIN)/python -m pip install -q --group lint --group test
 	@touch $@ $(VENV)/.release
 
