@@ -39,11 +39,11 @@ def same_bytes(a: Assignment, b: Assignment) -> None:
         assert pickle.dumps(x) == pickle.dumps(y), field.name
 
 
-@pytest.mark.parametrize(("n", "m", "kind"), [(64, 6, "base"), (1024, 10, "knn16"), (150_000, 10, "base")])
+@pytest.mark.parametrize(("n", "m", "kind"), [(64, 6, "base"), (1024, 10, "knn16"), (70_000, 10, "base")])
 def test_same_bytes_at_any_number_of_threads(n: int, m: int, kind: str) -> None:
     problem = made(n, m, kind=kind, seed=1)
     one = assign(**problem, threads=1)
-    for threads in (1, 2, 3, 8, None):
+    for threads in (1, 2, 5, None):
         same_bytes(one, assign(**problem, threads=threads))
 
 

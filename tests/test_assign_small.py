@@ -61,7 +61,7 @@ def test_brute_force_agrees(block: int) -> None:
 )
 def test_regressions(seed: int) -> None:
     problem = small.draw_family(seed)
-    for effort in ({}, {"tolerance": 0.0, "node_limit": 2000}):
+    for effort in ({}, {"tolerance": 0.0, "node_limit": 300}):
         found = assign(**problem, **effort)
         proof = certify(assignment=found, **problem, tolerance=effort.get("tolerance", 1e-4))
         assert proof, proof

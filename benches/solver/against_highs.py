@@ -11,17 +11,20 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import sys
 import warnings
 from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 
+sys.path.insert(0, str(Path(__file__).resolve().parent))
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests"))
+
+import table
 
 import outside
 import reference
@@ -101,6 +104,25 @@ def judge_bound(
         raise WrongError(f"dual bound {bound}, HiGHS has {relaxed}")
 
 
+Tally = tuple[Counter[str], Counter[str], list[str]]
+
+
+def stretch(first: int, count: int) -> Tally:
+    """Compare a stretch of seeds."""
+    warnings.filterwarnings("ignore")
+    counted: Counter[str] = Counter()
+    seconds: Counter[str] = Counter()
+    wrong: list[str] = []
+    for seed in range(first, first + count):
+        try:
+            compare(draw(seed), counted, seconds)
+        except AssertionError as error:  # HiGHS gave up
+            counted[f"HiGHS stopped: {str(error)[:60]}"] += 1
+        except WrongError as error:
+            wrong.append(f"seed {seed}: {error}")
+    return counted, seconds, wrong
+
+
 def main() -> int:
     """Run, report, and record."""
     parser = argparse.ArgumentParser(
@@ -108,27 +130,29 @@ def main() -> int:
     )
     parser.add_argument("--count", type=int, default=10_000)
     parser.add_argument("--first", type=int, default=0, help="first seed")
+    parser.add_argument(
+        "--jobs", type=int, default=4, help="processes; HiGHS mostly waits for its own threads"
+    )
     parser.add_argument("--out", type=Path, help="JSON file for the result")
     asked = parser.parse_args()
-    warnings.filterwarnings("ignore")
-    count: Counter[str] = Counter()
+    starts = range(asked.first, asked.first + asked.count, 100)
+    sizes = [min(100, asked.first + asked.count - start) for start in starts]
+    counted: Counter[str] = Counter()
     seconds: Counter[str] = Counter()
     wrong: list[str] = []
-    for seed in range(asked.first, asked.first + asked.count):
-        try:
-            compare(draw(seed), count, seconds)
-        except AssertionError as error:  # HiGHS gave up
-            count[f"HiGHS stopped: {str(error)[:60]}"] += 1
-        except WrongError as error:
-            wrong.append(f"seed {seed}: {error}")
-            print(wrong[-1], flush=True)
+    with ProcessPoolExecutor(asked.jobs) as pool:
+        for more, longer, faults in pool.map(stretch, starts, sizes):
+            counted.update(more)
+            seconds.update(longer)
+            wrong += faults
+            print(sum(counted.values()), "compared", *faults, sep="\n  ", flush=True)
     result = {
         "instances": asked.count,
         "first seed": asked.first,
         "wrong": wrong,
-        **{name: times for name, times in count.most_common() if times},
+        **{name: times for name, times in counted.most_common() if times},
         "seconds": {name: round(value, 2) for name, value in seconds.items()},
-        "machine": f"{platform.machine()} {platform.system()}, Python {platform.python_version()}",
+        "machine": table.machine(),
     }
     print(json.dumps(result, indent=2))
     if asked.out:
