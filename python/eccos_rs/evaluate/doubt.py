@@ -55,7 +55,8 @@ def doubt_section(study: Study) -> Section:
         rows.append([title, published, *cells])
     same = study.identity
     text = [
-        "Published for RouterBench (decision record of the vLLM Semantic Router, its issue 2513): at matched total "
+        "Published for RouterBench (decision record of the vLLM Semantic Router, its issue 2513): "
+        "at matched total "
         "cost a batch solve gains "
         "nothing over a per-query rule on uncapped traffic, a little where capacity binds, and **loses** "
         "1.2 to 3.4 points where "
