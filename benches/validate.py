@@ -1,0 +1,96 @@
+"""Figures of the predictors over a whole data set, by five-fold cross-validation or by leaving datasets out.
+
+    python benches/validate.py DATA.parquet [--aux OTHER.parquet ...] [--away]
+
+Near-identical questions stay in one fold. With --away each dataset is left out in turn, as a task never seen.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import fields
+from pathlib import Path
+
+import numpy as np
+
+from eccos_rs.cli.common import progress_bar
+from eccos_rs.predict.calibration import Calibrated
+from eccos_rs.records import split_by_text
+from eccos_rs.train.card import figure_rows
+from eccos_rs.train.data import TrainingData, read_training_data
+from eccos_rs.train.encoder import load_encoder
+from eccos_rs.train.figures import auc, forecast_figures, routing_figures
+from eccos_rs.train.fit import KINDS, fit_predictor
+from eccos_rs.train.options import TrainOptions
+from eccos_rs.train.prices import pool_for, price_array
+from eccos_rs.train.texts import encode_texts, read_texts
+
+FOLDS = 5
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--aux", type=Path, action="append", default=[])
+    parser.add_argument("--pool", type=Path)
+    parser.add_argument("--away", action="store_true")
+    chosen = parser.parse_args()
+    data = read_training_data(chosen.data, chosen.aux)
+    texts = read_texts(data.table.query, TrainOptions().max_tokens)
+    with progress_bar("encoding the queries", len(data)) as done:
+        states = encode_texts(load_encoder(), texts, "cpu", done)
+    # How forecasts fade is learned once, on a part; learning it in every fold changes no figure's third
+    # digit.
+    some, _ = split_by_text(data.table, [0.7, 0.3], seed=0)
+    fades = fit_predictor(data.select(some), states[some], TrainOptions()).fades
+    fades.pop("trained")
+    if chosen.away:
+        leave_datasets_out(data, states, fades)
+    else:
+        cross_validate(data, states, fades, price_array(pool_for(data.table, chosen.pool)))
+
+
+def cross_validate(data: TrainingData, states, fades, prices) -> None:
+    """Print the figures of every kind of predictor, each forecast from the other four folds."""
+    names = [each.name for each in fields(Calibrated)]
+    made = {kind: {name: np.zeros(data.quality.shape, np.float32) for name in names} for kind in KINDS}
+    parts = split_by_text(data.table, [1 / FOLDS] * FOLDS, seed=1)
+    with progress_bar("cross-validating", FOLDS) as done:
+        for out in parts:
+            rest = np.setdiff1d(np.arange(len(data)), out)
+            fitted = fit_predictor(data.select(rest), states[rest], TrainOptions(), fades=fades)
+            for kind in KINDS:
+                forecast = fitted.predict(states[out], kind)
+                for name in names:
+                    made[kind][name][out] = getattr(forecast, name)
+            done(1)
+    figures = {}
+    for kind in KINDS:
+        forecast = Calibrated(**made[kind])
+        figures[kind] = forecast_figures(forecast, data.table) | routing_figures(forecast, data.table, prices)
+    print(f"| measure | {' | '.join(figures)} |\n|---|" + "---|" * len(figures))
+    for row in figure_rows(figures):
+        print(f"| {' | '.join(row)} |")
+
+
+def leave_datasets_out(data: TrainingData, states, fades) -> None:
+    """Print what the hybrid is worth on tasks never seen."""
+    kinds = np.array(data.table.dataset)
+    print("| task left out | queries | Brier, mean of the others | hybrid, less that | AUC |")
+    print("|---|---|---|---|---|")
+    off = []
+    for kind in np.unique(kinds):
+        out, rest = np.flatnonzero(kinds == kind), np.flatnonzero(kinds != kind)
+        fitted = fit_predictor(data.select(rest), states[rest], TrainOptions(members=1), fades=fades)
+        quality, happened = fitted.predict(states[out]).quality, data.quality[out]
+        mean = float(np.nanmean((happened - np.nanmean(data.quality[rest], axis=0)) ** 2))
+        off.append(float(np.nanmean((quality - happened) ** 2)) - mean)
+        areas = [auc(quality[:, model], happened[:, model]) for model in range(len(data.models))]
+        print(f"| {kind} | {len(out)} | {mean:.4f} | {off[-1]:+.4f} | {np.nanmean(areas):.3f} |", flush=True)
+    print(f"| mean over tasks | | | {np.mean(off):+.4f} | |")
+
+
+if __name__ == "__main__":
+    main()
