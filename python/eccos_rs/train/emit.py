@@ -105,6 +105,11 @@ class _Emitter:
         position = writer.op("Slice", [self.stored(weights.position), writer.ints(0), tokens, writer.ints(0)])
         return self.norm(writer.op("Add", [self.words(), position]), weights.norm, weights.norm_bias)
 
+    def wide(self, x: str, weight: NDArray[np.float32], bias: NDArray[np.float32]) -> str:
+        """Add one of the large products of the heads; see `emit_heads.Layers`."""
+        product = self.writer.op("MatMul", [x, self.stored(weight)])
+        return str(self.writer.op("Add", [product, self.writer.tensor(bias)]))
+
     def norm(self, x: str, gain: NDArray[np.float32], bias: NDArray[np.float32]) -> str:
         inputs = [x, self.writer.tensor(gain), self.writer.tensor(bias)]
         epsilon = self.weights.epsilon
@@ -185,6 +190,9 @@ class _Int8(_Emitter):
         small, scale, zero = self.quantized(weight)
         inputs = [x, small, scale, zero, self.writer.tensor(bias)]
         return str(self.writer.ms("DynamicQuantizeMatMul", inputs))
+
+    def wide(self, x: str, weight: NDArray[np.float32], bias: NDArray[np.float32]) -> str:
+        return self.linear(x, weight, bias)
 
     def attention(self, x: str, layer: LayerWeights) -> str:
         writer = self.writer

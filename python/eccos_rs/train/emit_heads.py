@@ -28,6 +28,10 @@ class Layers(Protocol):
         """Add a float32 matrix."""
         ...
 
+    def wide(self, x: str, weight: NDArray[np.float32], bias: NDArray[np.float32]) -> str:
+        """Add x weight + bias for a matrix so large that reading it is what takes the time."""
+        ...
+
 
 def standard_gelu(writer: Writer, x: str) -> str:
     """Add x/2 (1 + erf(x / sqrt 2)) in operators that opset 17 has."""
@@ -69,8 +73,7 @@ def emit_heads(layers: Layers, weights: PredictorWeights, pooled: dict[str, str]
         searched = writer.op("MatMul", [x, layers.stored(weights.projection)])
         searched = _unit(writer, searched)
     if weights.hidden is not None and weights.hidden_bias is not None:
-        x = writer.op("MatMul", [x, layers.stored(weights.hidden)])
-        x = standard_gelu(writer, writer.op("Add", [x, writer.tensor(weights.hidden_bias)]))
+        x = standard_gelu(writer, layers.wide(x, weights.hidden, weights.hidden_bias))
     x = writer.op("MatMul", [x, layers.stored(weights.out)])
     x = writer.op("Add", [x, writer.tensor(weights.out_bias)])
     logit, mean, variance = writer.op("Split", [x], outputs=3, axis=-1)
@@ -89,8 +92,8 @@ def _kernel_mean(
 ) -> tuple[str, str]:
     """Add the kernel regression and return its mean with the network: log odds and mean log length."""
     writer = layers.writer
-    cosine = writer.op("MatMul", [searched, layers.stored(np.ascontiguousarray(kernel.centres.T))])
-    away = writer.op("Sub", [cosine, writer.number(1)])
+    centres = np.ascontiguousarray(kernel.centres.T)
+    away = layers.wide(searched, centres, np.full(centres.shape[1], -1, dtype=np.float32))
     near = writer.op("Exp", [writer.op("Mul", [away, writer.number(1 / kernel.reach)])])
     said = writer.op(
         "Add", [writer.op("MatMul", [near, layers.stored(kernel.dual)]), writer.tensor(kernel.bias)]
