@@ -65,8 +65,7 @@ def _divide(table: RecordTable, seen: npt.NDArray[np.bool_], seed: int) -> _Rows
     dropped = int((~whole & ~seen).sum())
     sentence = (
         f"None of these texts, nor a near copy of one, was trained on ({int(seen.sum()):,} queries of the "
-        "data were, "
-        "and are left out)."
+        "data were, and are left out)."
     )
     if dropped:
         sentence += f" {dropped:,} more are left out because some model was not asked."
@@ -77,10 +76,8 @@ def _divide(table: RecordTable, seen: npt.NDArray[np.bool_], seed: int) -> _Rows
     if not len(judged) or not len(fit):
         raise RecordError(
             f"data: of {len(table)} queries {int(seen.sum())} were trained on and {dropped} lack a model's "
-            "answer; "
-            f"{len(judged)} are left to judge, wanted at least 2. Evaluate on other data, or train on a "
-            "part of "
-            "these with --train-fraction"
+            f"answer; {len(judged)} are left to judge, wanted at least 2. Evaluate on other data, or train "
+            "on a part of these with --train-fraction"
         )
     return _Rows(judged, fit, sentence)
 
@@ -134,8 +131,7 @@ def evidence_from_bundle(
     if len(names) < 2:
         raise RecordError(
             f"data: {len(names)} of its models are in the bundle {bundle.name!r}, wanted at least two; the "
-            "data "
-            f"have {', '.join(table.models)}, the bundle {', '.join(bundle.models)}"
+            f"data have {', '.join(table.models)}, the bundle {', '.join(bundle.models)}"
         )
     table = table.select_models(names)
     pool = Pool.load(bundle.pool_path).select(names)
@@ -178,13 +174,11 @@ def _without(rows: _Rows, new: npt.NDArray[np.bool_]) -> _Rows:
     if not new.any():
         raise RecordError(
             "data: every query lies on top of one that the bundle was trained on; evaluate on other data, "
-            "or train "
-            "on a part of these with --train-fraction"
+            "or train on a part of these with --train-fraction"
         )
     sentence = (
-        f"The bundle keeps no record of its training texts; {int((~new).sum()):,} queries whose embedding "
-        "is that of "
-        f"one of its labelled queries (similarity of {SAME} or more) are left out."
+        f"The bundle keeps no record of its training texts; {int((~new).sum()):,} queries whose embedding is "
+        f"that of one of its labelled queries (similarity of {SAME} or more) are left out."
     )
     return _Rows(rows.judged[new], rows.fit, sentence)
 

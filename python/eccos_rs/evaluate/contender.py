@@ -48,8 +48,8 @@ class View:
     def __post_init__(self) -> None:
         if self.quality.ndim != 2 or self.quality.shape != self.cost.shape:
             raise InputError(
-                f"view {self.name!r}: got quality {self.quality.shape} and cost {self.cost.shape}, "
-                "wanted two matrices of one shape (queries, models)"
+                f"view {self.name!r}: got quality {self.quality.shape} and cost {self.cost.shape}, wanted "
+                "two matrices of one shape (queries, models)"
             )
 
 

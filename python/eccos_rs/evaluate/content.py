@@ -105,14 +105,11 @@ def _about(study: Study) -> Section:
     rows = [[name, f"{100 * quality:.1f}", f"{1e3 * cost:.3f}"] for name, quality, cost in study.singles]
     text = [
         f"{about['judged']:,} held-back queries of {about['data']} were judged, {len(study.singles)} "
-        "models, every pair "
-        f"observed. {about['split']}",
+        f"models, every pair observed. {about['split']}",
         "Cost is what was really paid, quality whether the answer was right. Every router has one dial; it "
-        "is swept, and "
-        "routers are compared **at equal realised total cost**, never at equal dial. Budgets are parts of "
-        "the cost of sending "
-        "everything to the strongest model. In brackets: 95 % bootstrap intervals, paired "
-        f"({about['resamples']} draws of the queries).",
+        "is swept, and routers are compared **at equal realised total cost**, never at equal dial. Budgets "
+        "are parts of the cost of sending everything to the strongest model. In brackets: 95 % bootstrap "
+        f"intervals, paired ({about['resamples']} draws of the queries).",
     ]
     table = Table(["model", "right, %", "US$ per 1,000 queries"], rows)
     return Section("What was judged", text, [table])
@@ -151,10 +148,9 @@ def _free(study: Study, setting: Setting) -> Section:
             for score in swept
         ],
         "Cost, % of the strongest model's, at its quality less 0, 1 and 3 points; area measures; share of "
-        "strong calls, %, "
-        "that recovers a part of the gap between the cheapest and the strongest model; points below the "
-        "best router and below "
-        "the oracle that knows every outcome, mean over budgets of 3 to 30 %.",
+        "strong calls, %, that recovers a part of the gap between the cheapest and the strongest model; "
+        "points below the best router and below the oracle that knows every outcome, mean over budgets of "
+        "3 to 30 %.",
         strong,
     )  # fmt: skip
     fixed = Table(
@@ -204,8 +200,7 @@ def _capped(study: Study) -> Section:
     table = Table(
         ["setting", "right at 10 % cost", "oracle", *(f"ahead of: {other}" for other in others)], rows,
         "Mean over budgets of 3 to 30 % of the strongest model's cost that both routers reach. The "
-        "per-query rules overflow to "
-        "their own next choice.",
+        "per-query rules overflow to their own next choice.",
     )  # fmt: skip
     text = [f"Points by which **{study.champion}** is ahead at equal realised cost."]
     return Section("Setting by setting", text, [table] if rows else [], ["limits"])
@@ -235,9 +230,8 @@ def _forecasts(study: Study) -> Section:
             for each in study.forecasts
         ],
         "Means over the models. ECE over 15 bins of equal mass; in square brackets what perfect forecasts "
-        "would show from the "
-        "coin flips alone. Chosen pairs: those that the assignment takes for promises of 66 to 74 %, where "
-        "optimism shows.",
+        "would show from the coin flips alone. Chosen pairs: those that the assignment takes for promises "
+        "of 66 to 74 %, where optimism shows.",
         frozenset({_view(study)}),
     )  # fmt: skip
     best = next((each for each in study.forecasts if each.view == _view(study)), None)
@@ -280,10 +274,9 @@ def _promises(study: Study) -> Section:
             for each in study.guarantees
         ],
         "A mean of 70 % promised for every single batch with 95 % confidence: how many batches kept it, "
-        "what margin on the "
-        "predicted mean that took, and what it cost against promising the expectation. Shuffles of the same "
-        "queries are not "
-        "independent: an error of the forecasts common to all of them moves the whole column.",
+        "what margin on the predicted mean that took, and what it cost against promising the expectation. "
+        "Shuffles of the same queries are not independent: an error of the forecasts common to all of them "
+        "moves the whole column.",
         frozenset({_view(study)}),
     )  # fmt: skip
     return Section("Promised and realised", [], [by_view, margin], ["promises"])
@@ -319,8 +312,8 @@ def _conduct(study: Study) -> Section:
         ],
         rows,
         "An expectation is promised (66 to 74 %, mean over those), so half of the batches lie below it by "
-        "nature; how far is the "
-        "coin flips of one batch. Not reachable: the limits allow no such mean, the answer says so.",
+        "nature; how far is the coin flips of one batch. Not reachable: the limits allow no such mean, the "
+        "answer says so.",
     )  # fmt: skip
     pace: dict[str, list[float]] = {}
     over: dict[str, list[float]] = {}
@@ -343,26 +336,19 @@ def _conduct(study: Study) -> Section:
 def _method(study: Study) -> Section:
     about = study.about
     return Section("How it was done", [
-        "**Routers.** Blind mix: the best random mix of single models, with the means of the judged queries "
-        "known in hindsight. "
-        f"{study.rule}: the cheapest model whose unweighted mean over 16 neighbours reaches the threshold, "
-        "else the best. "
-        "Strong/weak: the strongest model where its predicted lead over a weak one is large. Per query: for "
-        "each query the highest "
-        "quality × price − cost. Joint: the batch assigned at once, with one price for quality, or with a "
-        "promise or a budget for "
-        "each batch. Oracle: the joint assignment of one who knows the outcomes.",
+        "**Routers.** Blind mix: the best random mix of single models, with the means of the judged "
+        f"queries known in hindsight. {study.rule}: the cheapest model whose unweighted mean over 16 "
+        "neighbours reaches the threshold, else the best. Strong/weak: the strongest model where its "
+        "predicted lead over a weak one is large. Per query: for each query the highest quality × price − "
+        "cost. Joint: the batch assigned at once, with one price for quality, or with a promise or a "
+        "budget for each batch. Oracle: the joint assignment of one who knows the outcomes.",
         "**Limits.** Per-query rules serve in the order of arrival and take their own next choice where a "
-        "model is full. "
-        "\"With room prices\" they also pay for crowded models what the batch before found.",
+        "model is full. \"With room prices\" they also pay for crowded models what the batch before found.",
         "**Curves.** Linear between positions of the dial (part of the queries at one, part at the other), "
-        "never falling (who may "
-        "spend more may spend less). AIQ: mean height of the non-decreasing convex hull from the least cost "
-        "that all routers "
-        "reach to the strongest model's. APGR: mean part of the gap between cheapest and strongest model "
-        "that is recovered, over "
-        "100 equal steps of cost. Hard batches are drawn from the third of the queries that looks hardest "
-        "to the predictor.",
+        "never falling (who may spend more may spend less). AIQ: mean height of the non-decreasing convex "
+        "hull from the least cost that all routers reach to the strongest model's. APGR: mean part of the "
+        "gap between cheapest and strongest model that is recovered, over 100 equal steps of cost. Hard "
+        "batches are drawn from the third of the queries that looks hardest to the predictor.",
         "**A router of your own** goes beside these with `--contender package.module:Class`: a `name`, "
         "`fit(table)` and `choose(batch, dial)`; see `eccos_rs.evaluate.Contender`.",
         f"**Made by** eccos-rs {about['version']}: {about['predictor']}.",

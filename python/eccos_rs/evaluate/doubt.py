@@ -55,24 +55,18 @@ def doubt_section(study: Study) -> Section:
         rows.append([title, published, *cells])
     same = study.identity
     text = [
-        "Published for RouterBench (decision record of the vLLM Semantic Router, its issue 2513): "
-        "at matched total "
-        "cost a batch solve gains "
-        "nothing over a per-query rule on uncapped traffic, a little where capacity binds, and **loses** "
-        "1.2 to 3.4 points where "
-        "capacity and cost press together. Below: joint minus per-query **with the same scores** at equal "
-        "realised cost.",
+        "Published for RouterBench (decision record of the vLLM Semantic Router, its issue 2513): at "
+        "matched total cost a batch solve gains nothing over a per-query rule on uncapped traffic, a "
+        "little where capacity binds, and **loses** 1.2 to 3.4 points where capacity and cost press "
+        "together. Below: joint minus per-query **with the same scores** at equal realised cost.",
         "Without limits it is an identity, not a measurement: one quality row is one price. At "
-        f"{same.positions} positions of the "
-        f"dial the two chose differently for {same.differing} queries; quality differs by at most "
-        f"{points(same.quality, 3)} points "
-        f"and cost by at most {percent(same.cost, 4)} %. Promised just the mean that the per-query rule "
-        "predicts for itself, "
+        f"{same.positions} positions of the dial the two chose differently for {same.differing} queries; "
+        f"quality differs by at most {points(same.quality, 3)} points and cost by at most "
+        f"{percent(same.cost, 4)} %. Promised just the mean that the per-query rule predicts for itself, "
         f"the joint assignment costs the same to within {percent(same.promised_cost, 4)} %.",
         "An assignment that is best in predicted terms can lose in realised ones only where forecasts are "
-        "wrong on the very "
-        "pairs that it picks: the winner's curse. The row of each score in the table of forecasts shows how "
-        "much too high it is there.",
+        "wrong on the very pairs that it picks: the winner's curse. The row of each score in the table of "
+        "forecasts shows how much too high it is there.",
     ]
     table = Table(
         ["case", "published", *views], rows,
@@ -110,9 +104,8 @@ def verdict(study: Study) -> Section:
         ])  # fmt: skip
     text = [
         f"Settings in which **{study.champion}** gives more right answers for the same money, mean over "
-        "budgets of 3 to 30 % "
-        "of the strongest model's cost. Won and lost: the 95 % interval lies on one side of zero; in "
-        "brackets by how many points.",
+        "budgets of 3 to 30 % of the strongest model's cost. Won and lost: the 95 % interval lies on one "
+        "side of zero; in brackets by how many points.",
     ]
     table = Table(["against", "won", "not told apart", "lost", "the same by nature"], rows)
     return Section("What is won and what is lost", text, [table])

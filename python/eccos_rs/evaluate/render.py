@@ -31,8 +31,7 @@ SCHEMA_VERSION = 1
 #: What stands at the head of the documentation's page.
 LEAD = (
     "Made by `make results DATA=…`: a router is trained on four fifths of the public data, split by text, "
-    "and judged on the "
-    "rest. The same page for your own data: `eccos evaluate DATA --out results`."
+    "and judged on the rest. The same page for your own data: `eccos evaluate DATA --out results`."
 )
 
 CAPTIONS = {
