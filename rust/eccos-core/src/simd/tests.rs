@@ -16,8 +16,10 @@ fn numbers(count: usize, salt: u64) -> Vec<f32> {
 
 #[test]
 fn every_vector_screens_alike() {
-    for models in [1, 2, 7, 8, 9, 16, 17, 50, 64, 65, 130, 256] {
-        let queries = if cfg!(miri) { 5 } else { 97 };
+    // The interpreter is some thousand times slower: it gets the shapes that differ in their vectors.
+    let widths = [1, 2, 7, 8, 9, 16, 17, 50, 64, 65, 130, 256];
+    for &models in if cfg!(miri) { &widths[2..7] } else { &widths[..] } {
+        let queries = if cfg!(miri) { 3 } else { 97 };
         let size = queries * models;
         let (cost, quality, load) = (numbers(size, 1), numbers(size, 2), numbers(size, 3));
         let wide: Vec<Vec<f64>> =
