@@ -24,7 +24,7 @@ tools:
 	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 or newer is needed: install it, or name it with PYTHON=…"; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: $$($(PYTHON) --version) is here; name another with PYTHON=…"; exit 1; }
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "Python's venv module is needed (on Debian: the package python3-venv)."; exit 1; }
-	@command -v cargo >/dev/null || { echo "Rust 1.88 or newer is needed (cargo was not found): see https://rustup.rs"; exit 1; }
+	@command -v cargo >/dev/null || { echo "Rust 1.89 or newer is needed (cargo was not found): see https://rustup.rs"; exit 1; }
 	@command -v c++ >/dev/null || command -v g++ >/dev/null || command -v clang++ >/dev/null || { echo "A C++ compiler is needed: hnswlib is built when it is installed."; exit 1; }
 
 $(VENV)/.base: | tools
