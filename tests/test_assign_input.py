@@ -122,6 +122,10 @@ CASES: dict[str, tuple[dict[str, Any], str]] = {
         {"group": [0, 0], "group_budget": [[1]]},
         "group_budget has shape (1, 1), wanted one",
     ),
+    "5,000 limits": (
+        {"group": [0, 0], "group_budget": np.ones(5000)},
+        "capacity, group_min_quality and group_budget hold 5000 finite limits, wanted at most 4096",
+    ),
     # effort
     "overload": ({"overload": "drop"}, "overload is 'drop', wanted 'defer' or 'raise'"),
     "unroutable": ({"unroutable": "drop"}, "unroutable is 'drop', wanted 'raise' or 'defer'"),

@@ -25,8 +25,16 @@ class Result:
 RESULTS: list[Result] = []
 
 
+def store() -> None:
+    """Write what is known as JSON when ECCOS_BENCH_OUT names a file: a run that is cut short leaves its part."""
+    place = os.environ.get("ECCOS_BENCH_OUT")
+    if place:
+        kept = {"machine": machine(), "results": [asdict(r) for r in RESULTS]}
+        Path(place).write_text(json.dumps(kept, indent=1) + "\n")
+
+
 def text() -> str:
-    """Make the table; write it as JSON too when ECCOS_BENCH_OUT names a file."""
+    """Make the table."""
     lines = []
     for size in dict.fromkeys(r.size for r in RESULTS):
         rows = [r for r in RESULTS if r.size == size]
@@ -36,10 +44,6 @@ def text() -> str:
             ratio = f"{row.milliseconds / ours:12,.1f}" if ours else f"{'':12}"
             gap = "" if row.gap is None else f"{row.gap:.1e}"
             lines.append(f"  {row.method:<22}{row.milliseconds:12,.3f}{ratio}{gap:>10}  {row.violation}")
-    place = os.environ.get("ECCOS_BENCH_OUT")
-    if place:
-        kept = {"machine": machine(), "results": [asdict(r) for r in RESULTS]}
-        Path(place).write_text(json.dumps(kept, indent=1) + "\n")
     return machine() + "\n" + "\n".join(lines)
 
 
