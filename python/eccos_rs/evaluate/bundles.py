@@ -135,6 +135,7 @@ def evidence_from_bundle(
         )
     table = table.select_models(names)
     pool = Pool.load(bundle.pool_path).select(names)
+    made = f"bundle {bundle.name}" if seen is None else "a router trained on the rest of the data"
     if seen is None:
         seen = seen_rows(table, bundle)
     unknown = seen is None
@@ -164,7 +165,7 @@ def evidence_from_bundle(
             "models": names,
             "split": rows.sentence,
             "version": eccos_rs.__version__,
-            "predictor": f"bundle {bundle.name} ({forecasts.described()})",
+            "predictor": f"{made} ({forecasts.described()})",
             "bundle_sha256": bundle.digest,
         },
     )

@@ -338,10 +338,11 @@ def _method(study: Study) -> Section:
     return Section("How it was done", [
         "**Routers.** Blind mix: the best random mix of single models, with the means of the judged "
         f"queries known in hindsight. {study.rule}: the cheapest model whose unweighted mean over 16 "
-        "neighbours reaches the threshold, else the best. Strong/weak: the strongest model where its "
-        "predicted lead over a weak one is large. Per query: for each query the highest quality × price − "
-        "cost. Joint: the batch assigned at once, with one price for quality, or with a promise or a "
-        "budget for each batch. Oracle: the joint assignment of one who knows the outcomes.",
+        "neighbours reaches the threshold, else the best; the neighbours are found as the router itself "
+        "finds them, and count what was observed. Strong/weak: the strongest model where its predicted "
+        "lead over a weak one is large. Per query: for each query the highest quality × price − cost. "
+        "Joint: the batch assigned at once, with one price for quality, or with a promise or a budget for "
+        "each batch. Oracle: the joint assignment of one who knows the outcomes.",
         "**Limits.** Per-query rules serve in the order of arrival and take their own next choice where a "
         "model is full. \"With room prices\" they also pay for crowded models what the batch before found.",
         "**Curves.** Linear between positions of the dial (part of the queries at one, part at the other), "

@@ -79,20 +79,30 @@ def doubt_section(study: Study) -> Section:
 def verdict(study: Study) -> Section:
     """Say what is won and what is lost against each rival, from the figures themselves."""
     best = study.rival.removeprefix("per query, ")
-    rivals = {
-        study.rival: "per query, same scores",
-        f"per query with room prices, {best}": "the same, with room prices",
-        study.rule: "AIOS's rule",
-        BLIND: "blind mix",
-    }
+    one, batch = "joint, one price", "joint, {} for each batch"
+    rivals = [
+        (study.champion, study.rival, one, "per query, same scores"),
+        (study.champion, f"per query with room prices, {best}", one, "the same, with room prices"),
+        (study.champion, study.rule, one, "AIOS's rule"),
+        (study.champion, BLIND, one, "blind mix"),
+        (
+            f"joint (promise per batch), {best}",
+            study.rival,
+            batch.format("a promise"),
+            "per query, same scores",
+        ),
+        (
+            f"joint (budget per batch), {best}",
+            study.rival,
+            batch.format("a budget"),
+            "per query, same scores",
+        ),
+    ]
     rows = []
-    for rival, words in rivals.items():
-        found = {
-            setting: comparison.gains[f"{study.champion} - {rival}"].mean
-            for setting, comparison in study.comparisons.items()
-            if f"{study.champion} - {rival}" in comparison.gains
-        }
-        free = rival == study.rival
+    for router, rival, subject, words in rivals:
+        key = f"{router} - {rival}"
+        found = {s: c.gains[key].mean for s, c in study.comparisons.items() if key in c.gains}
+        free = (router, rival) == (study.champion, study.rival)
         sure = {setting: each for setting, each in found.items() if each.low == each.low}
         won = [each for each in sure.values() if each.low > 0]
         lost = [each for each in sure.values() if each.high < 0]
@@ -100,14 +110,14 @@ def verdict(study: Study) -> Section:
         same = [setting for setting in sure if free and setting.limit == "none"]
         even = len(sure) - len(won) - len(lost) - len(same)
         rows.append([
-            words, _tally(won), str(even), _tally(lost), f"{len(same)} (no limits)" if same else "–",
+            subject, words, _tally(won), str(even), _tally(lost), f"{len(same)} (no limits)" if same else "–",
         ])  # fmt: skip
     text = [
-        f"Settings in which **{study.champion}** gives more right answers for the same money, mean over "
-        "budgets of 3 to 30 % of the strongest model's cost. Won and lost: the 95 % interval lies on one "
-        "side of zero; in brackets by how many points.",
+        f"In how many settings the joint assignment with the forecasts of **{best}** gives more right "
+        "answers for the same money, mean over budgets of 3 to 30 % of the strongest model's cost. Won and "
+        "lost: the 95 % interval lies on one side of zero; in brackets by how many points.",
     ]
-    table = Table(["against", "won", "not told apart", "lost", "the same by nature"], rows)
+    table = Table(["router", "against", "won", "not told apart", "lost", "the same by nature"], rows)
     return Section("What is won and what is lost", text, [table])
 
 

@@ -136,7 +136,7 @@ def _curve_panel(study: Study, comparison: Comparison, axis: Any, title: str) ->
             mark = "x" if score.name in {"random", "round robin"} else "o"
             axis.plot(x, y, mark, color="#666666", markersize=4)
             # The dearest stand at the right edge: their names go to the left.
-            side, shift = ("right", -5) if x > 60 else ("left", 5)
+            side, shift = ("right", -5) if x > 60 or score.name == "random" else ("left", 5)
             axis.annotate(
                 score.name,
                 (x, y),
