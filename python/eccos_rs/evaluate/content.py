@@ -231,7 +231,7 @@ def _forecasts(study: Study) -> Section:
         ],
         "Means over the models. ECE over 15 bins of equal mass; in square brackets what perfect forecasts "
         "would show from the coin flips alone. Chosen pairs: those that the assignment takes for promises "
-        "of 66 to 74 %, where optimism shows.",
+        "of 66 to 74 %, where optimism shows. Milliseconds as they were in this run.",
         frozenset({_view(study)}),
     )  # fmt: skip
     best = next((each for each in study.forecasts if each.view == _view(study)), None)
