@@ -91,9 +91,16 @@ class Forecaster:
         self._next()
 
     def close(self) -> list[Waiter]:
-        """End the thread once what it does now is done; return those who will not be predicted any more."""
+        """Take no more work; return those who will not be predicted any more.
+
+        What the thread was given already (one batch, and what feedback teaches) is still done; see `join`.
+        """
         self._closed = True
-        self._executor.shutdown(wait=False, cancel_futures=True)
+        self._executor.shutdown(wait=False)
         left = [*(self._batch if self._running is not None else ()), *self._queue]
         self.pending = 0
         return left
+
+    def join(self) -> None:
+        """Wait, blocking, until the thread has done what it was given."""
+        self._executor.shutdown(wait=True)

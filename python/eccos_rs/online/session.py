@@ -382,6 +382,7 @@ class Session:
         self._engine.refuse_all("the session closes", self._forecaster.close())
         self._engine.stop()
         self._saver.stop()
+        await asyncio.to_thread(self._forecaster.join)
         if self._journal is not None:
             self._accounts.save()
             await asyncio.to_thread(self._journal.close)
