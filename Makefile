@@ -95,7 +95,9 @@ bundle: $(VENV)/.develop $(VENV)/.release ## Train the shipped bundle from DATA=
 	  --source "GSM8K and MATH questions (MIT) and published results of ZeroEval (WildEval/ZeroEval, Apache-2.0)"
 
 results: $(VENV)/.develop $(VENV)/.release ## Train on one part of DATA=…, evaluate on the rest, write docs/results.md
-	$(BIN)/eccos evaluate $(DATA)/qaserve_public.parquet --out $(OUT)
+	$(BIN)/eccos evaluate $(DATA)/qaserve_public.parquet --train-fraction 0.8 \
+	  $(foreach f,$(wildcard $(DATA)/knowledge_qa.parquet $(DATA)/math_reasoning.parquet),--aux $(f)) \
+	  --pool models/qaserve-pool.toml --out $(OUT) --docs docs
 
 clean: ## Remove what was built (not .venv)
 	rm -rf target dist $(OUT) python/eccos_rs/*.so .pytest_cache .mypy_cache .ruff_cache
