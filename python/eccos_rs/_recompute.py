@@ -102,7 +102,7 @@ class Recomputed:
         weights = [self._taken(load) for load in data.load]
         self.used = np.array([np.bincount(self.model, w, m) for w in weights]).reshape(data.capacity.shape)
 
-    def _taken(self, values: Floats) -> Floats:
+    def _taken(self, values: NDArray[Any]) -> NDArray[Any]:
         return np.asarray(values[self.served, self.model])
 
     @property
