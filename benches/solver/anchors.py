@@ -90,11 +90,8 @@ def _linear_solver(instance: Instance, name: str) -> Solve:
             for at in range(matrix.indptr[k], matrix.indptr[k + 1]):
                 row.SetCoefficient(x[matrix.indices[at]], float(matrix.data[at]))
 
-    cold = pywraplp.MPSolverParameters()
-    cold.SetIntegerParam(cold.INCREMENTALITY, cold.INCREMENTALITY_OFF)
-
     def solve() -> Result:
-        status = solver.Solve(cold)
+        status = solver.Solve()
         if status != solver.OPTIMAL:
             return None, float("nan")
         return None, goal.Value() * s.scale
@@ -264,6 +261,9 @@ def _repair(
             model[i], missing = j, missing - more
     return model if missing <= 0 else None
 
+
+# Solved a second time these start from the answer they have, so each solve needs a new build.
+ONE_SHOT = ("GLOP", "PDLP")
 
 ANCHORS: dict[str, Callable[[Any], Solve]] = {
     "scipy milp": scipy_milp,

@@ -168,7 +168,7 @@ def curve(out: Path) -> None:
 
 def sweeps(results: list[dict[str, Any]], out: Path) -> None:
     """Draw time and gap against the number of queries, ten models."""
-    names = [n for n in dict.fromkeys(r["method"] for r in results) if n not in ("eccos", "eccos, exact")]
+    names = [n for n in dict.fromkeys(r["method"] for r in results) if not n.startswith("eccos")]
     for field, label, name in (
         ("milliseconds", "milliseconds, one core", "time"),
         ("gap", "distance from the bound of the relaxation", "gap"),

@@ -26,7 +26,7 @@ RESULTS: list[Result] = []
 
 
 def store() -> None:
-    """Write what is known as JSON when ECCOS_BENCH_OUT names a file: a run that is cut short leaves its part."""
+    """Write what is known as JSON where ECCOS_BENCH_OUT says: a run cut short leaves its part."""
     place = os.environ.get("ECCOS_BENCH_OUT")
     if place:
         kept = {"machine": machine(), "results": [asdict(r) for r in RESULTS]}
