@@ -187,8 +187,8 @@ def cpu_session(path: Path, threads: int) -> Any:
     # Add and LayerNormalization into SkipLayerNormalization, whose CPU kernel is several times slower.
     # Constants are still folded: weights stored as float16 become float32 once.
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
-    # Between operators workers spin, for waking one takes about as long as an operator; after a run they sleep,
-    # for spinning ones take the cores from everybody else.
+    # Between operators workers spin, for waking one takes about as long as an operator; after a run they
+    # sleep, for spinning ones take the cores from everybody else.
     options.add_session_config_entry("session.intra_op.allow_spinning", "1" if threads > 1 else "0")
     options.add_session_config_entry("session.force_spinning_stop", "1")
     # Every query has another length: remembered allocation patterns would pile up, one a shape.
