@@ -66,7 +66,8 @@ def test_the_interpreter_is_let_go() -> None:
     stop.set()
     thread.join()
     assert found.seconds >= 0.3, "the solve was too short to show anything"
-    assert during >= 40
+    # With the lock held it could count once at most; a busy machine leaves it fewer than one a millisecond.
+    assert during >= 5
 
 
 def test_a_time_limit_returns_the_best_so_far_with_its_gap() -> None:
