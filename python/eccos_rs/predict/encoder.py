@@ -33,7 +33,7 @@ OUTPUTS = ("embedding", "success_logit", "length_mean", "length_std")
 _MOST_ALONE = 4
 # Whether it gains by them is measured on this many tokens, a short query: what pays there pays for all.
 _TRIAL_TOKENS = 32
-_TRIALS = 3
+_TRIALS = 6
 
 
 @dataclass(frozen=True, eq=False)
