@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from eccos_rs.errors import RecordError
@@ -37,6 +37,7 @@ rows = st.dictionaries(st.sampled_from(NAMES), values, min_size=1, max_size=9)
 
 @calm
 @given(st.lists(rows, min_size=1, max_size=3), st.sampled_from(["auto", *FORMATS]))
+@example([{"records": [None]}], "auto")  # what a run of this test once found
 def test_any_rows(tmp_path, content, form):
     (tmp_path / "r.jsonl").write_text("".join(json.dumps(row) + "\n" for row in content))
     options = ImportOptions(ignore="*", output_tokens=5)

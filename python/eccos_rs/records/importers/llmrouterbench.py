@@ -31,7 +31,8 @@ NEEDED = ("index", "score", "prompt_tokens", "completion_tokens")
 def sniff(row: dict[str, Any]) -> bool:
     """Tell a result file by its `records` with scores."""
     records = row.get("records")
-    return isinstance(records, list) and bool(records) and "score" in records[0] and "index" in records[0]
+    first = records[0] if isinstance(records, list) and records else None
+    return isinstance(first, dict) and "score" in first and "index" in first
 
 
 def read(paths: list[Path], options: ImportOptions) -> Iterator[Record]:
