@@ -10,16 +10,17 @@ from statistics import median_low
 from typing import TYPE_CHECKING, Any
 
 from eccos_rs.errors import RecordError
+from eccos_rs.records.check import Place
+from eccos_rs.records.files import iter_rows
 from eccos_rs.records.record import Output, ReadOptions, Record
 from eccos_rs.records.tidy import number_in
 from eccos_rs.records.tokens import estimate_tokens
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from pathlib import Path
 
-    from eccos_rs.records.check import Place
-
-__all__ = ["ImportOptions", "QueryGatherer", "is_missing", "list_text", "message_text"]
+__all__ = ["ImportOptions", "QueryGatherer", "gather_rows", "is_missing", "list_text", "message_text"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,3 +153,20 @@ def must_have_models(models: list[str], source: str, wanted: str) -> None:
     """Refuse a wide table in which no model's column was found."""
     if not models:
         raise RecordError(f"{source}: no model's column was found; wanted {wanted}")
+
+
+def gather_rows(
+    paths: Iterable[Path],
+    add: Callable[[QueryGatherer, dict[str, Any], Place, ImportOptions], None],
+    options: ImportOptions,
+) -> Iterator[Record]:
+    """Gather files that hold one answer a row; a row that `add` refuses is reported, and the rest goes on."""
+    gatherer = QueryGatherer()
+    for path in paths:
+        for number, row in iter_rows(path):
+            place = Place(path.name, number)
+            try:
+                add(gatherer, row, place, options)
+            except RecordError as error:
+                options.report(error)
+    yield from gatherer.close()

@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from eccos_rs.errors import RecordError
 from eccos_rs.records.check import Place, check_columns
-from eccos_rs.records.files import iter_rows
-from eccos_rs.records.importers.base import QueryGatherer, is_missing, message_text
+from eccos_rs.records.importers.base import QueryGatherer, gather_rows, is_missing, message_text
 from eccos_rs.records.record import Output
 from eccos_rs.records.tidy import number_in
 
@@ -40,15 +38,7 @@ def read(paths: list[Path], options: ImportOptions) -> Iterator[Record]:
     A question's options, which stand apart, are added to its text: a router should see what the models saw.
     Lengths are the file's, else counted from query and answer.
     """
-    gatherer = QueryGatherer()
-    for path in paths:
-        for number, row in iter_rows(path):
-            place = Place(path.name, number)
-            try:
-                _add(gatherer, row, place, options)
-            except RecordError as error:
-                options.report(error)
-    yield from gatherer.close()
+    yield from gather_rows(paths, _add, options)
 
 
 def _add(gatherer: QueryGatherer, row: dict[str, Any], place: Place, options: ImportOptions) -> None:
