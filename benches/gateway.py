@@ -57,10 +57,19 @@ class Client:
         head = (
             f"POST /v1/chat/completions HTTP/1.1\r\nhost: {self._host}\r\ncontent-length: {len(raw)}\r\n\r\n"
         )
-        pair = self._idle.pop() if self._idle else await asyncio.open_connection(self._host, self._port)
-        reader, writer = pair
-        writer.write(head.encode() + raw)
-        answer = (await reader.readuntil(b"\r\n\r\n")).lower()
+        while True:
+            reused = bool(self._idle)
+            pair = self._idle.pop() if reused else await asyncio.open_connection(self._host, self._port)
+            reader, writer = pair
+            try:
+                writer.write(head.encode() + raw)
+                answer = (await reader.readuntil(b"\r\n\r\n")).lower()
+                break
+            except (asyncio.IncompleteReadError, ConnectionResetError) as error:
+                # The server closes connections that were idle for long; what comes then was never read.
+                writer.close()
+                if not reused or getattr(error, "partial", b""):
+                    raise
         length = int(answer.split(b"content-length: ")[1].split(b"\r\n")[0])
         content = await reader.readexactly(length)
         self._idle.append(pair)

@@ -15,6 +15,7 @@ from eccos_rs.pool import LLM, Endpoint, Pool
 from eccos_rs.predict.protocol import Prediction
 from eccos_rs.records.record import Output, Record
 from eccos_rs.records.table import RecordTable
+from eccos_rs.serve.protocol import BoundedHttp
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -31,7 +32,12 @@ TEXTS = tuple(f"What is {number} plus {number}?" for number in range(40))
 def running(app: ASGIApp, **options: object) -> Iterator[str]:
     """Serve an application; yields its address without a path."""
     listener = socket.create_server(("127.0.0.1", 0))
-    settings: dict[str, object] = {"log_level": "error", "ws": "none", "http": "h11", "lifespan": "auto"}
+    settings: dict[str, object] = {
+        "log_level": "error",
+        "ws": "none",
+        "http": BoundedHttp,
+        "lifespan": "auto",
+    }
     settings["timeout_graceful_shutdown"] = 1
     config = uvicorn.Config(app, **{**settings, **options})  # type: ignore[arg-type]
     server = uvicorn.Server(config)

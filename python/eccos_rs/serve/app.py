@@ -109,6 +109,7 @@ def build_app(
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        upstream.open()
         session = Session(router, policy=policy, store=settings.store, window=settings.window)
         breakers = Breakers(router.pool.names, upstream.answers, down=session.down, up=session.up)
         app.state.gateway = Gateway(

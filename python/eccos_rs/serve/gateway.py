@@ -9,12 +9,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import httpx
 from starlette.responses import JSONResponse, Response
 
 from eccos_rs.errors import EccosError, InputError, NoModelError, Overloaded
 from eccos_rs.serve.relay import Relay, RelayedStream
-from eccos_rs.serve.upstream import Reply, UpstreamError
+from eccos_rs.serve.upstream import EndpointLeft, Reply, UpstreamError
 from eccos_rs.serve.wire import CLIENT_LEFT, RequestError, query_of, read_json, unless_gone
 
 if TYPE_CHECKING:
@@ -162,17 +161,16 @@ class Gateway:
     async def _whole(self, relay: Relay, headers: dict[str, str]) -> Response:
         try:
             raw = await relay.reply.body()
-        except httpx.HTTPError as error:
+        except EndpointLeft as error:
             relay.end(failed=True, side="endpoint")
-            name = type(error).__name__
             raise RequestError(
-                502, "upstream_broke", f"{relay.model} ended its answer early ({name})"
+                502, "upstream_broke", f"{relay.model} ended its answer early ({error})"
             ) from error
         except BaseException:
             relay.end(failed=True, side="client")
             raise
         finally:
-            await relay.reply.close()
+            relay.reply.close()
         with suppress(ValueError, RecursionError):
             relay.note(json.loads(raw))
         relay.end(failed=relay.reply.status >= 400)

@@ -7,9 +7,9 @@ import logging
 import time
 from typing import TYPE_CHECKING, Any
 
-import httpx
 from starlette.responses import StreamingResponse
 
+from eccos_rs.serve.upstream import EndpointLeft
 from eccos_rs.serve.wire import error_body, event, usage_of
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ class RelayedStream(StreamingResponse):
             await super().__call__(scope, receive, send)
         finally:
             self._relay.end(failed=True, side="client")
-            await self._relay.reply.close()
+            self._relay.reply.close()
 
     async def _events(self) -> AsyncIterator[bytes]:
         pending = b""
@@ -122,11 +122,10 @@ class RelayedStream(StreamingResponse):
                     yield passed
             if pending.strip() and self._passes(pending):
                 yield pending
-        except httpx.HTTPError as error:
-            name = type(error).__name__
-            _log.warning("model %s ended a stream early (%s)", self._relay.model, name)
+        except EndpointLeft as error:
+            _log.warning("model %s ended a stream early (%s)", self._relay.model, error)
             self._relay.end(failed=True, side="endpoint")
-            message = f"{self._relay.model} ended its answer early ({name})"
+            message = f"{self._relay.model} ended its answer early ({error})"
             yield event(error_body(502, "upstream_broke", message))
             return
         self._relay.end()

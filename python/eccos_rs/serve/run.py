@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import uvicorn
 
 from eccos_rs.errors import EccosError
-from eccos_rs.serve.security import MAX_HEADERS
+from eccos_rs.serve.protocol import BoundedHttp
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
@@ -30,9 +30,7 @@ def run(app: Starlette, host: str, port: int, *, grace: float = 60.0, quiet: boo
         app,
         host=host,
         port=port,
-        # h11 is the parser that can refuse headers of unbounded size.
-        http="h11",
-        h11_max_incomplete_event_size=MAX_HEADERS,
+        http=BoundedHttp,
         ws="none",
         access_log=False,
         log_level="warning" if quiet else "info",

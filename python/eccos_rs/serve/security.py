@@ -8,6 +8,7 @@ import ipaddress
 from typing import TYPE_CHECKING
 
 from eccos_rs.errors import InputError
+from eccos_rs.serve.protocol import MAX_HEADERS
 from eccos_rs.serve.wire import error_response
 
 if TYPE_CHECKING:
@@ -15,10 +16,7 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-__all__ = ["MAX_HEADERS", "BearerTokens", "SizeLimits", "check_address", "read_tokens"]
-
-MAX_HEADERS = 32 * 1024
-"""Bytes of a request's headers."""
+__all__ = ["BearerTokens", "SizeLimits", "check_address", "read_tokens"]
 
 _OPEN_PATHS = frozenset({"/", "/healthz", "/readyz"})
 """Open to all: what says nothing of the traffic. The page at / fetches its figures with a token."""

@@ -4,20 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import email.utils
+import io
+import json
 import os
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import httpx
+import aiohttp
+from yarl import URL
 
 from eccos_rs.errors import PoolError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
+    from types import SimpleNamespace
 
     from eccos_rs.pool import LLM, Pool
 
-__all__ = ["Reply", "Upstream", "UpstreamError"]
+__all__ = ["EndpointLeft", "Reply", "Upstream", "UpstreamError"]
+
+_IDLE = 30.0
+"""Seconds that a connection is kept for the next request."""
+
+_AT_ONCE = 1.0
+"""Seconds within which a connection that was closed before the request came shows that it was."""
 
 _ANSWER_HEADERS = ("content-type", "openai-processing-ms", "x-request-id", "x-replay-quality")
 """What of an endpoint's headers goes on to the client; the rest concerns the one connection."""
@@ -40,6 +51,10 @@ class UpstreamError(Exception):
         self.retry_after = retry_after
 
 
+class EndpointLeft(Exception):  # noqa: N818 - it says what happened
+    """An endpoint that broke its answer off, or fell silent, after the first byte."""
+
+
 class Reply:
     """An answer whose first byte has come.
 
@@ -53,13 +68,10 @@ class Reply:
         Seconds from the request to the first byte of the body.
     """
 
-    def __init__(
-        self, response: httpx.Response, first: bytes, rest: AsyncIterator[bytes], ttft: float
-    ) -> None:
+    def __init__(self, response: aiohttp.ClientResponse, first: bytes, ttft: float) -> None:
         self._response = response
         self._first = first
-        self._rest = rest
-        self.status = response.status_code
+        self.status = response.status
         self.headers = {name: response.headers[name] for name in _ANSWER_HEADERS if name in response.headers}
         self.ttft = ttft
 
@@ -68,27 +80,42 @@ class Reply:
 
         Raises
         ------
-        httpx.HTTPError
-            The endpoint died on the way.
+        EndpointLeft
+            The endpoint died on the way; the text names the kind of failure.
         """
-        yield self._first
-        async for chunk in self._rest:
+        chunk = self._first
+        while chunk:
             yield chunk
+            try:
+                chunk = await self._response.content.readany()
+            except (aiohttp.ClientError, OSError) as error:
+                raise EndpointLeft(type(error).__name__) from error
 
     async def body(self) -> bytes:
-        """Return the whole body."""
+        """Return the whole body. EndpointLeft: as of `chunks`."""
         return b"".join([chunk async for chunk in self.chunks()])
 
-    async def close(self) -> None:
+    def close(self) -> None:
         """Let go of the connection; an answer still on its way is cancelled."""
-        await self._response.aclose()
+        self._response.close()
+
+
+@dataclass
+class _Journey:
+    """Of one request: whether it went out on a connection that an earlier one had used."""
+
+    reused: bool = False
+
+
+async def _note_reuse(_: aiohttp.ClientSession, context: SimpleNamespace, __: object) -> None:
+    context.trace_request_ctx.reused = True
 
 
 class Upstream:
     """Sends requests to the models' own endpoints.
 
     Keys are read from the environment when the upstream is made, are sent to their own endpoint alone (a
-    redirect is not followed) and appear in no message.
+    redirect is not followed, no cookie is kept) and appear in no message.
 
     Parameters
     ----------
@@ -106,26 +133,24 @@ class Upstream:
     """
 
     def __init__(self, pool: Pool, *, first_byte_timeout: float = 60.0, connect_timeout: float = 5.0) -> None:
-        self._headers = {model.name: _headers(model) for model in pool}
-        self._models = {model.name: model for model in pool}
-        self._first_byte_timeout = first_byte_timeout
+        self._ways = {model.name: _Way.to(model, first_byte_timeout, connect_timeout) for model in pool}
         self._connect_timeout = connect_timeout
-        limits = httpx.Limits(max_connections=None, max_keepalive_connections=256, keepalive_expiry=30.0)
-        # One client for each model: a busy endpoint does not slow the look-up of another's idle connection.
-        self._clients = {model.name: self._client(model, limits) for model in pool}
+        self._kept: aiohttp.ClientSession | None = None
+        self._fresh: aiohttp.ClientSession | None = None
 
-    def _client(self, model: LLM, limits: httpx.Limits) -> httpx.AsyncClient:
-        assert model.endpoint is not None  # _headers has refused a model without one
-        timeout = httpx.Timeout(model.endpoint.timeout, connect=self._connect_timeout, pool=None)
-        return httpx.AsyncClient(
-            headers=self._headers[model.name], timeout=timeout, limits=limits,
-            follow_redirects=False, trust_env=False,
-        )  # fmt: skip
-
-    def _url(self, model: str, path: str) -> str:
-        endpoint = self._models[model].endpoint
-        assert endpoint is not None
-        return f"{endpoint.base_url.rstrip('/')}/{path}"
+    def open(self) -> None:
+        """Get ready to send, on the running event loop."""
+        reuse = aiohttp.TraceConfig()
+        reuse.on_connection_reuseconn.append(_note_reuse)
+        # The limits in flight are the session's slots, not a second count of connections.
+        self._kept = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_IDLE),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            trace_configs=[reuse],
+        )
+        self._fresh = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, force_close=True), cookie_jar=aiohttp.DummyCookieJar()
+        )
 
     async def send(self, model: str, body: Mapping[str, Any]) -> Reply:
         """Send a chat completion request and wait for the first byte of its answer.
@@ -135,51 +160,115 @@ class Upstream:
         UpstreamError
             Connect error, 429, 5xx, or no first byte in time: another model may be asked.
         """
-        endpoint = self._models[model].endpoint
-        assert endpoint is not None
-        client = self._clients[model]
-        content = {**body, "model": endpoint.model or model}
-        request = client.build_request("POST", self._url(model, "chat/completions"), json=content)
+        way = self._ways[model]
+        raw = json.dumps({**body, "model": way.model}, separators=(",", ":")).encode()
         start = time.monotonic()
-        response: httpx.Response | None = None
+        response: aiohttp.ClientResponse | None = None
         try:
-            async with asyncio.timeout(min(self._first_byte_timeout, endpoint.timeout)):
-                response = await client.send(request, stream=True)
+            async with asyncio.timeout(way.first_byte_timeout):
+                response = await self._post(way, raw)
                 _check_status(model, response)
-                rest = response.aiter_bytes()
-                first = await anext(rest, b"")
+                first = await response.content.readany()
         except BaseException as error:
             if response is not None:
-                await response.aclose()
-            if isinstance(error, TimeoutError | httpx.TimeoutException):
+                response.close()
+            if isinstance(error, TimeoutError):
                 raise UpstreamError("timeout", f"{model}: no first byte in time") from error
-            if isinstance(error, httpx.ConnectError):
+            if isinstance(error, aiohttp.ClientConnectorError):
                 raise UpstreamError("connect", f"{model}: cannot be reached") from error
-            if isinstance(error, httpx.HTTPError):
+            if isinstance(error, aiohttp.ClientError | OSError):
                 raise UpstreamError("protocol", f"{model}: {type(error).__name__}") from error
             raise
-        return Reply(response, first, rest, time.monotonic() - start)
+        return Reply(response, first, time.monotonic() - start)
+
+    async def _post(self, way: _Way, raw: bytes) -> aiohttp.ClientResponse:
+        """Send; once more where the connection was an idle one that the endpoint had just closed.
+
+        Such a request was never read. It shows as a used connection that breaks at once, without a byte of an
+        answer; what breaks later may have been worked on, and is not sent twice to the same endpoint.
+        """
+        assert self._kept is not None  # open() comes before the first request
+        assert self._fresh is not None
+        journey, start = _Journey(), time.monotonic()
+        options: dict[str, Any] = {
+            "headers": way.headers, "timeout": way.timeout, "allow_redirects": False,
+        }  # fmt: skip
+        try:
+            return await self._kept.post(way.chat, data=_sent(raw), trace_request_ctx=journey, **options)
+        except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
+            if not journey.reused or _answered(error) or time.monotonic() - start > _AT_ONCE:
+                raise
+        return await self._fresh.post(way.chat, data=_sent(raw), **options)
 
     async def answers(self, model: str) -> bool:
         """Whether the model's endpoint says anything but that it is broken or busy."""
+        way = self._ways[model]
+        assert self._fresh is not None  # open() comes before the first request
+        timeout = aiohttp.ClientTimeout(total=self._connect_timeout)
         try:
-            response = await self._clients[model].get(
-                self._url(model, "models"), timeout=self._connect_timeout
-            )
-        except httpx.HTTPError:
+            async with self._fresh.get(
+                way.models, headers=way.headers, timeout=timeout, allow_redirects=False
+            ) as response:
+                return response.status < 500 and response.status != 429
+        except (aiohttp.ClientError, OSError):
             return False
-        return response.status_code < 500 and response.status_code != 429
 
     async def close(self) -> None:
         """Close every connection."""
-        for client in self._clients.values():
-            await client.aclose()
+        for session in (self._kept, self._fresh):
+            if session is not None:
+                await session.close()
+
+
+@dataclass(frozen=True)
+class _Way:
+    """How a model is reached."""
+
+    model: str
+    chat: URL
+    models: URL
+    headers: Mapping[str, str]
+    timeout: aiohttp.ClientTimeout
+    first_byte_timeout: float
+
+    @classmethod
+    def to(cls, model: LLM, first_byte_timeout: float, connect_timeout: float) -> _Way:
+        headers = _headers(model)
+        endpoint = model.endpoint
+        assert endpoint is not None  # _headers has refused a model without one
+        base = URL(endpoint.base_url.rstrip("/"))
+        if base.user is not None and "authorization" in headers:
+            raise PoolError(f"model {model.name!r}: base_url names a user although there is a key")
+        return cls(
+            endpoint.model or model.name,
+            base / "chat/completions",
+            base / "models",
+            headers,
+            aiohttp.ClientTimeout(
+                total=None, connect=connect_timeout, sock_connect=connect_timeout, sock_read=endpoint.timeout
+            ),
+            min(first_byte_timeout, endpoint.timeout),
+        )
+
+
+def _sent(raw: bytes) -> bytes | io.BytesIO:
+    # A large body is written piece by piece, so that others have their turn.
+    return raw if len(raw) < 2**20 else io.BytesIO(raw)
+
+
+def _answered(error: Exception) -> bool:
+    """Whether something of an answer had come before the connection broke, or none was ever made."""
+    if isinstance(error, aiohttp.ServerDisconnectedError):
+        return not isinstance(error.message, str)
+    return isinstance(error, aiohttp.ClientConnectorError)
 
 
 def _headers(model: LLM) -> dict[str, str]:
     if model.endpoint is None:
         raise PoolError(f"model {model.name!r} has no endpoint; a gateway needs one for every model")
-    headers = {"accept-encoding": "identity", **(model.endpoint.headers or {})}
+    # Names in small letters: one given twice would be sent twice.
+    own = {name.lower(): value for name, value in (model.endpoint.headers or {}).items()}
+    headers = {"accept-encoding": "identity", "content-type": "application/json", **own}
     name = model.endpoint.api_key_env
     if name is not None:
         key = os.environ.get(name)
@@ -189,8 +278,8 @@ def _headers(model: LLM) -> dict[str, str]:
     return headers
 
 
-def _check_status(model: str, response: httpx.Response) -> None:
-    status = response.status_code
+def _check_status(model: str, response: aiohttp.ClientResponse) -> None:
+    status = response.status
     if status == 429:
         retry_after = _retry_after(response.headers.get("retry-after"))
         raise UpstreamError("status_429", f"{model}: too many requests (429)", retry_after)
