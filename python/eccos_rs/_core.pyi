@@ -1,4 +1,5 @@
-from typing import Any, TypeAlias
+from collections.abc import Mapping, Sequence
+from typing import Any, Self, TypeAlias, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -6,8 +7,9 @@ from numpy.typing import NDArray
 from eccos_rs._arrays import Arrays, Effort
 
 _Floats: TypeAlias = NDArray[np.float64]
+_Singles: TypeAlias = NDArray[np.float32]
 
-__all__ = ["__version__", "assign", "frontier"]
+__all__ = ["Forecaster", "WordPieces", "__version__", "assign", "frontier", "neighbour_sums"]
 
 __version__: str
 
@@ -15,3 +17,28 @@ def assign(problem: Arrays, effort: Effort, alternatives: bool, /) -> dict[str, 
 def frontier(
     problem: Arrays, effort: Effort, max_points: int, /
 ) -> tuple[_Floats, _Floats, _Floats, bool]: ...
+def neighbour_sums(
+    packed: _Singles,
+    similarity: _Singles,
+    index: NDArray[np.int64],
+    shape: tuple[int, int, int],
+    temperature: float,
+    /,
+) -> tuple[_Singles, _Singles]: ...
+
+@final
+class Forecaster:
+    def __new__(cls, calibration: Mapping[str, Any], shrinkage: Mapping[str, Any] | None, /) -> Self: ...
+    def forecast(
+        self,
+        heads: tuple[_Singles, _Singles, _Singles] | None,
+        neighbours: tuple[_Singles, _Singles] | None,
+        /,
+    ) -> tuple[_Singles, _Singles, _Singles, _Singles]: ...
+
+@final
+class WordPieces:
+    def __new__(cls, vocabulary: Mapping[str, Any], /) -> Self: ...
+    def encode(
+        self, texts: Sequence[str], limit: int, /
+    ) -> tuple[list[NDArray[np.int64] | None], list[int]]: ...

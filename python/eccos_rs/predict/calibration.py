@@ -204,6 +204,12 @@ class Calibration:
             "fade": fade,
         }
 
+    def constants(self) -> dict[str, Any]:
+        """Return plain numbers and lists, unrounded and laid flat, as `_core.Forecaster` takes them."""
+        vectors = {name: getattr(self, name).tolist() for name in _VECTORS}
+        weights = {"success_weight": self.success_weight, "length_weight": self.length_weight}
+        return {**vectors, **weights, **vars(self.fade)}
+
     def calibrated_logit(self, success_logit: Array) -> NDArray[np.float32]:
         """Apply the two-part calibration to log odds of shape (N, M), without fading."""
         common = success_logit.mean(axis=1, keepdims=True)

@@ -115,11 +115,12 @@ class CpuEncoder:
 
     def run(self, ids: Sequence[NDArray[np.int64]]) -> Encoded:
         """Encode N texts; see `Encoder.run`."""
+        if len(ids) == 1:
+            return Encoded(*_run_one(self._for_many() if self._threads == 1 else self._for_one(), ids[0]))
         out = Encoded.empty(len(ids), self._dimension, self._models)
-        if len(ids) == 1 or self._threads == 1:
-            session = self._for_many() if self._threads == 1 else self._for_one()
+        if not len(ids) or self._threads == 1:
             for row, each in enumerate(ids):
-                out.put(row, _run_one(session, each))
+                out.put(row, _run_one(self._for_many(), each))
             return out
         # Longest first, dealt out as threads become free: the threads end at nearly the same time.
         order = sorted(range(len(ids)), key=lambda row: -len(ids[row]))
@@ -280,11 +281,12 @@ def graph_file(bundle: Bundle, variant: str) -> Path:
 
 
 def _run_one(session: Any, ids: NDArray[np.int64]) -> Sequence[NDArray[np.float32]]:
+    """Run one text; each output has one row."""
     ids = ids[None, :]
     outputs: Sequence[NDArray[np.float32]] = session.run(
         OUTPUTS, {"input_ids": ids, "attention_mask": np.ones_like(ids)}
     )
-    return [output[0] for output in outputs]
+    return outputs
 
 
 def _trial(session: Any) -> float:

@@ -1,4 +1,4 @@
-"""The labels of the known queries, packed so that one gather and one product read them all.
+"""The labels of the known queries, packed so that one pass over the neighbours reads them all.
 
 What comes out is `neighbours.estimate_from_neighbours` to the last digit that float32 has; a test says so.
 """
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from eccos_rs import _core
 from eccos_rs.predict.neighbours import NeighbourEstimate, NeighbourSettings
 
 if TYPE_CHECKING:
@@ -16,12 +17,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["LabelTable", "neighbour_weights", "shrink"]
+__all__ = ["LabelTable", "shrink"]
 
 # Columns of the packed table, M wide each: success, whether known; ln tokens, its square, whether known.
 PARTS = 5
-# Rows gathered at once: 512 queries x 128 neighbours x 30 columns are 8 MB.
-_SLICE = 512
 
 
 class LabelTable:
@@ -58,19 +57,25 @@ class LabelTable:
         columns = [part * self.models + model for part in (2, 3, 4)]
         self.packed[row, columns] = log_tokens, log_tokens**2, 1.0
 
-    def sums(self, weight: NDArray[np.float32], index: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Add up the packed labels of the neighbours (N, K) by their weights (N, K): (N, 5 M)."""
-        out = np.empty((len(index), self.packed.shape[1]), dtype=np.float32)
-        for start in range(0, len(index), _SLICE):
-            part = slice(start, start + _SLICE)
-            np.matmul(weight[part, None, :], self.packed[index[part]], out=out[part, None, :])
-        return out
+    def sums(
+        self, similarity: NDArray[np.float32], index: NDArray[np.int64], temperature: float
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Add up the packed labels of neighbours, each weighed by exp((similarity - best) / temperature).
 
+        Parameters
+        ----------
+        similarity, index : ndarray, shape (N, K)
+            Of the neighbours, nearest first.
+        temperature : float
 
-def neighbour_weights(similarity: NDArray[np.float32], temperature: float) -> NDArray[np.float32]:
-    """Return exp((similarity - best) / temperature), (N, K), for neighbours in order, nearest first."""
-    away = similarity - similarity[:, :1]
-    return np.asarray(np.exp(away / np.float32(temperature)), dtype=np.float32)
+        Returns
+        -------
+        sums : ndarray of float32, shape (N, 5 M)
+        best : ndarray of float32, shape (N,)
+            Similarity of the nearest.
+        """
+        shape = (*index.shape, self.packed.shape[1])
+        return _core.neighbour_sums(self.packed, similarity, index, shape, temperature)
 
 
 def shrink(

@@ -9,7 +9,7 @@ import numpy as np
 
 from eccos_rs.errors import BundleError, InputError
 from eccos_rs.predict import device as devices
-from eccos_rs.predict.labels import LabelTable, neighbour_weights, shrink
+from eccos_rs.predict.labels import LabelTable, shrink
 from eccos_rs.predict.neighbours import NeighbourSettings
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ class HnswIndex:
         except RuntimeError:
             # From its entry point the graph reached fewer than k: rare, and for a few vectors only.
             return ExactIndex(self.vectors()).search(queries, k)
-        return 1.0 - distance, labels.astype(np.int64)
+        return np.subtract(1.0, distance, out=distance), labels.view(np.int64)
 
     def put(self, row: int, vector: NDArray[np.float32]) -> None:
         """Set one row, a new one or one that is there."""
@@ -234,15 +234,24 @@ class Retrieval:
         NeighbourEstimate
             Arrays of shape (N, M), and the best similarity, (N,).
         """
-        with self._lock:
-            if self._on_device is None:
-                k = min(self._settings.neighbours, len(self))
-                similarity, index = self._index.search(embedding, k)
-                weight = neighbour_weights(similarity, self._settings.temperature)
-                sums, best = self._labels.sums(weight, index), similarity[:, 0]
-            else:
-                sums, best = self._search_on_device(self._on_device, embedding)
+        return self.shrunk(*self.sums(embedding))
+
+    def shrunk(self, sums: NDArray[np.float32], best: NDArray[np.float32]) -> NeighbourEstimate:
+        """Turn what `sums` gives into an estimate."""
         return shrink(sums, best, self._settings, self._priors)
+
+    def sums(self, embedding: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return the weighted sums of the neighbours' packed labels (N, 5 M) and the best similarity (N,)."""
+        with self._lock:
+            if self._on_device is not None:
+                return self._search_on_device(self._on_device, embedding)
+            similarity, index = self._index.search(embedding, min(self._settings.neighbours, len(self)))
+            return self._labels.sums(similarity, index, self._settings.temperature)
+
+    def shrinkage(self) -> dict[str, Any]:
+        """Return what turns sums into an estimate, as `_core.Forecaster` takes it."""
+        rows = {name: getattr(self._settings, name) for name in ("prior_rows", "length_prior_rows")}
+        return {**rows, **{name: prior.tolist() for name, prior in self._priors.items()}}
 
     def _search_on_device(
         self, device: DeviceSearch, embedding: NDArray[np.float32]

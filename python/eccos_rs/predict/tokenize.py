@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import re
+import threading
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from eccos_rs._core import WordPieces
+
 __all__ = ["InputTokenEstimate", "TextTokenizer", "Tokens"]
 
 # Of a longer text only this many characters are tokenised; the rest is counted by its characters. It is many
 # times what an encoder reads, so the ids never change.
 PREFIX_CHARACTERS = 16_384
-# Texts after which the shortcut for plain ones is opened.
-_SHORTCUT_AFTER = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,23 +57,15 @@ class TextTokenizer:
     """
 
     def __init__(self, path: Path, max_tokens: int) -> None:
-        from tokenizers import Tokenizer
-
-        try:
-            self._tokenizer = Tokenizer.from_file(str(path))
-        except Exception as error:  # the package raises bare Exception
-            raise BundleError(f"{path}: not a tokenizer: {error}") from None
-        # Texts are cut here, not there: the whole count is wanted, and padding is the encoder's affair.
-        self._tokenizer.no_padding()
-        self._tokenizer.no_truncation()
-        self._seen = 0
-        self._plain: Any = None
-        self._not_plain = re.compile("")
-        self._max_tokens = max_tokens
-        empty = self._tokenizer.encode("").ids
-        # The last special token (BERT's [SEP]) ends every sequence, a cut one too.
-        self._special = len(empty)
-        self._end = empty[-1] if empty else None
+        self._path, self._max_tokens = path, max_tokens
+        # Most texts take the way that is compiled for plain ones; what the other way needs is opened late.
+        self._plain = _plain_pieces(path)
+        self._lock = threading.Lock()
+        self._any: Any = None
+        self._special = 2
+        self._end: int | None = None
+        if self._plain is None:
+            self._whole()
 
     def __call__(self, texts: Sequence[str]) -> Tokens:
         """Tokenise texts; each may be any `str`, lone surrogates and NUL included.
@@ -86,35 +78,54 @@ class TextTokenizer:
         -------
         Tokens
         """
-        prefixes = [text if len(text) <= PREFIX_CHARACTERS else text[:PREFIX_CHARACTERS] for text in texts]
-        encodings = self._encode(prefixes)
-        characters = np.array([len(text) for text in texts], dtype=np.float64)
-        read = np.minimum(characters, PREFIX_CHARACTERS)
-        pieces = np.array([len(each) - self._special for each in encodings], dtype=np.float64)
-        with np.errstate(invalid="ignore"):
-            pieces = np.where(characters > read, pieces * characters / read, pieces)
-        return Tokens([self._cut(each.ids) for each in encodings], pieces, characters)
+        lengths = [len(text) for text in texts]
+        long = max(lengths, default=0) > PREFIX_CHARACTERS
+        prefixes = [text[:PREFIX_CHARACTERS] for text in texts] if long else list(texts)
+        ids, counts = self._encode(prefixes)
+        pieces, characters = np.array(counts, dtype=np.float64), np.array(lengths, dtype=np.float64)
+        if long:
+            pieces *= np.maximum(characters / PREFIX_CHARACTERS, 1.0)
+        return Tokens(ids, pieces, characters)
 
-    def _encode(self, texts: list[str]) -> list[Any]:
+    def _encode(self, texts: list[str]) -> tuple[list[NDArray[np.int64]], list[int]]:
+        """Return the ids of each text and the number of its pieces."""
         if self._plain is None:
-            # Opening the shortcut takes some 40 ms, which a process with a few queries never wins back.
-            self._seen += len(texts)
-            if self._seen < _SHORTCUT_AFTER:
-                return self._encode_any(texts)
-            self._plain, self._not_plain = _without_normalizer(self._tokenizer)
-        if self._plain is False:
             return self._encode_any(texts)
-        plain = [text.isascii() and self._not_plain.search(text) is None for text in texts]
-        lowered = [text.lower() for text, is_plain in zip(texts, plain, strict=True) if is_plain]
-        others = [text for text, is_plain in zip(texts, plain, strict=True) if not is_plain]
-        made = iter(_encode_batch(self._plain, lowered)), iter(self._encode_any(others))
-        return [next(made[0] if is_plain else made[1]) for is_plain in plain]
+        plain, counts = self._plain.encode(texts, self._max_tokens)
+        others = [row for row, each in enumerate(plain) if each is None]
+        if others:
+            ids, pieces = self._encode_any([texts[row] for row in others])
+            for row, made, count in zip(others, ids, pieces, strict=True):
+                plain[row], counts[row] = made, count
+        return cast("list[NDArray[np.int64]]", plain), counts
 
-    def _encode_any(self, texts: list[str]) -> list[Any]:
+    def _encode_any(self, texts: list[str]) -> tuple[list[NDArray[np.int64]], list[int]]:
+        tokenizer = self._whole()
         try:
-            return _encode_batch(self._tokenizer, texts)
+            encodings = _encode_batch(tokenizer, texts)
         except (TypeError, UnicodeError):  # a lone surrogate: to the package that is not a str at all
-            return _encode_batch(self._tokenizer, [valid_unicode(text) for text in texts])
+            encodings = _encode_batch(tokenizer, [valid_unicode(text) for text in texts])
+        return [self._cut(each.ids) for each in encodings], [len(each) - self._special for each in encodings]
+
+    def _whole(self) -> Any:
+        """Open the tokeniser itself."""
+        with self._lock:
+            if self._any is not None:
+                return self._any
+            from tokenizers import Tokenizer
+
+            try:
+                made = Tokenizer.from_file(str(self._path))
+            except Exception as error:  # the package raises bare Exception
+                raise BundleError(f"{self._path}: not a tokenizer: {error}") from None
+            # Texts are cut here, not there: the whole count is wanted, and padding is the encoder's affair.
+            made.no_padding()
+            made.no_truncation()
+            empty = made.encode("").ids
+            # The last special token (BERT's [SEP]) ends every sequence, a cut one too.
+            self._special, self._end = len(empty), empty[-1] if empty else None
+            self._any = made
+            return made
 
     def _cut(self, ids: list[int]) -> NDArray[np.int64]:
         array = np.array(ids or [0], dtype=np.int64)
@@ -131,23 +142,50 @@ def _encode_batch(tokenizer: Any, texts: list[str]) -> list[Any]:
     return list(encode(texts)) if texts else []
 
 
-def _without_normalizer(tokenizer: Any) -> tuple[Any, re.Pattern[str]]:
-    """Return a twin for lower-case ASCII texts, and what such a text must not contain.
+def _plain_pieces(path: Path) -> WordPieces | None:
+    """Open the compiled way for texts of printable ASCII; None where the file is no tokeniser of BERT's kind.
 
-    BERT's normaliser takes a third of the time of tokenising, and to a text of printable ASCII all it does is
-    to lower its case. False when the tokeniser has another normaliser.
+    It is some fifteen times as fast, and to such a text BERT's normaliser does nothing but lower its case.
     """
-    from tokenizers import Tokenizer
+    from eccos_rs._core import WordPieces
 
-    content = json.loads(tokenizer.to_str())
-    normalizer = content["normalizer"] or {}
-    special = "|".join(re.escape(token["content"]) for token in content["added_tokens"])
-    # Control characters are dropped by the normaliser; white space only separates.
-    pattern = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]" + (f"|{special}" if special else ""))
-    if normalizer.get("type") != "BertNormalizer" or not normalizer.get("lowercase"):
-        return False, pattern
-    content["normalizer"] = None
-    return Tokenizer.from_str(json.dumps(content)), pattern
+    try:
+        content = json.loads(path.read_bytes())
+        model, added = content["model"], content["added_tokens"]
+        begin, end = _ends(content["post_processor"])
+        of_berts_kind = (
+            content["normalizer"]["type"] == "BertNormalizer"
+            and content["normalizer"]["lowercase"]
+            and content["normalizer"]["clean_text"]
+            and content["pre_tokenizer"]["type"] == "BertPreTokenizer"
+            and model["type"] == "WordPiece"
+            and not any(token["normalized"] for token in added)
+        )
+        if not of_berts_kind:
+            return None
+        return WordPieces(
+            {
+                "pieces": model["vocab"],
+                "continuation": model["continuing_subword_prefix"],
+                "unknown": model["vocab"][model["unk_token"]],
+                "longest_word": model["max_input_chars_per_word"],
+                "begin": begin,
+                "end": end,
+                "special": [token["content"] for token in added],
+            }
+        )
+    except (OSError, UnicodeError, KeyError, TypeError, ValueError, OverflowError):
+        return None  # what is wrong with it is said by the package
+
+
+def _ends(processor: Any) -> tuple[int, int]:
+    """Return the pieces before and after every text."""
+    first, text, last = processor["single"]
+    ids = [processor["special_tokens"][each["SpecialToken"]["id"]]["ids"] for each in (first, last)]
+    if processor["type"] != "TemplateProcessing" or text["Sequence"]["id"] != "A":
+        raise ValueError("another processor")
+    (begin,), (end,) = ids
+    return begin, end
 
 
 def valid_unicode(text: str) -> str:

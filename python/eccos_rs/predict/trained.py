@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 import tomllib
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from eccos_rs import _core
 from eccos_rs.errors import BundleError
 from eccos_rs.predict.cache import TextCache
-from eccos_rs.predict.calibration import Calibration, Scores, logit
+from eccos_rs.predict.calibration import Calibrated, Calibration, Scores, blend, logit
 from eccos_rs.predict.encoder import Encoded, open_encoder
 from eccos_rs.predict.protocol import STAGES, Prediction
 from eccos_rs.predict.retrieval import Retrieval
@@ -53,6 +54,7 @@ class BundlePredictor:
     """
 
     kind: ClassVar[str]
+    uses_heads: ClassVar[bool] = True
     uses_neighbours: ClassVar[bool] = True
 
     def __init__(
@@ -74,6 +76,8 @@ class BundlePredictor:
         self._input_tokens = InputTokenEstimate.from_table(bundle.manifest.get("input_tokens", {}))
         self._calibration = _read_calibration(bundle, self.kind)
         self.retrieval = Retrieval.from_bundle(bundle, device=self.device) if self.uses_neighbours else None
+        shrinkage = None if self.retrieval is None else self.retrieval.shrinkage()
+        self._forecaster = _core.Forecaster(self._calibration.constants(), shrinkage)
         self.cache: TextCache[NDArray[np.float32]] = TextCache(
             self._usual_cache() if cache_size is None else cache_size,
             f"{bundle.digest} {self.device} {self.variant}",
@@ -101,39 +105,63 @@ class BundlePredictor:
             Rows in the order of `queries`, columns in the order of `models`. Memory beyond the result is
             bounded: the queries go through in slices.
         """
-        rows, columns = len(queries), len(self.models)
-        wide = {name: np.empty((rows, columns), dtype=np.float32) for name in _WIDE}
-        input_tokens = np.empty(rows, dtype=np.int64)
-        embedding = np.empty((rows, self._dimension), dtype=np.float32)
-        similarity = np.full(rows, np.nan, dtype=np.float32) if self.uses_neighbours else None
         seconds = dict.fromkeys(STAGES, 0.0)
+        parts: list[dict[str, NDArray[Any] | None]] = []
         for part, encoded, tokens in self._encoded_slices(queries, seconds):
             start = time.perf_counter()
-            estimate = None if self.retrieval is None else self.retrieval.estimate(encoded.embedding)
+            found = None if self.retrieval is None else self.retrieval.sums(encoded.embedding)
             searched = time.perf_counter()
-            near = None if estimate is None else estimate.similarity
-            calibrated = self._calibration.apply(self._scores(encoded, estimate), near)
-            for name, array in wide.items():
-                array[part] = getattr(calibrated, name)
-            input_tokens[part], embedding[part] = tokens, encoded.embedding
-            if similarity is not None and near is not None:
-                similarity[part] = near
+            made = self._forecast(encoded, found)
+            parts.append(
+                {
+                    "quality": made.quality,
+                    "output_tokens": made.output_tokens,
+                    "quality_std": made.quality_std,
+                    "log_tokens_std": made.log_tokens_std,
+                    "input_tokens": tokens,
+                    "embedding": encoded.embedding,
+                    "similarity": None if found is None else found[1],
+                }
+            )
             seconds["retrieve"] += searched - start
             seconds["predict"] += time.perf_counter() - searched
             if progress is not None:
-                progress(min(part.stop, rows), rows)
-        return Prediction(
-            models=self.models,
-            input_tokens=input_tokens,
-            embedding=embedding,
-            similarity=similarity,
-            seconds=seconds,
-            **wide,
-        )
+                progress(part.stop, len(queries))
+        return Prediction(models=self.models, seconds=seconds, **_joined(parts or [self._nothing()]))
+
+    def _forecast(
+        self, encoded: Encoded, found: tuple[NDArray[np.float32], NDArray[np.float32]] | None
+    ) -> Calibrated:
+        """Blend, calibrate and fade: compiled, or in numpy where a subclass has scores of its own."""
+        if type(self)._scores is not BundlePredictor._scores:
+            estimate = None if found is None or self.retrieval is None else self.retrieval.shrunk(*found)
+            near = None if estimate is None else estimate.similarity
+            return self._calibration.apply(self._scores(encoded, estimate), near)
+        heads = (encoded.success_logit, encoded.length_mean, encoded.length_std) if self.uses_heads else None
+        return Calibrated(*self._forecaster.forecast(heads, found))
 
     def _scores(self, encoded: Encoded, estimate: NeighbourEstimate | None) -> Scores:
-        """Turn heads and neighbours into uncalibrated scores; this is where the kinds differ."""
-        raise NotImplementedError
+        """Turn heads and neighbours into uncalibrated scores."""
+        if estimate is None:
+            return head_scores(encoded)
+        if not self.uses_heads:
+            return neighbour_scores(estimate)
+        return blend(
+            head_scores(encoded),
+            neighbour_scores(estimate),
+            success_weight=self._calibration.success_weight,
+            length_weight=self._calibration.length_weight,
+        )
+
+    def _nothing(self) -> dict[str, NDArray[Any] | None]:
+        """Return the arrays of no query at all."""
+        wide = np.empty((0, len(self.models)), dtype=np.float32)
+        return {
+            **dict.fromkeys(("quality", "output_tokens", "quality_std", "log_tokens_std"), wide),
+            "input_tokens": np.empty(0, dtype=np.int64),
+            "embedding": np.empty((0, self._dimension), dtype=np.float32),
+            "similarity": np.empty(0, dtype=np.float32) if self.uses_neighbours else None,
+        }
 
     def _encoded_slices(
         self, queries: Sequence[Query], seconds: dict[str, float]
@@ -170,43 +198,39 @@ class _Batch:
 
     def __init__(self, owner: BundlePredictor, texts: list[str]) -> None:
         self._owner = owner
-        self._cached: list[NDArray[np.float32] | None]
+        self._keys: list[bytes] = []
         if owner.cache.enabled:
             self._keys = [owner.cache.key(text) for text in texts]
-            first = {key: row for row, key in reversed(list(enumerate(self._keys)))}
-            self._unique = [row for row, key in enumerate(self._keys) if first[key] == row]
-            position = {self._keys[row]: at for at, row in enumerate(self._unique)}
-            self._place = np.array([position[key] for key in self._keys], dtype=np.intp)
-            self._cached = owner.cache.get_many([self._keys[row] for row in self._unique])
-        else:
-            self._keys = []
-            self._unique = list(range(len(texts)))
-            self._place = np.arange(len(texts))
-            self._cached = [None] * len(texts)
-        self._new = [at for at, value in enumerate(self._cached) if value is None]
-        self._tokens: Tokens = owner._tokenizer([texts[self._unique[at]] for at in self._new])
+            text_of = dict(zip(reversed(self._keys), reversed(texts), strict=True))
+            self._known = dict(zip(text_of, owner.cache.get_many(list(text_of)), strict=True))
+            self._new = [key for key, value in self._known.items() if value is None]
+            texts = [text_of[key] for key in self._new]
+        self._tokens: Tokens = owner._tokenizer(texts)
 
     def encode(self, seconds: dict[str, float]) -> tuple[Encoded, NDArray[np.int64]]:
         """Return the encoder's outputs and the input tokens of all texts of the slice."""
         start = time.perf_counter()
-        owner, new = self._owner, self._new
-        models, dimension = len(owner.models), owner._dimension
-        packed = np.empty((len(self._unique), dimension + 3 * models + 1), dtype=np.float32)
-        for at, value in enumerate(self._cached):
-            if value is not None:
-                packed[at] = value
-        if new:
-            fresh = owner._encoder.run(self._tokens.ids)
-            tokens = owner._input_tokens(self._tokens.pieces, self._tokens.characters)
-            parts = (fresh.embedding, fresh.success_logit, fresh.length_mean, fresh.length_std)
-            packed[new] = np.concatenate([*parts, tokens[:, None].astype(np.float32)], axis=1)
-            if self._keys:
-                keys = [self._keys[self._unique[at]] for at in new]
-                owner.cache.put_many(keys, [packed[at].copy() for at in new])
-        rows = packed[self._place]
+        owner = self._owner
+        encoded = owner._encoder.run(self._tokens.ids)
+        tokens = owner._input_tokens(self._tokens.pieces, self._tokens.characters)
+        if self._keys:
+            encoded, tokens = self._with_known(encoded, tokens)
+        seconds["encode"] += time.perf_counter() - start
+        return encoded, tokens
+
+    def _with_known(self, fresh: Encoded, tokens: NDArray[np.int64]) -> tuple[Encoded, NDArray[np.int64]]:
+        """Keep what is new, and put it together with what was known, in the order of the texts."""
+        parts = (fresh.embedding, fresh.success_logit, fresh.length_mean, fresh.length_std)
+        packed = np.concatenate([*parts, tokens[:, None]], axis=1, dtype=np.float32, casting="same_kind")
+        made = [row.copy() for row in packed]
+        self._owner.cache.put_many(self._new, made)
+        if self._new == self._keys:
+            return fresh, tokens
+        self._known.update(zip(self._new, made, strict=True))
+        rows = np.array([self._known[key] for key in self._keys], dtype=np.float32)
+        models, dimension = len(self._owner.models), self._owner._dimension
         columns = np.split(rows, [dimension + count * models for count in range(4)], axis=1)
         encoded = Encoded(*(np.ascontiguousarray(column) for column in columns[:4]))
-        seconds["encode"] += time.perf_counter() - start
         return encoded, np.rint(columns[4][:, 0]).astype(np.int64)
 
 
@@ -216,18 +240,12 @@ class TrainedPredictor(BundlePredictor):
     kind = "trained"
     uses_neighbours = False
 
-    def _scores(self, encoded: Encoded, estimate: NeighbourEstimate | None) -> Scores:
-        return head_scores(encoded)
-
 
 class RetrievalPredictor(BundlePredictor):
     """The neighbours alone: labels of the nearest queries, weighted, shrunk, calibrated."""
 
     kind = "retrieval"
-
-    def _scores(self, encoded: Encoded, estimate: NeighbourEstimate | None) -> Scores:
-        assert estimate is not None  # uses_neighbours
-        return neighbour_scores(estimate)
+    uses_heads = False
 
 
 def head_scores(encoded: Encoded) -> Scores:
@@ -240,7 +258,15 @@ def neighbour_scores(estimate: NeighbourEstimate) -> Scores:
     return Scores(logit(estimate.success), estimate.length_mean, estimate.length_std)
 
 
-_WIDE = ("quality", "output_tokens", "quality_std", "log_tokens_std")
+def _joined(parts: list[dict[str, NDArray[Any] | None]]) -> dict[str, Any]:
+    """Put slices below each other."""
+    if len(parts) == 1:
+        return parts[0]
+    joined: dict[str, Any] = {}
+    for name in parts[0]:
+        pieces = [piece for part in parts if (piece := part[name]) is not None]
+        joined[name] = np.concatenate(pieces) if pieces else None
+    return joined
 
 
 def _read_calibration(bundle: Bundle, kind: str) -> Calibration:

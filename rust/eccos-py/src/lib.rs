@@ -2,7 +2,9 @@
 
 mod answer;
 mod arrays;
+mod forecast;
 mod interrupt;
+mod words;
 
 use eccos_core::{Options, Problem};
 use pyo3::prelude::*;
@@ -51,6 +53,11 @@ mod _core {
     };
     use eccos_core::Counterfactuals;
     use numpy::IntoPyArray;
+
+    #[pymodule_export]
+    use crate::forecast::{Forecaster, neighbour_sums};
+    #[pymodule_export]
+    use crate::words::WordPieces;
 
     /// Solves one problem; `alternatives` asks for each query's second choice too.
     #[pyfunction]
