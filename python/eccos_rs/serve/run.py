@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from typing import TYPE_CHECKING
 
 import uvicorn
@@ -40,6 +41,9 @@ def run(app: Starlette, host: str, port: int, *, grace: float = 60.0, quiet: boo
         backlog=4096,
     )
     server = uvicorn.Server(config)
+    # What is loaded by now stays: the collector need not walk over it again and again while requests wait.
+    gc.collect()
+    gc.freeze()
     try:
         server.run()
     except SystemExit as error:
