@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from eccos_rs.errors import NoModelError, PolicyError, QueryError
+from eccos_rs.query import all_plain
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from numpy.typing import NDArray
 
@@ -117,9 +119,9 @@ def costs_of(
     pool: Pool, input_tokens: NDArray[np.int64], output_tokens: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """Return (input tokens x input price + output tokens x output price) / 1e6, in US dollars, (N, M)."""
-    prices = np.array([(model.input_price, model.output_price) for model in pool], dtype=np.float64)
-    cost: NDArray[np.float64] = output_tokens * prices[:, 1]
-    cost += input_tokens.astype(np.float64)[:, None] * prices[:, 0]
+    columns = _columns_of(pool)
+    cost: NDArray[np.float64] = output_tokens * columns.output_price
+    cost += input_tokens[:, None] * columns.input_price
     cost /= _TOKENS_A_PRICE
     return cost
 
@@ -148,10 +150,11 @@ def build_problem(pool: Pool, prediction: Prediction, queries: Sequence[Query], 
     QueryError, PolicyError
         A model or a group is named that is not there.
     """
-    output = output_tokens_of(prediction, queries)
-    allowed = _allowed(pool, prediction, queries, output, policy)
+    plain = all_plain(queries)
+    output = output_tokens_of(prediction, None if plain else queries)
+    allowed = _allowed(pool, prediction, () if plain else queries, output, policy)
     unroutable: dict[int, str] = {}
-    for row in np.flatnonzero(~allowed.any(axis=1)).tolist():
+    for row in () if allowed.all() else np.flatnonzero(~allowed.any(axis=1)).tolist():
         reason = _why_none(
             pool, prediction, queries[row], row=row, floor=_floor(queries[row], policy), output=output[row]
         )
@@ -160,7 +163,7 @@ def build_problem(pool: Pool, prediction: Prediction, queries: Sequence[Query], 
             raise NoModelError(f"query {row}{name}: no model may take it: {reason}")
         unroutable[row] = reason
     load, capacity = _workload(pool, prediction, output, policy)
-    priority = np.array([query.priority for query in queries], dtype=np.int64)
+    priority = None if plain else np.array([query.priority for query in queries], dtype=np.int64)
     group, groups = _groups(queries, policy)
     return Problem(
         cost=costs_of(pool, prediction.input_tokens, output),
@@ -169,31 +172,62 @@ def build_problem(pool: Pool, prediction: Prediction, queries: Sequence[Query], 
         allowed=allowed,
         load=load,
         capacity=capacity,
-        priority=priority if priority.any() else None,
+        priority=priority if priority is not None and priority.any() else None,
         group=group,
         groups=groups,
         unroutable=unroutable,
     )
 
 
+@dataclass(frozen=True, eq=False)
+class _Columns:
+    """A pool as arrays, one number a model; infinity for no limit."""
+
+    input_price: NDArray[np.float64]
+    output_price: NDArray[np.float64]
+    window: NDArray[np.float64]
+    vision: NDArray[np.bool_]
+    tools: NDArray[np.bool_]
+    requests: NDArray[np.float64]
+    tokens: NDArray[np.float64]
+
+
+@lru_cache(maxsize=64)
+def _columns_of(pool: Pool) -> _Columns:
+    def numbers(values: Iterable[float | None]) -> NDArray[np.float64]:
+        return np.array([np.inf if value is None else value for value in values], dtype=np.float64)
+
+    return _Columns(
+        input_price=numbers(model.input_price for model in pool),
+        output_price=numbers(model.output_price for model in pool),
+        window=numbers(model.context_window for model in pool),
+        vision=np.array([model.vision for model in pool], dtype=np.bool_),
+        tools=np.array([model.tools for model in pool], dtype=np.bool_),
+        requests=numbers(map(_requests, pool)),
+        tokens=numbers(model.tokens_per_minute for model in pool),
+    )
+
+
 def _allowed(
     pool: Pool, prediction: Prediction, queries: Sequence[Query], output: NDArray[np.float64], policy: Policy
 ) -> NDArray[np.bool_]:
-    allowed = np.ones(output.shape, dtype=np.bool_)
-    windows = np.array([model.context_window or np.inf for model in pool])
-    if np.isfinite(windows).any():
-        extra = np.array([query.context_tokens or 0 for query in queries], dtype=np.int64)
-        allowed &= (prediction.input_tokens + extra)[:, None] + output <= windows
+    """Return who may take which query; no `queries` stand for ones without needs."""
+    columns = _columns_of(pool)
+    prompt = prediction.input_tokens[:, None]
+    if queries:
+        prompt = prompt + np.array([[query.context_tokens or 0] for query in queries], dtype=np.int64)
+    allowed: NDArray[np.bool_] = prompt + output <= columns.window
     for ability in ("vision", "tools"):
         needed = np.array([getattr(query, ability) for query in queries], dtype=np.bool_)
         if needed.any():
-            allowed &= ~needed[:, None] | np.array([getattr(model, ability) for model in pool])
+            allowed &= ~needed[:, None] | getattr(columns, ability)
     for row, query in enumerate(queries):
         if query.models is not None:
             allowed[row] &= np.isin(np.arange(len(pool)), _columns(pool, query, row))
-    floors = np.array([_floor(query, policy) for query in queries], dtype=np.float64)
+    floor = 0.0 if policy.query_floor is None else policy.query_floor
+    floors = np.array([[_floor(query, policy)] for query in queries] if queries else floor, dtype=np.float64)
     if floors.any():
-        allowed &= prediction.quality >= floors[:, None]
+        allowed &= prediction.quality >= floors
     return allowed
 
 
@@ -259,14 +293,14 @@ def _workload(
     for name in given:
         if name not in pool.names:
             raise PolicyError(f"capacity names {name!r}, which is not in the pool{_near(name, pool)}")
-    requests = np.array([given.get(model.name, _requests(model)) for model in pool], dtype=np.float64)
-    tokens = np.array(
-        [np.inf if model.tokens_per_minute is None else model.tokens_per_minute for model in pool]
-    )
-    if np.isfinite(tokens).any():
+    columns = _columns_of(pool)
+    requests = columns.requests.copy()
+    for name, limit in given.items():
+        requests[pool.index(name)] = limit
+    if np.isfinite(columns.tokens).any():
         load = np.ones((2, *output.shape))
         load[1] = output + prediction.input_tokens[:, None]
-        return load, np.stack([requests, tokens])
+        return load, np.stack([requests, columns.tokens])
     return None, requests if np.isfinite(requests).any() else None
 
 

@@ -168,6 +168,11 @@ _NOTHING_ELSE = (None, None, False, False, None, None, 0, None, None, None)
 """What `_REST` gives for a query that is a text and nothing else."""
 
 
+def all_plain(queries: Sequence[Query]) -> bool:
+    """Say whether every query is a text and nothing else: no needs, no limits, no group."""
+    return all(_REST(query) == _NOTHING_ELSE for query in queries)
+
+
 def _of_mapping(item: Mapping[str, Any]) -> Query:
     if "role" in item and "content" in item:
         raise QueryError(

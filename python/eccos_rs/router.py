@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
 from functools import lru_cache
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Self
@@ -255,7 +254,7 @@ class Router:
         start = perf_counter()
         policy = self.policy if policy is None else policy
         if policy_fields:
-            policy = policy.replace(**policy_fields)
+            policy = _replaced(policy, policy_fields)
         if policy.per is not None:
             raise PolicyError(f"per={policy.per!r} paces a session; a batch's budget is for the batch alone")
         queries, pool = _queries(batch), self.pool
@@ -356,6 +355,19 @@ def _queries(batch: Iterable[Item]) -> list[Query]:
     return queries
 
 
+def _replaced(policy: Policy, fields: dict[str, Any]) -> Policy:
+    """Change fields of a policy; a service asks for the same change again and again."""
+    try:
+        return _known_policy(policy, **fields)
+    except TypeError:  # a mapping is no key
+        return policy.replace(**fields)
+
+
+@lru_cache(maxsize=64, typed=True)
+def _known_policy(policy: Policy, **fields: Any) -> Policy:
+    return policy.replace(**fields)
+
+
 def _predict(
     models: Sequence[str],
     predictor: Predictor,
@@ -372,11 +384,7 @@ def _predict(
         if len(part) != len(some):
             raise InputError(f"the predictor gave {len(part)} rows for {len(some)} queries")
         part = part.select(models)
-        parts.append(part if keep_embedding else _without_embedding(part))
+        parts.append(part if keep_embedding else part.without_embedding())
         if progress is not None and some:
             progress(len(some))
     return parts[0] if len(parts) == 1 else Prediction.concatenate(parts)
-
-
-def _without_embedding(part: Prediction) -> Prediction:
-    return part if part.embedding is None else replace(part, embedding=None)

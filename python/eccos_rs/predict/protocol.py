@@ -115,6 +115,12 @@ class Prediction:
         }
         return replace(self, **arrays)
 
+    def without_embedding(self) -> Prediction:
+        """Return the same without the embeddings, which are most of its memory."""
+        made = object.__new__(type(self))
+        made.__dict__.update(self.__dict__, embedding=None)
+        return made
+
     @classmethod
     def concatenate(cls, parts: Sequence[Prediction]) -> Prediction:
         """Put predictions for the same models below each other; the times add up.
