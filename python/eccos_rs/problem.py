@@ -214,18 +214,21 @@ def _allowed(
     """Return who may take which query; no `queries` stand for ones without needs."""
     columns = _columns_of(pool)
     prompt = prediction.input_tokens[:, None]
-    if queries:
-        prompt = prompt + np.array([[query.context_tokens or 0] for query in queries], dtype=np.int64)
-    allowed: NDArray[np.bool_] = prompt + output <= columns.window
+    if not queries:
+        allowed: NDArray[np.bool_] = prompt + output <= columns.window
+        if policy.query_floor:
+            allowed &= prediction.quality >= policy.query_floor
+        return allowed
+    extra = np.array([[query.context_tokens or 0] for query in queries], dtype=np.int64)
+    allowed = prompt + extra + output <= columns.window
     for ability in ("vision", "tools"):
-        needed = np.array([getattr(query, ability) for query in queries], dtype=np.bool_)
+        needed = np.array([[getattr(query, ability)] for query in queries], dtype=np.bool_)
         if needed.any():
-            allowed &= ~needed[:, None] | getattr(columns, ability)
+            allowed &= ~needed | getattr(columns, ability)
     for row, query in enumerate(queries):
         if query.models is not None:
             allowed[row] &= np.isin(np.arange(len(pool)), _columns(pool, query, row))
-    floor = 0.0 if policy.query_floor is None else policy.query_floor
-    floors = np.array([[_floor(query, policy)] for query in queries] if queries else floor, dtype=np.float64)
+    floors = np.array([[_floor(query, policy)] for query in queries], dtype=np.float64)
     if floors.any():
         allowed &= prediction.quality >= floors
     return allowed
