@@ -291,3 +291,26 @@ def test_bad_labels_of_a_newcomer_are_refused(name, change, message):
     known, good, spent, _ = world(50)
     with pytest.raises(InputError, match=message):
         fit_newcomer(name, known, **{"quality": good, "output_tokens": spent, **change})
+
+
+def test_the_pace_follows_what_is_faster_now():
+    from eccos_rs.predict.pace import Pace
+
+    def runs(pace, count, seconds):
+        taken = []
+        for _ in range(count):
+            taken.append(pace.choose())
+            pace.took(taken[-1], seconds[taken[-1]])
+        return taken
+
+    pace = Pace()
+    free = runs(pace, 400, (1.0, 2.0))
+    assert free[:8] == [0] * 8
+    assert 2 < sum(free) < 15  # tried, ever less often
+    busy = runs(pace, 1200, (5.0, 2.0))
+    assert sum(way == 0 for way in busy[-1000:]) < 20
+    again = runs(pace, 1200, (1.0, 2.0))
+    assert sum(again[-1000:]) < 20
+    # One slow run among many is no reason to go over.
+    pace.took(0, 1.5)
+    assert pace.choose() == 0

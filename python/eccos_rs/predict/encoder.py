@@ -17,6 +17,7 @@ import numpy as np
 
 from eccos_rs.errors import BundleError, DeviceError, InputError
 from eccos_rs.predict import device as devices
+from eccos_rs.predict.pace import Pace
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,9 +32,8 @@ __all__ = ["CpuEncoder", "Encoded", "Encoder", "open_encoder"]
 OUTPUTS = ("embedding", "success_logit", "length_mean", "length_std")
 # A query alone gets at most so many threads: its matrices are too small to feed more.
 _MOST_ALONE = 4
-# Whether it gains by them is measured on this many tokens, a short query: what pays there pays for all.
-_TRIAL_TOKENS = 32
-_TRIALS = 6
+# The time of a run grows with its tokens and so many more: what reading the weights takes.
+_FIXED_TOKENS = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,7 +93,7 @@ class CpuEncoder:
         D and M, the widths of its outputs.
     threads : int, optional
         The most threads to use; never more than the cores this process may run on. The default is those
-        cores; a query alone then gets fewer where a short measurement shows that more do not help.
+        cores; a query alone then runs on one where that is faster, which is measured as queries come.
     """
 
     device = "cpu"
@@ -107,7 +107,7 @@ class CpuEncoder:
         self._dimension, self._models = dimension, models
         cores = devices.allowed_cores()
         self._threads = min(threads or cores, cores)
-        self._measure = threads is None
+        self._pace = Pace() if threads is None else None
         self._lock = threading.Lock()
         self._alone: Any = None
         self._many: Any = None
@@ -116,7 +116,7 @@ class CpuEncoder:
     def run(self, ids: Sequence[NDArray[np.int64]]) -> Encoded:
         """Encode N texts; see `Encoder.run`."""
         if len(ids) == 1:
-            return Encoded(*_run_one(self._for_many() if self._threads == 1 else self._for_one(), ids[0]))
+            return Encoded(*self._run_alone(ids[0]))
         out = Encoded.empty(len(ids), self._dimension, self._models)
         if not len(ids) or self._threads == 1:
             for row, each in enumerate(ids):
@@ -151,27 +151,32 @@ class CpuEncoder:
                 self._pool = ThreadPoolExecutor(self._threads - 1, thread_name_prefix="eccos-encode")
             return self._pool
 
+    def _run_alone(self, ids: NDArray[np.int64]) -> Sequence[NDArray[np.float32]]:
+        """Run a lonely query over several cores, or on one where those are taken by others."""
+        if self._threads == 1:
+            return _run_one(self._for_many(), ids)
+        if self._pace is None:
+            return _run_one(self._for_one(), ids)
+        way = self._pace.choose()
+        session = self._for_many() if way else self._for_one()
+        start = time.perf_counter()
+        made = _run_one(session, ids)
+        self._pace.took(way, (time.perf_counter() - start) / (len(ids) + _FIXED_TOKENS))
+        return made
+
     def _for_many(self) -> Any:
         """Return the session for queries side by side: one core each."""
         with self._lock:
             if self._many is None:
                 self._many = self._session(1)
-                self._settle()
             return self._many
 
     def _for_one(self) -> Any:
-        """Return the session for a query alone: several threads where that is faster."""
+        """Return the session that spreads a query over several threads."""
         with self._lock:
             if self._alone is None:
                 self._alone = self._session(min(self._threads, _MOST_ALONE))
-                self._settle()
             return self._alone
-
-    def _settle(self) -> None:
-        """Once both sessions are there, measure whether a query alone gains by more threads at all."""
-        both = self._alone is not None and self._many is not None
-        if self._measure and both and _trial(self._many) < 1.1 * _trial(self._alone):
-            self._alone = self._many
 
     def _session(self, threads: int) -> Any:
         return cpu_session(self._path, threads)
@@ -287,15 +292,3 @@ def _run_one(session: Any, ids: NDArray[np.int64]) -> Sequence[NDArray[np.float3
         OUTPUTS, {"input_ids": ids, "attention_mask": np.ones_like(ids)}
     )
     return outputs
-
-
-def _trial(session: Any) -> float:
-    """Return the best time of a few runs, in seconds."""
-    ids = np.ones(_TRIAL_TOKENS, dtype=np.int64)
-    times = []
-    _run_one(session, ids)
-    for _ in range(_TRIALS):
-        start = time.perf_counter()
-        _run_one(session, ids)
-        times.append(time.perf_counter() - start)
-    return min(times)
