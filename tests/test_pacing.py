@@ -48,16 +48,49 @@ def test_the_allowance_spreads_what_is_left_over_what_is_expected():
         pacer.arrive(1)
     # One query a second, 3,000 more to come.
     assert pacer.allowance() == pytest.approx(10.0 / 3001, rel=0.02)
-    pacer.reserve(2.0)
-    pacer.settle(1.0, 5.0)
-    assert pacer.pace().remaining == pytest.approx(4.0)
-    assert pacer.allowance() == pytest.approx(4.0 / 3001, rel=0.02)
+    assert pacer.pace().on_pace == pytest.approx(10.0 * 599 / 3600)
+    pacer.reserve(1.5)
+    pacer.settle(0.5, 0.5)
+    assert pacer.pace().remaining == pytest.approx(8.5)
+    # A dollar of what may be spent is on the pace: what is left is spread over what is to come.
+    assert pacer.allowance() == pytest.approx(8.5 / 3001, rel=0.02)
     pacer.settle(1.0, 20.0)
     assert pacer.allowance() == 0.0
     now[0] = 3600.0
     assert pacer.roll()
     assert pacer.pace().spent == 0.0
     assert pacer.allowance() > 0.0
+
+
+def test_a_spend_ahead_of_the_pace_is_slowed_down_beyond_a_fiftieth_of_the_budget():
+    def allowance(spent):
+        now = [0.0]
+        pacer = Pacer(10.0, "hour", lambda: now[0])
+        for second in range(1801):
+            now[0] = float(second)
+            pacer.arrive(1)
+        pacer.settle(spent, spent)
+        return pacer.allowance() * 1800
+
+    # Halfway, 5 of 10 dollars are on the pace; up to 5.20 all that is left is spread evenly.
+    assert [allowance(spent) for spent in (4.0, 5.0, 5.2)] == pytest.approx([6.0, 5.0, 4.8], rel=0.02)
+    # Each dollar beyond comes off as fast as if it were to be made good within an eighth of the hour.
+    assert allowance(5.5) == pytest.approx(4.5 - 0.3 * 1800 / 450, rel=0.02)
+    assert allowance(7.0) == 0.0
+
+
+def test_dearer_answers_than_predicted_are_reckoned_with():
+    now = [0.0]
+    pacer = Pacer(1e6, "hour", lambda: now[0])
+    assert pacer.dearness == 1.0
+    for _ in range(1000):
+        pacer.reserve(0.01)
+        pacer.settle(0.01, 0.03)
+    assert pacer.dearness == pytest.approx(3.0, rel=0.1)
+    even = pacer.allowance()
+    for _ in range(200):
+        pacer.settle(0.01, 0.0, failed=True)  # an answer that never came says nothing of what one costs
+    assert pacer.allowance() == pytest.approx(even)
 
 
 def test_a_restart_expects_the_traffic_it_knew():
@@ -71,14 +104,17 @@ def test_a_restart_expects_the_traffic_it_knew():
     assert fresh.allowance() < 10.0 / 3600
 
 
-async def day(session, *, queries, every, price_path=None):
-    """Send one query at a time, evenly, and return the predicted quality and real cost of each."""
+async def day(session, *, queries, every, length=1.0):
+    """Send one query at a time, evenly; return the predicted quality of each and the spend after it.
+
+    Answers are `length` times as long as predicted.
+    """
     quality, spent = [], []
     for at in range(queries):
         row = ROWS[at % len(ROWS)]
         lease = await session.acquire("?", prediction=row)
         quality.append(lease.predicted_quality)
-        lease.release(output_tokens=float(row.output_tokens[0, lease.index]))
+        lease.release(output_tokens=length * float(row.output_tokens[0, lease.index]))
         spent.append(session.stats().pace.spent)
         await asyncio.sleep(every)
     return np.array(quality), np.array(spent)
@@ -107,6 +143,38 @@ def test_the_spend_follows_the_pace_and_uses_the_budget(share, monkeypatch):
     quarters = quality[:1792].reshape(4, -1).mean(axis=1)
     assert np.ptp(quarters) < 0.05
     assert quality.mean() > {2.0: 0.50, 8.0: 0.64}[share]
+
+
+def test_a_surge_spends_no_more_than_the_pace_and_a_burst(monkeypatch):
+    """Hardly any traffic, then twenty times as much: what one query may cost must shrink within seconds."""
+    monkeypatch.setattr("time.time", lambda: 7200.0)
+    budget = 20.0 * CHEAP * 3600  # of which the cheapest model alone takes half
+
+    async def story():
+        async with Session(make_router(policy=Policy(budget=budget, per="hour"))) as session:
+            slow, _ = await day(session, queries=300, every=2.0)
+            fast, spent = await day(session, queries=4000, every=0.1)
+            return slow, fast, spent
+
+    slow, fast, spent = in_made_up_time(story())
+    pace = budget * (600 + 0.1 * np.arange(1, 4001)) / 3600
+    assert (spent - pace).max() < 0.03 * budget
+    assert slow[-100:].mean() > 0.7
+    assert fast[300:].mean() > 0.45
+    assert spent[-1] > 0.9 * pace[-1]
+
+
+def test_answers_twice_as_dear_as_predicted_keep_the_pace(monkeypatch):
+    monkeypatch.setattr("time.time", lambda: 7200.0)
+    budget = 4.0 * CHEAP * 3600
+
+    async def story():
+        async with Session(make_router(policy=Policy(budget=budget, per="hour"))) as session:
+            return await day(session, queries=3500, every=1.0, length=2.0)
+
+    _, spent = in_made_up_time(story())
+    assert (spent - budget * np.arange(1, 3501) / 3600).max() < 0.03 * budget
+    assert spent[-1] > 0.95 * budget * 3500 / 3600
 
 
 def test_quality_glides_down_when_the_traffic_doubles(monkeypatch):

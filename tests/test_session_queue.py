@@ -293,3 +293,44 @@ async def test_an_absurd_report_is_refused_and_the_slot_is_free():
             with pytest.raises(InputError, match=next(iter(report))):
                 lease.release(**report)
             assert session.stats().in_flight == 0
+
+
+def decision_times(arrivals, *, rate, window):
+    """Seconds from the first arrival to each decision, when queries come at these seconds."""
+
+    async def story():
+        async with Session(make_router(), window=window) as session:
+            session._engine._rate.expect(rate)
+            loop = asyncio.get_running_loop()
+            begin = loop.time()
+
+            async def client(at):
+                await asyncio.sleep(at)
+                lease = await session.acquire("?", prediction=ROWS[0])
+                lease.release()
+                return loop.time() - begin
+
+            return await asyncio.gather(*(client(at) for at in arrivals))
+
+    return in_made_up_time(story())
+
+
+def test_nobody_waits_for_company_that_is_not_to_be_expected():
+    assert max(decision_times([0.0], rate=10.0, window=0.02)) == 0.0
+
+
+def test_a_window_ends_when_nobody_comes_any_more():
+    # 1,000 a second: after 4 ms without another the burst is over, well before the window is.
+    took = decision_times([0.0, 0.001, 0.003], rate=1000.0, window=0.02)
+    assert took == pytest.approx([0.0075] * 3, abs=6e-4)
+
+
+def test_a_window_ends_at_its_end_though_others_keep_coming():
+    took = decision_times(np.arange(30) * 0.002, rate=1000.0, window=0.02)
+    assert took[0] == pytest.approx(0.02, abs=1e-3)
+    assert took[5] == took[0] < took[12] == pytest.approx(took[11])
+
+
+def test_a_dense_stream_is_decided_when_a_turn_of_the_loop_brings_nobody():
+    took = decision_times([0.0] * 64, rate=20_000.0, window=0.02)
+    assert took == [0.0] * 64

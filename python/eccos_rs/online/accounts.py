@@ -142,7 +142,7 @@ class Accounts:
         self.spend[at] += cost
         if self.pacer is not None:
             self.pacer.roll()
-            self.pacer.settle(predicted, cost)
+            self.pacer.settle(predicted, cost, failed=failed)
         self._today += cost
         if failed:
             self.failures[at] += 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,18 @@ if TYPE_CHECKING:
     from eccos_rs.policy import Policy
 
 __all__ = ["Pace", "Pacer", "Rate", "WallClock", "period_of"]
+
+_BURST = 0.02
+"""Share of the budget that the spend may be ahead of the even pace before it is slowed down for that."""
+
+_CATCH_UP = 8
+"""A spend further ahead is brought back within so great a part of the period (an eighth)."""
+
+_SURGES = (5.0, 60.0)
+"""Memories, in seconds, of the rates that tell a surge from the traffic of the recent past."""
+
+_SETTLED = 200.0
+"""Leases over which real costs are compared with predicted ones."""
 
 _SECONDS = {"hour": 3600.0, "day": 86400.0, "month": 30 * 86400.0}
 
@@ -94,8 +107,11 @@ class Pace:
 class Pacer:
     """Spreads a budget over its period.
 
-    The allowance for a query is what remains, divided by the queries still expected: as money runs low the
-    allowance shrinks, the price of quality with it, and cheaper models take over one query after another.
+    The allowance for a query is what may be spent in a second, divided by the queries of a second: as money
+    runs low the allowance shrinks, the price of quality with it, and cheaper models take over one query after
+    another. What may be spent in a second is what remains, spread evenly over the rest of the period; less,
+    while the spend is ahead of the even pace by more than a fiftieth of the budget. A surge counts as soon as
+    it is more than chance. Real costs that keep to a multiple of the predicted ones are reckoned with.
 
     Parameters
     ----------
@@ -115,6 +131,9 @@ class Pacer:
         self.spent_elsewhere = 0.0  # by others on the store, and by this one before a restart
         self._clock = clock
         self._rate = Rate(_SECONDS[per] / 24)
+        self._surges = [Rate(memory) for memory in _SURGES if memory < _SECONDS[per] / 24]
+        self._real = self._foreseen = 0.0  # costs of the last leases
+        self._count = 0.0
         self.started, self.ends = period_of(per, clock())
         self._opened = clock()  # when spending could first begin in this period
         self._spent_before = 0.0
@@ -160,33 +179,60 @@ class Pacer:
 
     def arrive(self, queries: int) -> None:
         """Count queries that were decided."""
-        self._rate.add(queries, self._clock())
+        now = self._clock()
+        for rate in (self._rate, *self._surges):
+            rate.add(queries, now)
 
     def reserve(self, cost: float) -> None:
         """Set aside the predicted cost of a query that begins."""
         self.reserved += cost
 
-    def settle(self, reserved: float, cost: float) -> None:
+    def settle(self, reserved: float, cost: float, *, failed: bool = False) -> None:
         """Spend the real cost of a query that has ended, and free what was set aside for it."""
         self.reserved = max(self.reserved - reserved, 0.0)
         self.spent_here += cost
+        if not failed:
+            keep = 1.0 - 1.0 / _SETTLED
+            self._real = self._real * keep + cost
+            self._foreseen = self._foreseen * keep + reserved
+            self._count = self._count * keep + 1.0
+
+    @property
+    def dearness(self) -> float:
+        """Real cost as a multiple of the predicted one, over the last leases, drawn towards 1 while few."""
+        if self._foreseen <= 0.0:
+            return 1.0
+        prior = 20.0 * self._foreseen / self._count
+        return min(max((self._real + prior) / (self._foreseen + prior), 0.1), 10.0)
+
+    @property
+    def committed(self) -> float:
+        """US dollars of the period that are spent, or expected of what runs."""
+        return self.spent_here + self.spent_elsewhere + self.reserved * self.dearness
 
     def allowance(self) -> float:
-        """US dollars that the next query may cost in the mean; 0 when nothing is left."""
+        """US dollars that the next query may be predicted to cost in the mean; 0 when nothing is left."""
         now = self._clock()
-        remaining = self.budget - self.spent_here - self.spent_elsewhere - self.reserved
-        expected = self._rate.per_second(now) * max(self.ends - now, 0.0)
-        return max(remaining, 0.0) / max(expected, 1.0)
+        left = max(self.ends - now, 1.0)
+        remaining = max(self.budget - self.committed, 0.0)
+        ahead = self.committed - self._on_pace(now) - _BURST * self.budget
+        a_second = remaining / left - max(ahead, 0.0) * _CATCH_UP / (self.ends - self.started)
+        surge = max((rate.at_least(now) for rate in self._surges), default=0.0)
+        queries = max(self._rate.per_second(now), surge, 1.0 / left)
+        return max(a_second, 0.0) / queries / self.dearness
+
+    def _on_pace(self, now: float) -> float:
+        share = (now - self._opened) / max(self.ends - self._opened, 1.0)
+        return self._spent_before + (self.budget - self._spent_before) * min(max(share, 0.0), 1.0)
 
     def pace(self) -> Pace:
         """Return where the money stands now."""
         now = self._clock()
-        share = (now - self._opened) / max(self.ends - self._opened, 1.0)
         return Pace(
             budget=self.budget,
             spent=self.spent_here + self.spent_elsewhere,
             reserved=self.reserved,
-            on_pace=self._spent_before + (self.budget - self._spent_before) * min(max(share, 0.0), 1.0),
+            on_pace=self._on_pace(now),
             started=self.started,
             ends=self.ends,
         )
@@ -224,6 +270,11 @@ class Rate:
         self._fade(now)
         # One arrival more and one second more than seen: neither 0 nor infinite at the start.
         return (self._count + 1.0) / (self._time + 1.0)
+
+    def at_least(self, now: float) -> float:
+        """Return a rate that is exceeded for certain: two standard deviations below what was seen."""
+        self._fade(now)
+        return max(self._count - 2.0 * math.sqrt(self._count), 0.0) / (self._time + 1.0)
 
     def _fade(self, now: float) -> None:
         if self._last is None:

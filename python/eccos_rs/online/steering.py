@@ -36,6 +36,9 @@ _ENOUGH = 32
 _STALE = 5.0
 """Seconds after which a price is worked out again at the next query."""
 
+_HASTE = 0.002
+"""Share of a budget after whose spending a price is worked out again, however few queries it took."""
+
 _DEEPEST = 0.05
 """Debt or credit of mean quality, over one history's length, beyond which none is carried on."""
 
@@ -130,6 +133,7 @@ class Steering:
         self.debt = 0.0
         self._since = 0
         self._steered = -math.inf
+        self._committed = 0.0
         self._resumed = self.price is not None
         self._warm: Assignment | None = None
 
@@ -160,6 +164,8 @@ class Steering:
             return False
         if self._since >= max(1, min(len(self.history) // 4, self.history.size // 4)):
             return True
+        if self.pacer is not None and self.pacer.committed - self._committed > _HASTE * self.pacer.budget:
+            return True
         # Thin traffic: the budget left and the capacity asked for change with time alone.
         return now - self._steered >= _STALE
 
@@ -189,6 +195,7 @@ class Steering:
                 self.slot_price = self._slot_prices(found)
             return
         if self.pacer is not None:
+            self._committed = self.pacer.committed
             budget = self.pacer.allowance() * len(self.history)
             found = assign(cost, quality, budget=budget, **options)  # type: ignore[arg-type]
         else:
