@@ -116,6 +116,11 @@ class Accounts:
         known = saved.get("goal") == list(policy.goal) and isinstance(price, float) and price >= 0
         return price if known else None
 
+    @property
+    def shared(self) -> bool:
+        """Whether others may spend of the same budget."""
+        return self.pacer is not None and self.journal is not None
+
     def granted(self, lease: Lease, embedding_wanted: bool) -> None:
         """Enter a lease."""
         at = lease.index

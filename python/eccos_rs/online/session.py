@@ -239,6 +239,8 @@ class Session:
             self.pool.index(name)
         now = self._clock()
         self._arrivals += 1
+        if self._accounts.shared:
+            self._saver.soon(loop)
         return Waiter(
             query,
             loop.create_future(),
@@ -336,6 +338,8 @@ class Session:
 
     def stats(self) -> SessionStats:
         """Return a snapshot: workload, prices, promised and realised quality, spend, overhead, alarms."""
+        if self._accounts.shared and not self.closing:
+            self._on_loop(self._saver.soon, self._loop)  # others spend while nothing happens here
         p50, p99 = self._engine.overhead.quantiles()
         return SessionStats(
             waiting=len(self._engine) + self._forecaster.pending,

@@ -6,21 +6,24 @@ import importlib.resources
 import logging
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
+from starlette.requests import ClientDisconnect
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from eccos_rs.errors import EccosError, InputError, StoreError
 from eccos_rs.online import Session
+from eccos_rs.online.schema import open_store
 from eccos_rs.serve.breaker import Breakers
 from eccos_rs.serve.gateway import ROUTED_NAMES, Gateway, status_of
 from eccos_rs.serve.metrics import Metrics, page_figures
 from eccos_rs.serve.security import BearerTokens, SizeLimits
 from eccos_rs.serve.upstream import Upstream
-from eccos_rs.serve.wire import RequestError, error_response, read_json
+from eccos_rs.serve.wire import CLIENT_LEFT, RequestError, error_response, read_json
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -99,6 +102,8 @@ def build_app(
     ------
     PoolError
         A model has no endpoint, or the environment variable of its key is not set.
+    StoreError
+        The store is damaged or of another program. (One that cannot be written only refuses feedback.)
     """
     settings = settings or GatewaySettings()
     upstream = Upstream(
@@ -106,6 +111,12 @@ def build_app(
         first_byte_timeout=settings.first_byte_timeout,
         connect_timeout=settings.connect_timeout,
     )
+
+    if settings.store is not None:
+        # What is wrong with the file is said here, to whoever starts the gateway, not in a server's log.
+        looked_at = open_store(Path(settings.store), lambda _: None)
+        if looked_at is not None:
+            looked_at.close()
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -129,7 +140,7 @@ def build_app(
             Middleware(SizeLimits, body=settings.max_body),
             Middleware(BearerTokens, tokens=settings.tokens),
         ],
-        exception_handlers={EccosError: _refusal, Exception: _failure},
+        exception_handlers={EccosError: _refusal, ClientDisconnect: _left, Exception: _failure},
     )
 
 
@@ -218,6 +229,10 @@ async def _refusal(_: Request, error: Exception) -> Response:
     assert isinstance(error, EccosError)  # registered for this class alone
     status, code, headers = status_of(error)
     return error_response(status, code, str(error), headers)
+
+
+async def _left(_: Request, __: Exception) -> Response:
+    return Response(status_code=CLIENT_LEFT)  # while its body was read; nobody is there to read this
 
 
 async def _failure(_: Request, error: Exception) -> Response:

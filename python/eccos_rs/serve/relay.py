@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Relay", "RelayedStream"]
 
+_LONGEST_EVENT = 2**20
+"""Bytes of an event that are waited for; of a longer one the pieces are passed on as they come."""
+
 _log = logging.getLogger("eccos_rs.serve")
 
 
@@ -118,6 +121,8 @@ class RelayedStream(StreamingResponse):
             async for chunk in self._relay.reply.chunks():
                 *whole, pending = (pending + chunk).replace(b"\r\n", b"\n").split(b"\n\n")
                 passed = b"".join(part + b"\n\n" for part in whole if self._passes(part))
+                if len(pending) > _LONGEST_EVENT:
+                    passed, pending = passed + pending, b""
                 if passed:
                     yield passed
             if pending.strip() and self._passes(pending):

@@ -75,6 +75,13 @@ def event(content: Mapping[str, Any]) -> bytes:
     return b"data: " + json.dumps(content, separators=(",", ":")).encode() + b"\n\n"
 
 
+def _no_number(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")  # Python's own reader takes it
+
+
+_DECODER = json.JSONDecoder(parse_constant=_no_number)
+
+
 async def read_json(request: Request) -> dict[str, Any]:
     """Read the body as a JSON object.
 
@@ -85,8 +92,8 @@ async def read_json(request: Request) -> dict[str, Any]:
     """
     raw = await request.body()
     try:
-        body = json.loads(raw)
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+        body = _DECODER.decode(raw.decode(json.detect_encoding(raw), "surrogatepass"))
+    except (ValueError, RecursionError) as error:
         reason = getattr(error, "msg", None) or type(error).__name__
         raise RequestError(400, "invalid_json", f"the body is not JSON: {reason}") from error
     if not isinstance(body, dict):
