@@ -12,7 +12,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from settings import ONCE
+from settings import MEAN_OUTPUT_TOKENS, ONCE, TOKENS_PER_SECOND
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -66,8 +66,9 @@ def known(bundle: Bundle) -> Any:
 def timed(benchmark: Any) -> Callable[..., float]:
     """Run a function for a few rounds; returns its best time in seconds (0 when benches run untimed)."""
 
-    def measure(work: Callable[[], object], *, queries: int, rounds: int = 5) -> float:
-        benchmark.extra_info["queries"] = queries
+    def measure(work: Callable[[], object], *, queries: int, rounds: int = 5, **info: object) -> float:
+        # What `tables.py` reads: the table, and the names of the row.
+        benchmark.extra_info.update(info, queries=queries)
         if benchmark.disabled or ONCE:
             benchmark(work)
             return 0.0
@@ -81,6 +82,25 @@ def timed(benchmark: Any) -> Callable[..., float]:
 def say() -> Callable[[str], None]:
     """Keep a line for the summary."""
     return _LINES.append
+
+
+def pytest_benchmark_update_machine_info(config: Any, machine_info: dict[str, Any]) -> None:
+    """Say in the JSON what the figures depend on."""
+    import onnxruntime
+
+    from eccos_rs.bundle import Bundle
+    from eccos_rs.predict.device import allowed_cores, cpu_name, has_int8_dot_products
+
+    machine_info["eccos"] = {
+        "processor": cpu_name(),
+        "cores": allowed_cores(),
+        "int8": has_int8_dot_products(),
+        "onnxruntime": onnxruntime.__version__,
+        "bundle": f"{Bundle.load().name} {Bundle.load().digest[:12]}",
+        "tokens": MEAN_OUTPUT_TOKENS,
+        "tokens_per_second": TOKENS_PER_SECOND,
+        "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
+    }
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

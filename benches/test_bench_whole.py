@@ -25,44 +25,52 @@ def check(plan: Any, batch: int) -> None:
     assert set(plan.models) - {None}
 
 
-def report(say: Callable[[str], None], name: str, seconds: float, plans: list[Any], batch: int) -> None:
-    if not seconds:
-        return
-    answer = MEAN_OUTPUT_TOKENS / TOKENS_PER_SECOND
-    other = min(sum(plan.seconds.values()) - plan.seconds["encode"] for plan in plans)
-    say(
-        f"{name:<28} {1e3 * seconds / batch:8.3f} ms a query = {seconds / batch / answer:.3%} of an answer "
-        f"of {answer:.1f} s; all but the encoder {1e3 * other / batch:6.3f} ms"
-    )
+@pytest.fixture
+def whole(timed: Any, router: Any, say: Callable[[str], None], benchmark: Any) -> Callable[..., None]:
+    """Time the whole way for a batch, with what it spends beside the encoder."""
+
+    def measure(given: list[str], queries: str, rounds: int) -> None:
+        made: list[Any] = []
+        batch = len(given)
+        seconds = timed(
+            lambda: made.append(router.route(given, min_quality=0.7)),
+            queries=batch,
+            rounds=rounds,
+            table="whole",
+            kind=queries,
+        )
+        check(made[-1], batch)
+        beside = min(sum(plan.seconds.values()) - plan.seconds["encode"] for plan in made)
+        benchmark.extra_info["beside"] = beside
+        if seconds:
+            answer = MEAN_OUTPUT_TOKENS / TOKENS_PER_SECOND
+            say(
+                f"route, {queries}, batch {batch:<6} {1e3 * seconds / batch:8.3f} ms a query = "
+                f"{seconds / batch / answer:.3%} of an answer of {answer:.1f} s; "
+                f"all but the encoder {1e3 * beside / batch:6.3f} ms"
+            )
+
+    return measure
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("batch", BATCHES)
-def test_route(timed: Any, router: Any, say: Any, batch: int, kind: str) -> None:
+def test_route(whole: Callable[..., None], batch: int, kind: str) -> None:
     if batch == 16_384 and kind == "long":
-        pytest.skip("a quarter of an hour on two cores, and no other thing per query than at 1,024")
-    given = texts(kind, batch)
-    made: list[Any] = []
-    seconds = timed(
-        lambda: made.append(router.route(given, min_quality=0.7)), queries=batch, rounds=ROUNDS.get(batch, 5)
-    )
-    check(made[-1], batch)
-    report(say, f"route, {kind}, batch {batch}", seconds, made, batch)
+        pytest.skip("minutes on two cores, and no other thing per query than at 1,024")
+    whole(texts(kind, batch), kind, ROUNDS.get(batch, 40 if batch == 1 else 5))
 
 
 @pytest.mark.parametrize("pieces", LENGTHS)
 @pytest.mark.parametrize("batch", [1, 64])
-def test_route_by_length(  # noqa: PLR0917 - a case and its fixtures
-    timed: Any, router: Any, of_length: Any, say: Any, batch: int, pieces: int
+def test_route_by_length(
+    whole: Callable[..., None], router: Any, of_length: Any, batch: int, pieces: int
 ) -> None:
     """The figures that are stated for queries of a length."""
     given = of_length(pieces, batch)
     counts = [len(ids) for ids in router.predictor._tokenizer(given).ids]
     assert pieces - 4 <= np.mean(counts) <= pieces
-    made: list[Any] = []
-    seconds = timed(lambda: made.append(router.route(given, min_quality=0.7)), queries=batch, rounds=7)
-    check(made[-1], batch)
-    report(say, f"route, ~{pieces} tokens, batch {batch}", seconds, made, batch)
+    whole(given, f"~{pieces} tokens", 40 if batch == 1 else 7)
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -72,15 +80,14 @@ def test_stage(timed: Any, predictor: Any, batch: int, stage: str) -> None:
     given = texts("mixed", batch)
     tokens = predictor._tokenizer(given)
     encoded = predictor._encoder.run(tokens.ids)
-    estimate = predictor.retrieval.estimate(encoded.embedding)
-    scores = predictor._scores(encoded, estimate)
+    found = predictor.retrieval.sums(encoded.embedding)
     work: dict[str, Callable[[], Any]] = {
         "tokenize": lambda: predictor._tokenizer(given),
         "encode": lambda: predictor._encoder.run(tokens.ids),
-        "retrieve": lambda: predictor.retrieval.estimate(encoded.embedding),
-        "predict": lambda: predictor._calibration.apply(scores, estimate.similarity),
+        "retrieve": lambda: predictor.retrieval.sums(encoded.embedding),
+        "predict": lambda: predictor._forecast(encoded, found),
     }
-    timed(work[stage], queries=batch, rounds=2 if batch == 1024 else 5)
+    timed(work[stage], queries=batch, rounds=2 if batch == 1024 else 5, table="stages", stage=stage)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
@@ -101,7 +108,7 @@ def test_repeated_queries(timed: Any, bundle: Any, share: float) -> None:
 
     made = predictor.predict(batch)
     assert made.quality.shape == (64, len(bundle.models))
-    timed(work, queries=64, rounds=2)
+    timed(work, queries=64, rounds=2, table="cache", share=share)
 
 
 @pytest.mark.parametrize("variant", ["float32", "int8"])
@@ -111,4 +118,11 @@ def test_arithmetic(timed: Any, bundle: Any, of_length: Any, variant: str, threa
     predictor = bundle.predictor("trained", device="cpu", variant=variant, threads=threads, cache_size=0)
     ids = predictor._tokenizer(of_length(128, 16)).ids
     assert np.isfinite(predictor._encoder.run(ids).success_logit).all()
-    timed(lambda: predictor._encoder.run(ids), queries=16, rounds=3)
+    timed(
+        lambda: predictor._encoder.run(ids),
+        queries=16,
+        rounds=3,
+        table="arithmetic",
+        variant=variant,
+        threads=threads,
+    )

@@ -233,3 +233,11 @@ def test_a_gpu_that_cannot_record_still_serves(bundle: Bundle, monkeypatch: pyte
     encoder = cuda.CudaEncoder(bundle)
     assert encoder._recorded == {}
     assert encoder.run([np.array([2, 5, 3])]).success_logit.shape == (1, 3)
+
+
+@without_gpu
+def test_without_a_gpu_the_line_is_for_a_machine_that_has_one() -> None:
+    report = devices.device_report()
+    assert "no NVIDIA GPU was found" in report.cuda
+    assert ("with a GPU, install", "pip install 'eccos-rs[cuda]'") in report.lines()
+    assert "on a machine with one" in str(devices.cuda_obstacle())

@@ -63,7 +63,7 @@ def opened(vectors: Any, spare: int = 0, index: Any = None, neighbours: int = 16
     )
 
 
-@pytest.mark.parametrize("queries", [1, 3, 40])
+@pytest.mark.parametrize("queries", [1, 3, 8, 40])
 @pytest.mark.parametrize("rows", [16, 100, 700])
 def test_exact_search_is_brute_force(rows: int, queries: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_SLICE_CELLS", 1500)  # several slices

@@ -113,7 +113,7 @@ def pad(ids: Sequence[NDArray[np.int64]], shape: tuple[int, int]) -> tuple[NDArr
 class _Recorded:
     """One fixed shape: buffers on the GPU that its recorded launches read and write."""
 
-    number: int
+    options: Any
     inputs: dict[str, Any]
     binding: Any
 
@@ -134,6 +134,11 @@ class CudaEncoder:
     ------
     DeviceError
         If ONNX Runtime does not really start the provider.
+
+    Attributes
+    ----------
+    not_recorded : str or None
+        Why no launches were recorded, where that was tried and failed.
     """
 
     def __init__(self, bundle: Bundle, *, tensorrt: bool = False, variant: str | None = None) -> None:
@@ -147,6 +152,7 @@ class CudaEncoder:
         self._session = start_session(path, provider_list(tensorrt=tensorrt, cuda_graph=False))
         self._lock = threading.Lock()
         self._recorded: dict[tuple[int, int], _Recorded] = {}
+        self.not_recorded: str | None = None
         self._replayed = self._record_session(path) if not tensorrt else None
         self._warm_up()
 
@@ -181,7 +187,7 @@ class CudaEncoder:
         recorded = self._recorded[shape]
         for value, array in zip(recorded.inputs.values(), pad(ids, shape), strict=True):
             value.update_inplace(array)
-        self._replayed.run_with_iobinding(recorded.binding, _graph_number(recorded.number))  # type: ignore[union-attr]
+        self._replayed.run_with_iobinding(recorded.binding, recorded.options)  # type: ignore[union-attr]
         return [output[: len(ids)] for output in recorded.binding.copy_outputs_to_cpu()]
 
     def _record_session(self, path: Path) -> Any:
@@ -192,7 +198,8 @@ class CudaEncoder:
             recorded = {}
             for number, shape in enumerate(shapes, start=1):
                 recorded[shape] = _record(session, shape, number, (self._dimension, self._models))
-        except Exception:  # recording is a shortcut: without it the plain session serves every shape
+        except Exception as error:  # recording is a shortcut: without it the plain session serves every shape
+            self.not_recorded = str(error)
             return None
         self._recorded = recorded
         return session
@@ -224,9 +231,11 @@ def _record(session: Any, shape: tuple[int, int], number: int, sizes: tuple[int,
         width = dimension if name == "embedding" else models
         buffer = ort.OrtValue.ortvalue_from_shape_and_type((shape[0], width), np.float32, MEMORY, 0)
         binding.bind_ortvalue_output(name, buffer)
+    options = _graph_number(number)
+    # The first run takes memory, which a recording must not; the second is recorded, the third replays it.
     for _ in range(3):
-        session.run_with_iobinding(binding, _graph_number(number))
-    return _Recorded(number, inputs, binding)
+        session.run_with_iobinding(binding, options)
+    return _Recorded(options, inputs, binding)
 
 
 def _graph_number(number: int) -> Any:
@@ -245,6 +254,9 @@ def _load_libraries(*, tensorrt: bool) -> None:
     if hasattr(ort, "preload_dlls"):
         with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(OSError, RuntimeError):
             ort.preload_dlls()
+    for path in devices.packaged_libraries().values():
+        with contextlib.suppress(OSError):
+            ctypes.CDLL(str(path))
     if tensorrt and (library := devices.tensorrt_library()) is not None:
         with contextlib.suppress(OSError):
             ctypes.CDLL(library, mode=ctypes.RTLD_GLOBAL)

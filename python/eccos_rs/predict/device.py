@@ -123,15 +123,15 @@ def driver() -> Driver:
     try:
         library = ctypes.CDLL(name)
     except OSError:
-        return Driver(None, (), f"no NVIDIA driver: {name} was not found")
+        return Driver(None, (), f"no NVIDIA GPU was found: the driver's library, {name}, is not there")
     status = library.cuInit(0)
     if status != 0:
-        return Driver(None, (), f"the NVIDIA driver found no usable GPU (cuInit returned {status})")
+        return Driver(None, (), f"no NVIDIA GPU was found: the driver's cuInit returned {status}")
     version, count = ctypes.c_int(), ctypes.c_int()
     library.cuDriverGetVersion(ctypes.byref(version))
     cuda = f"{version.value // 1000}.{version.value % 1000 // 10}"
     if library.cuDeviceGetCount(ctypes.byref(count)) != 0 or count.value == 0:
-        return Driver(cuda, (), "the NVIDIA driver sees no GPU")
+        return Driver(cuda, (), "no NVIDIA GPU was found: the driver sees none")
     return Driver(cuda, tuple(_gpu_name(library, each) for each in range(count.value)), None)
 
 
@@ -165,17 +165,29 @@ def _library_names() -> dict[str, str]:
 def missing_libraries() -> tuple[str, ...]:
     """Return the stems of the CUDA and cuDNN libraries that are not to be found.
 
-    They are looked for where ``onnxruntime.preload_dlls`` looks, the ``nvidia`` packages, and on the loader's
-    path.
+    They are looked for in the ``nvidia`` packages and on the loader's path.
     """
     if not sys.platform.startswith("linux"):
         return ()
-    folders = [folder for entry in sys.path for folder in Path(entry or ".").glob("nvidia/*/lib")]
+    packaged = packaged_libraries()
     return tuple(
-        stem
-        for stem, name in _library_names().items()
-        if not any((folder / name).exists() for folder in folders) and not _on_loader_path(name)
+        stem for stem, name in _library_names().items() if stem not in packaged and not _on_loader_path(name)
     )
+
+
+def packaged_libraries() -> dict[str, Path]:
+    """Return the stems of the libraries that came as ``nvidia`` packages, and their files, in loading order.
+
+    ``onnxruntime.preload_dlls`` looks beside the runtime alone; the packages may lie in another folder of
+    the interpreter's path.
+    """
+    folders = [folder for entry in sys.path for folder in Path(entry or ".").glob("nvidia/*/lib")]
+    found = {}
+    for stem, name in _library_names().items():
+        here = [folder / name for folder in folders if (folder / name).exists()]
+        if here:
+            found[stem] = here[0]
+    return found
 
 
 def _on_loader_path(name: str) -> bool:
@@ -204,22 +216,28 @@ def providers() -> tuple[str, ...]:
     return tuple(onnxruntime.get_available_providers())
 
 
+_WITH_A_GPU = "on a machine with one and its driver (nvidia.com/drivers) install with"
+
+
 @dataclass(frozen=True)
 class Obstacle:
     """Why a device cannot be had, and the line that mends it (None: no installation can)."""
 
     reason: str
     install: str | None
+    no_gpu: bool = False
 
     def __str__(self) -> str:
-        return self.reason if self.install is None else f"{self.reason}; install with: {self.install}"
+        if self.install is None:
+            return self.reason
+        return f"{self.reason}; {_WITH_A_GPU if self.no_gpu else 'install with'}: {self.install}"
 
 
 def cuda_obstacle(*, tensorrt: bool = False) -> Obstacle | None:
     """Return what keeps ONNX Runtime from using CUDA (or TensorRT) here; None when nothing does."""
     if driver().problem is not None:
         # The driver comes from the system (nvidia.com/drivers); what pip can do is the rest.
-        return Obstacle(f"{driver().problem} (see nvidia.com/drivers)", INSTALL_CUDA)
+        return Obstacle(str(driver().problem), INSTALL_CUDA, no_gpu=True)
     if "CUDAExecutionProvider" not in providers():
         return Obstacle(f"{runtime_version() or 'this ONNX Runtime'} was built without CUDA", INSTALL_RUNTIME)
     wanted, supported = cuda_major(), driver().cuda
@@ -274,7 +292,7 @@ class DeviceReport:
     cuda, tensorrt : str
         ``"ready"``, or what is missing.
     install : str or None
-        The line that installs what is missing.
+        The line that installs what is missing; without a GPU, what a machine with one would want.
     auto : str
         What ``device="auto"`` would try first here.
     """
@@ -310,7 +328,9 @@ class DeviceReport:
             ("TensorRT", self.tensorrt),
             ("device=auto takes", self.auto),
         ]
-        return rows if self.install is None else [*rows, ("install with", self.install)]
+        if self.install is None:
+            return rows
+        return [*rows, ("install with" if self.gpus else "with a GPU, install", self.install)]
 
 
 def device_report() -> DeviceReport:

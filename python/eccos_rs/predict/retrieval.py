@@ -72,7 +72,7 @@ class ExactIndex:
         known = self._vectors[: self._rows]
         similarity = np.empty((len(queries), k), dtype=np.float32)
         index = np.empty((len(queries), k), dtype=np.int64)
-        step = max(1, _SLICE_CELLS // max(1, self._rows))
+        step = max(_BLAS_QUERIES, _SLICE_CELLS // max(1, self._rows))
         for start in range(0, len(queries), step):
             part = slice(start, start + step)
             scores = _products(queries[part], known)
@@ -165,6 +165,11 @@ class Retrieval:
         How many queries can be added before the oldest added one makes room.
     on_device : DeviceSearch, optional
         Searches in place of `index`, which must then be an `ExactIndex`.
+
+    Attributes
+    ----------
+    not_on_device : str or None
+        Why the GPU that was asked for does not search.
     """
 
     def __init__(
@@ -185,6 +190,7 @@ class Retrieval:
         self._key_of: dict[int, bytes] = {}
         self._lock = threading.RLock()
         self._on_device, self._outdated = on_device, True
+        self.not_on_device: str | None = None
 
     @classmethod
     def from_bundle(cls, bundle: Bundle, *, spare: int = 16_384, device: str = "cpu") -> Retrieval:
@@ -209,14 +215,16 @@ class Retrieval:
         dimension = int(bundle.table("encoder")["dimension"])
         path, rows = bundle.file(table["index"]), len(success)
         settings = NeighbourSettings.from_table(table)
-        on_device = None if device == "cpu" else _device_search(bundle, settings)
+        on_device, why = (None, None) if device == "cpu" else _device_search(bundle, settings)
         index: Index
         if rows <= EXACT_ROWS or on_device is not None:
             index = ExactIndex(HnswIndex(path, dimension, rows).vectors(), spare)
         else:
             index = HnswIndex(path, dimension, rows, spare=spare, ef=int(table.get("ef", 200)))
         priors = _priors(table, success, log_tokens)
-        return cls(index, success, log_tokens, settings, priors, spare=spare, on_device=on_device)
+        made = cls(index, success, log_tokens, settings, priors, spare=spare, on_device=on_device)
+        made.not_on_device = why
+        return made
 
     def __len__(self) -> int:
         return int(self._base + min(self._added, self._spare))
@@ -316,23 +324,23 @@ class Retrieval:
         return row
 
 
-def _device_search(bundle: Bundle, settings: NeighbourSettings) -> DeviceSearch | None:
-    """Open the search on the GPU; None where it cannot be had, for the encoder is what a GPU is asked for."""
+def _device_search(bundle: Bundle, settings: NeighbourSettings) -> tuple[DeviceSearch | None, str | None]:
+    """Open the search on the GPU, or say why not: the encoder is what a GPU is asked for."""
     from eccos_rs.predict.cuda import provider_list
     from eccos_rs.predict.gpu_search import DeviceSearch
 
     name = bundle.table("encoder").get("search")
     if name is None:
-        return None
+        return None, "the bundle has no graph for it"
     try:
         made = DeviceSearch(
             bundle.file(name), provider_list(tensorrt=False, cuda_graph=False), settings, "cuda"
         )
         made.hold(np.eye(4, dtype=np.float32), np.zeros((4, 1), dtype=np.float32))
         made.sums(np.eye(4, dtype=np.float32))
-    except Exception:  # the processor searches as well
-        return None
-    return made
+    except Exception as error:  # the processor searches as well
+        return None, str(error)
+    return made, None
 
 
 def _read_labels(path: Path, models: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

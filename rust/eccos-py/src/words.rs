@@ -1,10 +1,15 @@
 //! Word pieces of plain texts: what BERT's tokeniser comes down to where a text is printable ASCII.
 
 use std::collections::HashMap;
+use std::num::NonZero;
+use std::thread::{self, available_parallelism};
 
 use numpy::PyArray1;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
+
+/// A thread takes a few microseconds to start; so much text takes it some hundred.
+const BYTES_A_THREAD: usize = 16_384;
 
 type Pieces = HashMap<Box<[u8]>, i64>;
 
@@ -55,7 +60,7 @@ impl WordPieces {
     fn encode<'py>(&self, py: Python<'py>, texts: Vec<Bound<'py, PyString>>, limit: usize) -> Encoded<'py> {
         // A lone surrogate is no UTF-8, and no plain text.
         let texts: Vec<&str> = texts.iter().map(|text| text.to_str().unwrap_or("\0")).collect();
-        let made = py.detach(|| texts.iter().map(|text| self.ids(text)).collect::<Vec<_>>());
+        let made = py.detach(|| self.all_ids(&texts));
         let pieces = made.iter().map(|ids| ids.as_ref().map_or(0, |ids| ids.len() - 2)).collect();
         let cut = |mut ids: Vec<i64>| {
             if ids.len() > limit {
@@ -71,6 +76,21 @@ impl WordPieces {
 }
 
 impl WordPieces {
+    /// The ids of many texts, on as many threads as there is work for.
+    fn all_ids(&self, texts: &[&str]) -> Vec<Option<Vec<i64>>> {
+        let of = |part: &[&str]| part.iter().map(|text| self.ids(text)).collect::<Vec<_>>();
+        let bytes: usize = texts.iter().map(|text| text.len()).sum();
+        let threads = (bytes / BYTES_A_THREAD).min(available_parallelism().map_or(1, NonZero::get));
+        if threads < 2 {
+            return of(texts);
+        }
+        thread::scope(|scope| {
+            let parts = texts.chunks(texts.len().div_ceil(threads));
+            let working: Vec<_> = parts.map(|part| scope.spawn(move || of(part))).collect();
+            working.into_iter().flat_map(|part| part.join().expect("tokenising does not panic")).collect()
+        })
+    }
+
     /// All ids of a text with the special ones around them; None when it is not plain.
     fn ids(&self, text: &str) -> Option<Vec<i64>> {
         if self.vocabulary.special.iter().any(|token| text.contains(token.as_str())) {
