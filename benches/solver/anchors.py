@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
     from problems import Instance
 
+SECONDS = 60.0
+"""How long an anchor may take. `patient.py` gives one of them more."""
+
 Result = tuple["NDArray[np.int64] | None", float]
 Solve = Callable[[], Result]
 
@@ -39,7 +42,7 @@ def scipy_milp(instance: Instance) -> Solve:
             constraints=limits,
             bounds=Bounds(0.0, 1.0),
             integrality=np.ones(len(s.p)),
-            options={"mip_rel_gap": 1e-4, "time_limit": 60.0},
+            options={"mip_rel_gap": 1e-4, "time_limit": SECONDS},
         )
         model = np.full(len(instance.cost), -1, np.int64)
         chosen = found.x > 0.5
@@ -50,15 +53,14 @@ def scipy_milp(instance: Instance) -> Solve:
 
 
 def _highs(instance: Instance, method: str) -> Solve:
-    # `highspy` and OR-tools cannot be loaded together (both bring a HiGHS of their own), so this is scipy's,
-    # whose checks of the input are in the time: about 2 ms.
+    # This is scipy's HiGHS, whose checks of the input are in the time: about 2 ms.
     from scipy.optimize import linprog
 
     s = outside.matrices(_rows(instance))
     ones = np.ones(s.E.shape[0])
 
     def solve() -> Result:
-        found = linprog(s.p, s.A, s.b, s.E, ones, method=method, options={"time_limit": 60.0})
+        found = linprog(s.p, s.A, s.b, s.E, ones, method=method, options={"time_limit": SECONDS})
         return None, float(found.fun) * s.scale if found.status == 0 else float("nan")
 
     return solve
@@ -79,7 +81,7 @@ def _linear_solver(instance: Instance, name: str) -> Solve:
 
     s = outside.matrices(_rows(instance))
     solver = pywraplp.Solver.CreateSolver(name)
-    solver.set_time_limit(60_000)
+    solver.set_time_limit(round(1e3 * SECONDS))
     x = [solver.NumVar(0.0, solver.infinity(), "") for _ in s.p]
     goal = solver.Objective()
     for variable, price in zip(x, s.p, strict=True):
@@ -134,7 +136,7 @@ def ortools_cp_sat(instance: Instance) -> Solve:
         solver = cp_model.CpSolver()
         solver.parameters.num_workers = 1
         solver.parameters.relative_gap_limit = 1e-4
-        solver.parameters.max_time_in_seconds = 60.0
+        solver.parameters.max_time_in_seconds = SECONDS
         if solver.solve(made) not in (cp_model.OPTIMAL, cp_model.FEASIBLE):
             return None, float("nan")
         model = np.array([[solver.boolean_value(v) for v in row] for row in x]).argmax(axis=1)
@@ -171,7 +173,7 @@ def pulp_cbc(instance: Instance) -> Solve:
     )
     for j in np.flatnonzero(np.isfinite(instance.capacity)):
         made += pulp.lpSum(x[i][j] for i in range(n)) <= instance.capacity[j]
-    solver = pulp.PULP_CBC_CMD(msg=False, timeLimit=60)
+    solver = pulp.PULP_CBC_CMD(msg=False, timeLimit=SECONDS)
 
     def solve() -> Result:
         made.solve(solver)

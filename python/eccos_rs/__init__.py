@@ -6,12 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 __all__ = [
     "LLM",
+    "Alternatives",
     "Assignment",
     "Bundle",
     "BundleError",
+    "Certificate",
     "DeviceError",
     "EccosError",
     "Endpoint",
+    "Frontier",
     "HybridPredictor",
     "InputError",
     "MissingExtraError",
@@ -62,6 +65,9 @@ _HOMES = {
     "assign": "assignment",
     "Assignment": "assignment",
     "Status": "assignment",
+    "Alternatives": "assignment",
+    "Certificate": "assignment",
+    "Frontier": "assignment",
     "certify": "assignment",
     "frontier": "assignment",
     "Prediction": "predict.protocol",
@@ -92,7 +98,16 @@ _HOMES = {
 }
 
 if TYPE_CHECKING:
-    from eccos_rs.assignment import Assignment, Status, assign, certify, frontier
+    from eccos_rs.assignment import (
+        Alternatives,
+        Assignment,
+        Certificate,
+        Frontier,
+        Status,
+        assign,
+        certify,
+        frontier,
+    )
     from eccos_rs.bundle import Bundle
     from eccos_rs.errors import (
         BundleError,

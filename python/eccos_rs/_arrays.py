@@ -62,9 +62,10 @@ def real(name: str, value: object, wanted: str = "real numbers") -> Array:
     """Make a C-contiguous array: float32 and float64 as they are, float16 as float32, the rest as float64."""
     array = value if type(value) is np.ndarray else _array(name, value, wanted)
     kind = array.dtype
-    if kind is not _SINGLE and kind is not _DOUBLE:
+    # Equal, not the same: an array that was pickled has a dtype object of its own.
+    if kind not in (_SINGLE, _DOUBLE):
         array = _array(name, array, wanted)
-        array = array.astype(_SINGLE if kind in (_SINGLE, np.float16) else _DOUBLE)
+        array = array.astype(_SINGLE if kind == np.float16 else _DOUBLE)
     return array if array.flags.num & _PLAIN == _PLAIN else array.copy()
 
 

@@ -14,9 +14,7 @@ __all__ = ["Forecaster", "WordPieces", "__version__", "assign", "frontier", "nei
 __version__: str
 
 def assign(problem: Arrays, effort: Effort, alternatives: bool, /) -> dict[str, Any]: ...
-def frontier(
-    problem: Arrays, effort: Effort, max_points: int, /
-) -> tuple[_Floats, _Floats, _Floats, bool]: ...
+def frontier(problem: Arrays, effort: Effort, max_points: int, /) -> tuple[list[_Floats], bool]: ...
 def neighbour_sums(
     packed: _Singles,
     similarity: _Singles,

@@ -202,15 +202,17 @@ def _assignment(raw: dict[str, Any], mode: str, shape: tuple[int, int, int], sta
     """Make the answer of the core's dictionary, whose other keys are the names of the fields."""
     explanation, repair = _explain(raw, shape)
     _, m, r = shape
-    requirement, capacity, group_quality, group_budget = raw["duals"]
+    requirement, (capacity, group_quality, group_budget) = raw["duals"]
     if r > 1:
         capacity = capacity.reshape(r, m)
         raw["capacity_price"] = raw["capacity_price"].reshape(r, m)
-    runner_up, margin = raw.pop("runner_up"), raw.pop("margin")
-    if runner_up is not None and raw["aim"] == "quality":
-        # The margin counts quality, and `requirement` is the quality that a dollar buys.
-        with np.errstate(divide="ignore", invalid="ignore"):
-            margin = margin / requirement
+    if raw["alternatives"] is not None:
+        second, margin = raw["alternatives"]
+        if raw["aim"] == "quality":
+            # The margin counts quality, and `requirement` is the quality that a dollar buys.
+            with np.errstate(divide="ignore", invalid="ignore"):
+                margin = margin / requirement
+        raw["alternatives"] = Alternatives(second, margin)
     raw["status"] = _STATUS[raw["status"]]
     raw["mode"] = mode
     raw["duals"] = Duals.of(
@@ -224,6 +226,5 @@ def _assignment(raw: dict[str, Any], mode: str, shape: tuple[int, int, int], sta
     raw["explanation"] = explanation
     raw["reasons"] = () if raw["reasons"] is None else tuple(name for name, _ in raw["reasons"])
     raw["repair"] = repair
-    raw["alternatives"] = None if runner_up is None else Alternatives(runner_up, margin)
     raw["seconds"] = perf_counter() - start
     return Assignment.of(raw)

@@ -131,4 +131,5 @@ def frontier(
     points = _arrays.count("max_points", max_points, 2)
     problem = _arrays.problem(cost, quality, ("quality", 0.0), **limits)
     effort = _arrays.effort(1e-4, time_limit, None, threads)
-    return Frontier(*_core.frontier(problem, effort, points))
+    (quality_at, cost_at, price), complete = _core.frontier(problem, effort, points)
+    return Frontier(quality_at, cost_at, price, complete)

@@ -50,11 +50,11 @@ impl Default for Candidate {
 }
 
 impl Candidate {
-    pub fn new(prepared: &Prepared<'_>, relaxed: &Relaxed, model: Vec<i32>) -> Self {
+    pub fn new(prepared: &Prepared<'_>, relaxed: &Relaxed, model: Vec<i32>, measured: Measured) -> Self {
         let bound = unscaled_bound(prepared, relaxed.bound);
         Self {
             goal: prepared.goal,
-            measured: Measured::new(prepared.problem, &model),
+            measured,
             model,
             bound,
             dual_bound: bound,

@@ -130,11 +130,7 @@ pub(crate) fn pairs(input: &Inputs<'_>) -> Result<(), ProblemError> {
     };
     let size = input.queries * m;
     for r in 0..input.resources {
-        let plane = match load {
-            Matrix::F32(values) => Matrix::F32(&values[r * size..(r + 1) * size]),
-            Matrix::F64(values) => Matrix::F64(&values[r * size..(r + 1) * size]),
-        };
-        if let Some((i, x)) = first_outside(plane, allowed, f64::from(f32::MAX)) {
+        if let Some((i, x)) = first_outside(load.part(r * size..(r + 1) * size), allowed, f64::from(f32::MAX)) {
             let place = format!("[{r}, {}, {}]", i / m, i % m);
             return Err(value("load", place, x, "a finite number >= 0 (at most 3.4e38)"));
         }

@@ -79,7 +79,7 @@ pub enum Reason {
 impl Reason {
     /// Its name, and its numbers by name: what a binding passes on.
     #[must_use]
-    pub fn parts(&self) -> (&'static str, Vec<(&'static str, f64)>) {
+    pub fn parts(&self) -> Named {
         match *self {
             Self::CapacityShort { demand, served } => {
                 ("capacity_short", vec![("demand", demand as f64), ("served", served as f64)])
@@ -125,6 +125,17 @@ pub struct Explanation {
     pub reasons: Vec<Reason>,
     /// The cheapest repair known.
     pub repair: Repair,
+}
+
+/// A reason's name and its numbers by name.
+pub type Named = (&'static str, Vec<(&'static str, f64)>);
+
+impl Explanation {
+    /// Every reason as `Reason::parts`: what a binding passes on.
+    #[must_use]
+    pub fn named(&self) -> Vec<Named> {
+        self.reasons.iter().map(Reason::parts).collect()
+    }
 }
 
 /// Everything that stands in the way of the stated problem, and the least that would have to give.

@@ -12,11 +12,11 @@ use crate::dual::{Limits, Outcome, Work};
 use crate::lp::{Lp, hash};
 use crate::prepare::{By, NO_ROW, Prepared};
 use crate::relax::{Relaxed, dual_value};
-use crate::screen::{Screened, screen};
+use crate::screen::{Screened, Sums, screen};
 use crate::state::State;
 
-/// First and last size of the chain of samples, and the factor between two.
-const FIRST: usize = 128;
+/// The largest of the chain of samples, and the factor between two. Below it the last sample grows as n^0.6, about the size
+/// at which what it costs and what it saves are even.
 const LAST: usize = 8192;
 const FACTOR: usize = 8;
 /// From this many queries on the samples only find the box.
@@ -42,7 +42,7 @@ struct Level {
     lp: Lp,
     state: State,
     outcome: Outcome,
-    held: f64,
+    held: Sums,
     places: Vec<u32>,
 }
 
@@ -68,9 +68,10 @@ pub(crate) fn solve(
     for (&place, &j) in level.places.iter().zip(&level.state.key) {
         key[place as usize] = j;
     }
-    let bound = level.held + dual_value(prepared, &level.places, &level.lp.limit, &level.state.y);
-    let Level { lp, state, outcome, held, places } = level;
-    Some(Relaxed { lp, state, outcome, places, key, held, bound, steps, passes })
+    let Level { lp, state, outcome, held: fixed, places } = level;
+    let held = fixed.objective(prepared);
+    let bound = held + dual_value(prepared, &places, &lp.limit, &state.y);
+    Some(Relaxed { lp, state, outcome, places, key, fixed, held, bound, steps, passes })
 }
 
 fn shiftable(prepared: &Prepared<'_>) -> bool {
@@ -114,7 +115,7 @@ impl Levels<'_, '_> {
                 return Some(self.cut_short(&level.state.y));
             }
             if level.outcome == Outcome::Optimal && self.inside(&reached, &y, &radius) {
-                level.held += found.held;
+                level.held.add(&found.held);
                 return Some(level);
             }
             self.recentre(&mut radius, &mut y, &reached, level.outcome);
@@ -132,8 +133,10 @@ impl Levels<'_, '_> {
     fn chain(&mut self, y: &mut Vec<f64>, insist: bool) -> Option<Option<Vec<f64>>> {
         let n = self.prepared.len();
         let mut radius = None;
-        let (mut size, mut last) = (FIRST.max(4 * self.prepared.rows()), 0);
-        while size * 3 <= n && size <= LAST {
+        let least = 4 * self.prepared.rows();
+        let top = ((4.0 * (n as f64).powf(0.6)) as usize).min(LAST).max(8 * least).min(n / 4);
+        let mut last = 0;
+        for size in [top / (FACTOR * FACTOR), top / FACTOR, top].into_iter().filter(|&size| size >= least) {
             let share = size as f64 / n as f64;
             let limit: Vec<f64> = self.prepared.limit.iter().map(|b| b * share).collect();
             let places: Vec<u32> = sample(n, size, 0).map(|place| place as u32).collect();
@@ -152,7 +155,6 @@ impl Levels<'_, '_> {
             }
             *y = reached;
             last = size;
-            size *= FACTOR;
         }
         Some(radius)
     }
@@ -162,7 +164,7 @@ impl Levels<'_, '_> {
         let mut state = State::new(&lp, y);
         let outcome = state.climb(&lp, self.work, &Limits::new(self.control));
         self.steps += state.steps;
-        Level { lp, state, outcome, held: 0.0, places }
+        Level { lp, state, outcome, held: Sums::of(self.prepared), places }
     }
 
     fn screen(&mut self, places: Option<&[u32]>, y: &[f64], radius: &[f64]) -> Screened {
@@ -181,7 +183,7 @@ impl Levels<'_, '_> {
     fn stopped(&self, places: Vec<u32>, limit: Vec<f64>, y: &[f64]) -> Level {
         let lp = Lp::build(self.prepared, places.iter().map(|&place| place as usize), limit);
         let state = State::new(&lp, y);
-        Level { lp, state, outcome: Outcome::Limit, held: 0.0, places }
+        Level { lp, state, outcome: Outcome::Limit, held: Sums::of(self.prepared), places }
     }
 
     /// The exact relaxation over `places`, given multipliers `y` and the residual of those places there.
@@ -223,7 +225,7 @@ impl Levels<'_, '_> {
                     return level;
                 }
                 if level.outcome == Outcome::Optimal && self.inside(&reached, &y, &radius) {
-                    level.held += found.held;
+                    level.held.add(&found.held);
                     return level;
                 }
                 self.recentre(&mut radius, &mut y, &reached, level.outcome);

@@ -48,7 +48,7 @@ mod solve;
 mod state;
 mod whole;
 
-pub use explain::{Explanation, Reason, Repair};
+pub use explain::{Explanation, Named, Reason, Repair};
 pub use frontier::{Frontier, frontier};
 pub use options::Options;
 pub use problem::{Inputs, MAX_MODELS, Matrix, Objective, Problem, ProblemError, Unroutable};

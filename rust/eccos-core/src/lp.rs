@@ -52,7 +52,7 @@ impl Lp {
     /// The program over the given places of the served list.
     pub fn build(prepared: &Prepared<'_>, places: impl ExactSizeIterator<Item = usize>, limit: Vec<f64>) -> Self {
         let (n, m) = (places.len(), prepared.problem.models());
-        let stride = n.div_ceil(LANES) * LANES;
+        let stride = stride(n);
         let families = prepared.terms.iter().map(|term| Family {
             by: term.by,
             rows: term.rows.clone(),
@@ -95,7 +95,7 @@ impl Lp {
     /// The program on some rows of this one, the others held at `model`; and the objective of the others.
     pub fn restrict(&self, rows: &[u32], model: &[u8]) -> (Self, f64) {
         let (n, m) = (rows.len(), self.m);
-        let stride = n.div_ceil(LANES) * LANES;
+        let stride = stride(n);
         let pick = |column: &[f64], empty: f64| -> Vec<f64> {
             if column.is_empty() {
                 return vec![];
@@ -258,6 +258,12 @@ impl Lp {
     pub fn objective(&self, model: &[u8]) -> f64 {
         model.iter().enumerate().map(|(i, &j)| self.p[j as usize * self.stride + i]).sum()
     }
+}
+
+/// Length of a column: whole blocks, an odd number of them, because columns a power of two apart share their places in the
+/// cache.
+fn stride(n: usize) -> usize {
+    (n.div_ceil(LANES) | 1) * LANES
 }
 
 /// A dot product in eight fixed lanes: the same sum on every machine, and short chains of additions.

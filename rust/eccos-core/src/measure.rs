@@ -1,6 +1,8 @@
 //! What an assignment costs and uses, in double precision on the data as given.
 
-use crate::problem::{Matrix, Problem};
+use crate::prepare::{By, Prepared, Source};
+use crate::problem::Problem;
+use crate::screen::Sums;
 
 /// Allowed rounding of the requirement, relative; of loads, relative to the capacity (the rounding of a sum).
 pub(crate) const REQUIREMENT: f64 = 1e-9;
@@ -19,44 +21,64 @@ pub(crate) struct Measured {
 }
 
 impl Measured {
+    /// Nothing assigned yet.
+    fn none(problem: &Problem<'_>) -> Self {
+        let size = problem.input.resources * problem.models();
+        Self { load: vec![0.0; size], group: vec![(0.0, 0.0, 0.0); problem.groups], ..Self::default() }
+    }
+
+    /// All queries at their models; -1: not assigned.
     pub fn new(problem: &Problem<'_>, model: &[i32]) -> Self {
-        let (m, resources) = (problem.models(), problem.input.resources);
-        let mut sums =
-            Self { load: vec![0.0; resources * m], group: vec![(0.0, 0.0, 0.0); problem.groups], ..Self::default() };
-        match (problem.input.cost, problem.input.quality) {
-            (Matrix::F32(cost), Matrix::F32(quality)) => sums.add(problem, model, cost, quality),
-            (Matrix::F32(cost), Matrix::F64(quality)) => sums.add(problem, model, cost, quality),
-            (Matrix::F64(cost), Matrix::F32(quality)) => sums.add(problem, model, cost, quality),
-            (Matrix::F64(cost), Matrix::F64(quality)) => sums.add(problem, model, cost, quality),
+        let mut sums = Self::none(problem);
+        for (i, &j) in model.iter().enumerate().filter(|(_, j)| **j >= 0) {
+            sums.add(problem, i, j as usize);
         }
         sums
     }
 
-    fn add<C: Copy + Into<f64>, Q: Copy + Into<f64>>(
-        &mut self,
-        problem: &Problem<'_>,
-        model: &[i32],
-        cost: &[C],
-        quality: &[Q],
-    ) {
-        let (m, resources) = (problem.models(), problem.input.resources);
-        let (costs, qualities) = (cost.chunks_exact(m), quality.chunks_exact(m));
-        for (i, ((&j, costs), qualities)) in model.iter().zip(costs).zip(qualities).enumerate() {
-            if j < 0 {
-                continue;
+    /// The served queries, of which those at `places` are at their model in `key` and the others were summed up when they
+    /// were fixed there: every query is read once after its model is settled, and a million of them not once more.
+    pub fn joined(prepared: &Prepared<'_>, fixed: &Sums, places: &[u32], key: &[u8]) -> Self {
+        let problem = prepared.problem;
+        if places.len() * 2 > prepared.len() || problem.groups > 0 && fixed.group.is_empty() {
+            let mut sums = Self::none(problem);
+            for (place, &j) in key.iter().enumerate() {
+                sums.add(problem, prepared.query(place), j as usize);
             }
-            let j = j as usize;
-            let (cost, quality) = (costs[j].into(), qualities[j].into());
-            self.assigned += 1;
-            self.cost += cost;
-            self.quality += quality;
-            for r in 0..resources {
-                self.load[r * m + j] += problem.load(r, i, j);
-            }
-            if let Some(group) = problem.input.group {
-                let of = &mut self.group[group[i] as usize];
-                *of = (of.0 + 1.0, of.1 + quality, of.2 + cost);
-            }
+            return sums;
+        }
+        let mut sums = Self {
+            assigned: prepared.len() - places.len(),
+            cost: fixed.cost,
+            quality: fixed.quality,
+            ..Self::none(problem)
+        };
+        sums.group.copy_from_slice(&fixed.group);
+        let m = problem.models();
+        // A capacity without a row cannot be reached.
+        let terms = prepared.terms.iter().filter(|term| term.by == By::Model);
+        for (term, load) in terms.zip(fixed.load.chunks_exact(m)) {
+            let resource = if let Source::Load(resource) = term.source { resource } else { 0 };
+            sums.load[resource * m..(resource + 1) * m].copy_from_slice(load);
+        }
+        for &place in places {
+            sums.add(problem, prepared.query(place as usize), key[place as usize] as usize);
+        }
+        sums
+    }
+
+    fn add(&mut self, problem: &Problem<'_>, i: usize, j: usize) {
+        let m = problem.models();
+        let (cost, quality) = (problem.cost(i, j), problem.quality(i, j));
+        self.assigned += 1;
+        self.cost += cost;
+        self.quality += quality;
+        for r in 0..problem.input.resources {
+            self.load[r * m + j] += problem.load(r, i, j);
+        }
+        if let Some(group) = problem.input.group {
+            let of = &mut self.group[group[i] as usize];
+            *of = (of.0 + 1.0, of.1 + quality, of.2 + cost);
         }
     }
 

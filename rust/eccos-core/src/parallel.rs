@@ -3,15 +3,14 @@
 
 use std::ops::Range;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Rows of a chunk.
-const CHUNK: usize = 1 << 15;
+pub(crate) const CHUNK: usize = 1 << 15;
 /// Below this many rows a second thread costs more than it gives.
 const WORTH: usize = 1 << 17;
 
 /// The number of threads for a pass over `rows` rows.
-pub(crate) fn threads(asked: Option<usize>, rows: usize) -> usize {
+fn threads(asked: Option<usize>, rows: usize) -> usize {
     if rows < WORTH {
         return 1;
     }
@@ -19,23 +18,29 @@ pub(crate) fn threads(asked: Option<usize>, rows: usize) -> usize {
     asked.unwrap_or(available).clamp(1, available.max(1)).min(rows.div_ceil(CHUNK))
 }
 
-/// Calls `work` on every chunk of `0..rows` and returns the results in the order of the chunks.
-pub(crate) fn chunks<T: Send>(rows: usize, threads: usize, work: impl Fn(Range<usize>) -> T + Sync) -> Vec<T> {
-    let count = rows.div_ceil(CHUNK);
+/// Calls `work` on every chunk of rows, with their part of two arrays, on as many threads as asked for and worth it.
+/// Returns the results in the order of the chunks.
+pub(crate) fn chunks<A: Send, B: Send, T: Send>(
+    first: &mut [A],
+    second: &mut [B],
+    asked: Option<usize>,
+    work: impl Fn(Range<usize>, &mut [A], &mut [B]) -> T + Sync,
+) -> Vec<T> {
+    let (rows, threads) = (first.len(), threads(asked, first.len()));
     let range = |c: usize| c * CHUNK..((c + 1) * CHUNK).min(rows);
-    if threads <= 1 || count <= 1 {
-        return (0..count).map(|c| work(range(c))).collect();
+    let parts = first.chunks_mut(CHUNK).zip(second.chunks_mut(CHUNK)).enumerate();
+    if threads <= 1 {
+        return parts.map(|(c, (a, b))| work(range(c), a, b)).collect();
     }
-    let next = AtomicUsize::new(0);
-    let done: Mutex<Vec<(usize, T)>> = Mutex::new(Vec::with_capacity(count));
+    let next = Mutex::new(parts);
+    let done: Mutex<Vec<(usize, T)>> = Mutex::new(Vec::with_capacity(rows.div_ceil(CHUNK)));
     let run = || {
         loop {
-            let c = next.fetch_add(1, Ordering::Relaxed);
-            if c >= count {
-                return;
-            }
-            let result = work(range(c));
             // A poisoned lock means that a worker panicked; the scope hands that panic on.
+            let Some((c, (a, b))) = next.lock().ok().and_then(|mut parts| parts.next()) else {
+                return;
+            };
+            let result = work(range(c), a, b);
             if let Ok(mut done) = done.lock() {
                 done.push((c, result));
             }

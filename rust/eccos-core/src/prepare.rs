@@ -29,6 +29,18 @@ pub enum Goal {
     Value(f64),
 }
 
+impl Goal {
+    /// One word for it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Cost => "cost",
+            Self::Quality => "quality",
+            Self::Value(_) => "value",
+        }
+    }
+}
+
 /// Which price a term takes: that of the pair's model, or that of the query's group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum By {

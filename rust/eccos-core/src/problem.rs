@@ -30,6 +30,14 @@ impl Matrix<'_> {
         self.len() == 0
     }
 
+    /// Some of the entries.
+    pub(crate) fn part(self, range: std::ops::Range<usize>) -> Self {
+        match self {
+            Self::F32(values) => Self::F32(&values[range]),
+            Self::F64(values) => Self::F64(&values[range]),
+        }
+    }
+
     /// One entry in double precision.
     #[inline]
     #[must_use]
@@ -270,6 +278,12 @@ impl<'a> Problem<'a> {
     pub(crate) fn load(&self, resource: usize, query: usize, model: usize) -> f64 {
         let (n, m) = (self.input.queries, self.input.models);
         self.input.load.as_ref().map_or(1.0, |load| load.at((resource * n + query) * m + model))
+    }
+
+    /// The loads of one resource, when they are not one a query.
+    pub(crate) fn loads(&self, resource: usize) -> Option<Matrix<'a>> {
+        let size = self.input.queries * self.input.models;
+        self.input.load.map(|load| load.part(resource * size..(resource + 1) * size))
     }
 
     #[inline]

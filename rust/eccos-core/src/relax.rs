@@ -4,6 +4,7 @@ use crate::control::Control;
 use crate::dual::{Limits, Outcome, Work};
 use crate::lp::{Lp, dot};
 use crate::prepare::{NO_ROW, Prepared};
+use crate::screen::Sums;
 use crate::state::State;
 
 /// The relaxation solved: a program over the queries that the multipliers leave open, and fixed keys for the others.
@@ -15,7 +16,8 @@ pub(crate) struct Relaxed {
     pub places: Vec<u32>,
     /// Keys of all served queries.
     pub key: Vec<u8>,
-    /// Objective of the fixed queries at their keys.
+    /// The fixed queries at their keys, and their part of the objective.
+    pub fixed: Sums,
     pub held: f64,
     /// `g(y)` over all served queries, in double precision on the unperturbed data.
     pub bound: f64,
@@ -32,7 +34,7 @@ pub(crate) fn direct(prepared: &Prepared<'_>, y: &[f64], control: &Control<'_>, 
     let places: Vec<u32> = (0..n as u32).collect();
     let bound = dual_value(prepared, &places, &lp.limit, &state.y);
     let (key, steps) = (state.key.clone(), state.steps);
-    Relaxed { lp, state, outcome, places, key, held: 0.0, bound, steps, passes: 0 }
+    Relaxed { lp, state, outcome, places, key, fixed: Sums::of(prepared), held: 0.0, bound, steps, passes: 0 }
 }
 
 /// `g(y)` over some places, on the data as given.

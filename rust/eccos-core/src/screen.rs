@@ -6,15 +6,15 @@
 //! v[i,j] - v[i,k] > sum_r box_r |A_r(i,j) - A_r(i,k)|
 //! ```
 //!
-//! Safe queries are summed up, the others are listed. The pass also returns `r(y)` of all queries. With one request or one
-//! load a query the pass runs in single precision with a margin that covers its rounding; sums are always taken in
-//! double precision from the data as given.
+//! Safe queries are summed up, the others are listed. The pass also returns `r(y)` of all queries. It runs in single
+//! precision with a margin that covers its rounding; sums are always taken in double precision from the data as given.
 
-use crate::parallel;
+use std::ops::Range;
+
+use crate::parallel::{self, CHUNK};
 use crate::prepare::{By, Goal, NO_ROW, Prepared, Source};
-use crate::problem::Matrix;
 use crate::relax::pair_value;
-use crate::simd::rows::{self, Kernel, Lists};
+use crate::simd::rows::{self, Kernel, Lists, Load, Out, Weights};
 
 /// What a pass found.
 #[derive(Clone, Debug, Default)]
@@ -22,8 +22,8 @@ pub(crate) struct Screened {
     /// `sum A_k` over all queries at their keys, and over the safe ones.
     pub all: Vec<f64>,
     pub safe: Vec<f64>,
-    /// Objective of the safe queries at their keys.
-    pub held: f64,
+    /// The safe queries at their keys, in the caller's units.
+    pub held: Sums,
     /// The places of the others, ascending.
     pub open: Vec<u32>,
 }
@@ -31,9 +31,9 @@ pub(crate) struct Screened {
 /// What a chunk of rows found, in the caller's units.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Chunk {
-    pub key: Vec<u8>,
-    pub open: Vec<u32>,
-    /// Cost, quality and load (by model) at the keys: of all rows, and of the safe ones.
+    /// How many queries are open.
+    pub open: usize,
+    /// Sums at the keys: of all rows, and of the safe ones.
     pub all: Sums,
     pub safe: Sums,
 }
@@ -45,8 +45,69 @@ pub(crate) struct Sums {
     pub quality: f64,
     /// By model, for each load family.
     pub load: Vec<f64>,
-    /// Rows of groups, for programs that have them.
-    pub rows: Vec<f64>,
+    /// Queries, quality and cost of each group, for programs that have group rows.
+    pub group: Vec<(f64, f64, f64)>,
+}
+
+impl Sums {
+    pub fn new(loads: usize, groups: usize) -> Self {
+        Self { load: vec![0.0; loads], group: vec![(0.0, 0.0, 0.0); groups], ..Self::default() }
+    }
+
+    /// No sums yet, of a program's shape.
+    pub fn of(prepared: &Prepared<'_>) -> Self {
+        let loads = prepared.terms.iter().filter(|term| term.by == By::Model).count().max(1);
+        Self::new(loads * prepared.problem.models(), if prepared.has_groups() { prepared.problem.groups } else { 0 })
+    }
+
+    #[inline(always)]
+    pub fn add_group(&mut self, group: usize, cost: f64, quality: f64) {
+        let of = &mut self.group[group];
+        *of = (of.0 + 1.0, of.1 + quality, of.2 + cost);
+    }
+
+    pub fn add(&mut self, other: &Self) {
+        self.cost += other.cost;
+        self.quality += other.quality;
+        self.load.iter_mut().zip(&other.load).for_each(|(sum, x)| *sum += x);
+        let groups = self.group.iter_mut().zip(&other.group);
+        groups.for_each(|(sum, x)| *sum = (sum.0 + x.0, sum.1 + x.1, sum.2 + x.2));
+    }
+
+    /// The objective of the scaled program.
+    pub fn objective(&self, prepared: &Prepared<'_>) -> f64 {
+        prepared.scale_p
+            * match prepared.goal {
+                Goal::Cost => self.cost,
+                Goal::Quality => -self.quality,
+                Goal::Value(value) => self.cost - value * self.quality,
+            }
+    }
+
+    /// `sum A_k` for every row of the scaled program.
+    fn rows(&self, prepared: &Prepared<'_>) -> Vec<f64> {
+        let mut rows = vec![0.0; prepared.rows()];
+        rows[0] = match prepared.goal {
+            Goal::Cost => -self.quality * prepared.scale_q,
+            Goal::Quality => self.cost * prepared.scale_q,
+            Goal::Value(_) => 0.0,
+        };
+        let m = prepared.problem.models();
+        let mut loads = self.load.chunks_exact(m);
+        for term in &prepared.terms {
+            let sums: Vec<f64> = match (term.by, term.source) {
+                (By::Model, _) => loads.next().map_or(vec![], <[f64]>::to_vec),
+                (By::Group, Source::Cost) => self.group.iter().map(|of| of.2).collect(),
+                (By::Group, _) => self.group.iter().map(|of| -of.1).collect(),
+            };
+            for (sum, &row) in sums.into_iter().zip(&term.rows) {
+                if row != NO_ROW {
+                    rows[row as usize] = sum * term.scale;
+                }
+            }
+        }
+        rows
+    }
 }
 
 /// Screens the given places (`None`: all) at `y`, writing their keys.
@@ -58,110 +119,95 @@ pub(crate) fn screen(
     key: &mut [u8],
     threads: Option<usize>,
 ) -> Screened {
-    let count = places.map_or(prepared.len(), <[u32]>::len);
-    let threads = parallel::threads(threads, count);
     let kernel = kernel(prepared, y, radius);
-    let chunks = parallel::chunks(count, threads, |range| match &kernel {
+    let lists = Lists { places, served: prepared.served };
+    let work = |range: Range<usize>, key: &mut [u8], open: &mut [u32]| match &kernel {
         Some(kernel) => {
-            let lists = Lists { places, served: prepared.served };
-            rows::screen(kernel, &lists, range, |query| exact_row(prepared, query, y, radius))
+            rows::screen(kernel, &lists, range, (key, open), |query| exact_row(prepared, query, y, radius))
         }
-        None => exact_chunk(prepared, places, range, y, radius),
-    });
-    let mut out = Screened { all: vec![0.0; y.len()], safe: vec![0.0; y.len()], ..Screened::default() };
-    out.open.reserve_exact(chunks.iter().map(|chunk| chunk.open.len()).sum());
-    let mut at = 0;
-    for chunk in chunks {
-        match places {
-            None => key[at..at + chunk.key.len()].copy_from_slice(&chunk.key),
-            Some(places) => {
-                for (&place, &j) in places[at..].iter().zip(&chunk.key) {
-                    key[place as usize] = j;
-                }
-            }
-        }
-        at += chunk.key.len();
-        out.open.extend_from_slice(&chunk.open);
-        add_rows(prepared, &chunk.all, &mut out.all);
-        add_rows(prepared, &chunk.safe, &mut out.safe);
-        out.held += objective(prepared, &chunk.safe);
-    }
-    out
-}
-
-/// Sums at keys in the terms of the program's rows.
-fn add_rows(prepared: &Prepared<'_>, sums: &Sums, rows: &mut [f64]) {
-    rows[0] += match prepared.goal {
-        Goal::Cost => -sums.quality * prepared.scale_q,
-        Goal::Quality => sums.cost * prepared.scale_q,
-        Goal::Value(_) => 0.0,
+        None => exact_chunk(prepared, places, range, (key, open), y, radius),
     };
-    let m = prepared.problem.models();
-    for (t, term) in prepared.terms.iter().filter(|term| term.by == By::Model).enumerate() {
-        for (j, &row) in term.rows.iter().enumerate() {
-            if row != NO_ROW {
-                rows[row as usize] += sums.load[t * m + j] * term.scale;
+    // Zeros that are never written take no memory; the open places of a chunk are written where the chunk lies.
+    let mut open = vec![0; places.map_or(prepared.len(), <[u32]>::len)];
+    let chunks = match places {
+        None => parallel::chunks(key, &mut open, threads, work),
+        Some(places) => {
+            let mut found = vec![0; places.len()];
+            let chunks = parallel::chunks(&mut found, &mut open, threads, work);
+            for (&place, &j) in places.iter().zip(&found) {
+                key[place as usize] = j;
             }
+            chunks
         }
+    };
+    let (mut all, mut held) = (Sums::of(prepared), Sums::of(prepared));
+    let mut listed = 0;
+    for (c, chunk) in chunks.iter().enumerate() {
+        open.copy_within(c * CHUNK..c * CHUNK + chunk.open, listed);
+        listed += chunk.open;
+        all.add(&chunk.all);
+        held.add(&chunk.safe);
     }
-    for (row, sum) in rows.iter_mut().zip(&sums.rows) {
-        *row += sum;
-    }
+    open.truncate(listed);
+    Screened { all: all.rows(prepared), safe: held.rows(prepared), held, open }
 }
 
-fn objective(prepared: &Prepared<'_>, sums: &Sums) -> f64 {
-    prepared.scale_p
-        * match prepared.goal {
-            Goal::Cost => sums.cost,
-            Goal::Quality => -sums.quality,
-            Goal::Value(value) => sums.cost - value * sums.quality,
-        }
-}
-
-/// The single-precision kernel, where it applies: at most one load, no groups, scales within its range.
-fn kernel<'a>(prepared: &Prepared<'a>, y: &[f64], radius: &[f64]) -> Option<Kernel<'a>> {
+/// The single-precision kernel, where the scales are within its range.
+fn kernel<'a>(prepared: &'a Prepared<'_>, y: &[f64], radius: &[f64]) -> Option<Kernel<'a>> {
     let problem = prepared.problem;
     let m = problem.models();
-    let term = prepared.terms.first();
-    let single = prepared.terms.len() <= 1 && term.is_none_or(|term| term.by == By::Model);
-    let (cost_weight, quality_weight) = prepared.weights(y[0]);
-    let same_type = |other: &Matrix<'_>| std::mem::discriminant(other) == std::mem::discriminant(&problem.input.cost);
-    let typed = same_type(&problem.input.quality) && problem.input.load.as_ref().is_none_or(same_type);
     let in_range = |x: f64| x == 0.0 || (1e-30..=1e30).contains(&x);
-    let load_scale = term.map_or(1.0, |term| term.scale);
-    let box_weight = radius[0] * prepared.scale_q;
-    if !(single && typed && [cost_weight, quality_weight, load_scale, box_weight].into_iter().all(in_range)) {
-        return None;
-    }
-    let load = match term.map(|term| term.source) {
-        Some(Source::Load(resource)) => Some((problem.input.load?, resource)),
-        _ => None,
-    };
     // The box is widened by more than its own rounding.
     let widen = 1.0 + 4e-6;
-    let spread = |from: &[f64], factor: f64| -> Vec<f32> {
-        let at = |j: usize| match term.map(|term| term.rows[j]) {
-            Some(row) if row != NO_ROW => (from[row as usize] * load_scale * factor) as f32,
-            _ => 0.0,
+    let at = |from: &[f64], row: u16, scale: f64| if row == NO_ROW { 0.0 } else { from[row as usize] * scale };
+    let mut loads = vec![];
+    for term in prepared.terms.iter().filter(|term| term.by == By::Model) {
+        let values = match term.source {
+            Source::Load(resource) => Some(problem.loads(resource)?),
+            _ => None,
         };
-        (0..m).map(at).collect()
+        let spread = |from: &[f64], factor: f64| -> Vec<f32> {
+            term.rows.iter().map(|&row| at(from, row, term.scale * factor) as f32).collect()
+        };
+        loads.push(Load { values, price: spread(y, 1.0), radius: spread(radius, widen) });
+        if !in_range(term.scale) {
+            return None;
+        }
+    }
+    let grouped = prepared.has_groups();
+    if loads.is_empty() && !grouped {
+        loads.push(Load { values: None, price: vec![0.0; m], radius: vec![0.0; m] });
+    }
+    let (cost, quality) = prepared.weights(y[0]);
+    let on_requirement = radius[0] * prepared.scale_q;
+    let on_cost = prepared.goal == Goal::Quality;
+    let (box_on_cost, box_on_quality) = if on_cost { (on_requirement, 0.0) } else { (0.0, on_requirement) };
+    let mut weights = vec![[cost, quality, box_on_cost, box_on_quality]; if grouped { problem.groups } else { 1 }];
+    for term in prepared.terms.iter().filter(|term| term.by == By::Group) {
+        let of = usize::from(term.source != Source::Cost);
+        for (weights, &row) in weights.iter_mut().zip(&term.rows) {
+            weights[of] += at(y, row, term.scale);
+            weights[of + 2] += at(radius, row, term.scale);
+        }
+    }
+    if !weights.iter().flatten().all(|&x| in_range(x)) {
+        return None;
+    }
+    let narrow = |[cost, quality, box_on_cost, box_on_quality]: [f64; 4]| Weights {
+        cost: cost as f32,
+        quality: quality as f32,
+        box_on_cost: (box_on_cost * widen) as f32,
+        box_on_quality: (box_on_quality * widen) as f32,
     };
-    // |p| and |lambda q| are at most |v| plus the part of v that is bounded: lambda (quality mode) or 1 (budget mode).
-    let bounded = 1.0 + quality_weight;
     Some(Kernel {
         queries: problem.queries(),
         models: m,
         cost: problem.input.cost,
         quality: problem.input.quality,
-        load,
+        loads,
         allowed: problem.usable.as_deref(),
-        cost_weight: cost_weight as f32,
-        quality_weight: quality_weight as f32,
-        box_on_cost: prepared.goal == Goal::Quality,
-        box_weight: (box_weight * widen) as f32,
-        price: spread(y, 1.0),
-        radius: spread(radius, widen),
-        bounded: bounded as f32,
+        group: if grouped { problem.input.group } else { None },
+        weights: weights.into_iter().map(narrow).collect(),
     })
 }
 
@@ -193,28 +239,27 @@ fn reach(prepared: &Prepared<'_>, query: usize, (j, key): (usize, usize), radius
     sum
 }
 
-/// A chunk in double precision, for problems with several loads or with groups.
+/// A chunk in double precision, for scales that single precision does not hold.
 fn exact_chunk(
     prepared: &Prepared<'_>,
     places: Option<&[u32]>,
-    range: std::ops::Range<usize>,
+    range: Range<usize>,
+    (keys, open): Out<'_>,
     y: &[f64],
     radius: &[f64],
 ) -> Chunk {
-    let m = prepared.problem.models();
-    let loads = prepared.terms.iter().filter(|term| term.by == By::Model).count();
-    let empty = || Sums { load: vec![0.0; loads * m], rows: vec![0.0; y.len()], ..Sums::default() };
-    let mut chunk = Chunk { all: empty(), safe: empty(), ..Chunk::default() };
-    for at in range {
+    let mut chunk = Chunk { all: Sums::of(prepared), safe: Sums::of(prepared), open: 0 };
+    for (at, slot) in range.zip(keys) {
         let place = places.map_or(at, |places| places[at] as usize);
         let query = prepared.query(place);
         let (key, safe) = exact_row(prepared, query, y, radius);
-        chunk.key.push(key as u8);
+        *slot = key as u8;
         add_exact(prepared, query, key, &mut chunk.all);
         if safe {
             add_exact(prepared, query, key, &mut chunk.safe);
         } else {
-            chunk.open.push(place as u32);
+            open[chunk.open] = place as u32;
+            chunk.open += 1;
         }
     }
     chunk
@@ -222,25 +267,17 @@ fn exact_chunk(
 
 fn add_exact(prepared: &Prepared<'_>, query: usize, key: usize, sums: &mut Sums) {
     let problem = prepared.problem;
-    sums.cost += problem.cost(query, key);
-    sums.quality += problem.quality(query, key);
-    let mut family = 0;
-    for term in &prepared.terms {
-        match term.by {
-            By::Model => {
-                let used = match term.source {
-                    Source::Load(resource) => problem.load(resource, query, key),
-                    _ => 1.0,
-                };
-                sums.load[family * problem.models() + key] += used;
-                family += 1;
-            }
-            By::Group => {
-                let row = prepared.row(term, query, key);
-                if row != NO_ROW {
-                    sums.rows[row as usize] += prepared.coefficient(term, query, key);
-                }
-            }
-        }
+    let (cost, quality) = (problem.cost(query, key), problem.quality(query, key));
+    sums.cost += cost;
+    sums.quality += quality;
+    for (family, term) in prepared.terms.iter().filter(|term| term.by == By::Model).enumerate() {
+        let used = match term.source {
+            Source::Load(resource) => problem.load(resource, query, key),
+            _ => 1.0,
+        };
+        sums.load[family * problem.models() + key] += used;
+    }
+    if prepared.has_groups() {
+        sums.add_group(prepared.group(query), cost, quality);
     }
 }

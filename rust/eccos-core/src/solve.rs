@@ -13,6 +13,7 @@ use crate::control::Control;
 use crate::defer;
 use crate::dual::{Outcome, Work};
 use crate::large;
+use crate::measure::Measured;
 use crate::options::Options;
 use crate::prepare::{Goal, Prepared};
 use crate::problem::{Objective, Problem, ProblemError};
@@ -196,12 +197,13 @@ impl<'a> Run<'a> {
         }
         let stated = Prepared::stated(self.problem, served);
         let relaxed = self.relax(&stated, None, true)?;
-        let mut candidate = Candidate::new(&stated, &relaxed, model);
+        let measured = Measured::new(self.problem, &model);
+        let mut candidate = Candidate::new(&stated, &relaxed, model, measured);
         candidate.met = self.meets(&candidate);
         if !candidate.met {
             let extreme = Prepared::new(self.problem, served, self.extreme_goal(), None).without_groups();
             let relaxed = self.relax(&extreme, None, true)?;
-            candidate = Candidate::new(&extreme, &relaxed, candidate.model);
+            candidate = Candidate::new(&extreme, &relaxed, candidate.model, candidate.measured);
         }
         Some(candidate)
     }
@@ -209,7 +211,7 @@ impl<'a> Run<'a> {
     /// Relaxation and whole search of one prepared problem.
     fn attempt(&mut self, prepared: &Prepared<'_>, warm: Option<&[f64]>, insist: bool) -> Attempt {
         let mut attempt = Attempt::default();
-        let Some(relaxed) = self.relax(prepared, warm, insist) else {
+        let Some(mut relaxed) = self.relax(prepared, warm, insist) else {
             attempt.doubted = true;
             return attempt;
         };
@@ -223,11 +225,12 @@ impl<'a> Run<'a> {
         let Some(model) = whole.model else {
             return attempt;
         };
-        let mut key = relaxed.key.clone();
+        let mut key = std::mem::take(&mut relaxed.key);
         for (&place, j) in relaxed.places.iter().zip(model) {
             key[place as usize] = j;
         }
-        let mut candidate = Candidate::new(prepared, &relaxed, answer::spread(prepared, &key));
+        let measured = Measured::joined(prepared, &relaxed.fixed, &relaxed.places, &key);
+        let mut candidate = Candidate::new(prepared, &relaxed, answer::spread(prepared, &key), measured);
         candidate.raise_bound(prepared, whole.bound, whole.proven);
         candidate.met = self.meets(&candidate);
         // A rounding that the measure does not accept is no answer to the stated problem.

@@ -17,9 +17,9 @@ impl<'py, T: Element> FromPyObject<'_, 'py> for Array<'py, T> {
     type Error = PyErr;
 
     fn extract(object: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
-        let array = object.cast::<PyArrayDyn<T>>()?.try_readonly();
-        let array = array.map_err(|error| PyValueError::new_err(error.to_string()))?;
-        array.as_slice().map_err(|error| PyValueError::new_err(error.to_string()))?;
+        let refused = |error: &dyn std::fmt::Display| PyValueError::new_err(error.to_string());
+        let array = object.cast::<PyArrayDyn<T>>()?.try_readonly().map_err(|error| refused(&error))?;
+        array.as_slice().map_err(|error| refused(&error))?;
         Ok(Self(array))
     }
 }
@@ -31,20 +31,10 @@ impl<T: Element> Array<'_, T> {
 }
 
 /// Real numbers of either precision.
+#[derive(FromPyObject)]
 pub enum Real<'py> {
     Single(Array<'py, f32>),
     Double(Array<'py, f64>),
-}
-
-impl<'py> FromPyObject<'_, 'py> for Real<'py> {
-    type Error = PyErr;
-
-    fn extract(object: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
-        if object.cast::<PyArrayDyn<f32>>().is_ok() {
-            return object.extract().map(Self::Single);
-        }
-        object.extract().map(Self::Double)
-    }
 }
 
 impl Real<'_> {
@@ -76,17 +66,14 @@ pub struct Arrays<'py> {
 }
 
 impl Arrays<'_> {
-    fn objective(&self) -> PyResult<Objective> {
-        match (self.goal.0.as_str(), self.goal.1) {
-            ("quality", min) => Ok(Objective::Quality { min }),
-            ("budget", max) => Ok(Objective::Budget { max }),
-            ("price", value) => Ok(Objective::Price { value }),
-            (mode, _) => Err(problem_error(format!("goal is {mode:?}, wanted quality, budget or price"))),
-        }
-    }
-
     /// The same, for the core. Nothing is copied.
     pub fn inputs(&self) -> PyResult<Inputs<'_>> {
+        let objective = match (self.goal.0.as_str(), self.goal.1) {
+            ("quality", min) => Objective::Quality { min },
+            ("budget", max) => Objective::Budget { max },
+            ("price", value) => Objective::Price { value },
+            (mode, _) => return Err(problem_error(format!("goal is {mode:?}, wanted quality, budget or price"))),
+        };
         let allowed = self.allowed.as_ref().map(|mask| try_cast_slice::<u8, bool>(mask.slice())).transpose();
         let allowed =
             allowed.map_err(|_| problem_error("allowed holds a byte other than 0 and 1, wanted booleans"))?;
@@ -96,7 +83,7 @@ impl Arrays<'_> {
             models,
             cost: self.cost.matrix(),
             quality: self.quality.matrix(),
-            objective: self.objective()?,
+            objective,
             resources,
             load: self.load.as_ref().map(Real::matrix),
             capacity: self.capacity.as_ref().map(Array::slice),
@@ -129,11 +116,8 @@ impl Effort<'_> {
     }
 
     pub fn duals(&self) -> Option<Duals> {
-        self.warm_start.as_ref().map(|(requirement, [capacity, group_quality, group_budget])| Duals {
-            requirement: *requirement,
-            capacity: capacity.slice().to_vec(),
-            group_quality: group_quality.slice().to_vec(),
-            group_budget: group_budget.slice().to_vec(),
-        })
+        let (requirement, prices) = self.warm_start.as_ref()?;
+        let [capacity, group_quality, group_budget] = prices.each_ref().map(|price| price.slice().to_vec());
+        Some(Duals { requirement: *requirement, capacity, group_quality, group_budget })
     }
 }

@@ -76,10 +76,7 @@ mod _core {
         Ok(Answer::new(py, solution, others))
     }
 
-    /// Quality, cost and price at each breakpoint of the curve; whether it is complete.
-    type Curve<'py> = (Vector<'py, f64>, Vector<'py, f64>, Vector<'py, f64>, bool);
-
-    /// Follows the cost-quality curve.
+    /// Follows the cost-quality curve: quality, cost and price at each breakpoint, and whether it is complete.
     #[pyfunction]
     #[pyo3(signature = (problem, effort, max_points, /))]
     fn frontier<'py>(
@@ -87,11 +84,10 @@ mod _core {
         problem: Arrays<'py>,
         effort: Effort<'py>,
         max_points: usize,
-    ) -> PyResult<Curve<'py>> {
+    ) -> PyResult<([Vector<'py, f64>; 3], bool)> {
         let curve =
             detached(py, &problem, &effort, |problem, options| eccos_core::frontier(problem, options, max_points))?;
-        let [quality, cost, price] = [curve.quality, curve.cost, curve.price].map(|values| values.into_pyarray(py));
-        Ok((quality, cost, price, curve.complete))
+        Ok(([curve.quality, curve.cost, curve.price].map(|values| values.into_pyarray(py)), curve.complete))
     }
 
     #[pymodule_init]

@@ -1,6 +1,6 @@
 //! Passes over the columns of a program: least values, and the breakpoints along a direction.
 //!
-//! Plain Rust over blocks of [`LANES`] queries, written so that the compiler turns each inner loop into vector
+//! Plain Rust over blocks of queries, model by model, written so that the compiler turns each inner loop into vector
 //! instructions at every width.
 
 use crate::dual::{Crossing, RATE};
@@ -9,12 +9,11 @@ use crate::prepare::{By, NO_ROW};
 use crate::simd::dispatch;
 use crate::state::State;
 
-type Block = [f64; LANES];
+/// Queries of a block. What is known of them is updated once a model: long enough that an update is in the cache before it
+/// is read again, short enough that all of it stays there.
+const BLOCK: usize = 128;
 
-#[inline(always)]
-fn block(column: &[f64], at: usize) -> &Block {
-    column[at..at + LANES].try_into().expect("columns are padded to whole blocks")
-}
+type Block<T> = [T; BLOCK];
 
 dispatch! {
     /// `argmin_j p - price q + model_price` for every query of a unit program, and the sum of the minima.
@@ -24,13 +23,15 @@ dispatch! {
 #[inline(always)]
 fn least_values_body(lp: &Lp, price: f64, model_prices: &[f64], key: &mut [u8]) -> f64 {
     let mut sum = 0.0;
-    for (b, keys) in key.chunks_mut(LANES).enumerate() {
-        let mut best: Block = [f64::INFINITY; LANES];
-        let mut model = [0u64; LANES];
+    for (b, keys) in key.chunks_mut(BLOCK).enumerate() {
+        let width = BLOCK.min(lp.stride - b * BLOCK);
+        let mut best: Block<f64> = [f64::INFINITY; BLOCK];
+        let mut model: Block<u64> = [0; BLOCK];
+        let (best, model) = (&mut best[..width], &mut model[..width]);
         for (j, &mu) in model_prices.iter().enumerate() {
-            let at = j * lp.stride + b * LANES;
-            let (p, q) = (block(&lp.p, at), block(&lp.q, at));
-            for l in 0..LANES {
+            let at = j * lp.stride + b * BLOCK;
+            let (p, q) = (&lp.p[at..at + width], &lp.q[at..at + width]);
+            for l in 0..width {
                 let value = p[l] - price * q[l] + mu;
                 let less = value < best[l];
                 best[l] = if less { value } else { best[l] };
@@ -38,8 +39,8 @@ fn least_values_body(lp: &Lp, price: f64, model_prices: &[f64], key: &mut [u8]) 
             }
         }
         for ((slot, model), best) in keys.iter_mut().zip(model).zip(best) {
-            *slot = model as u8;
-            sum += best;
+            *slot = *model as u8;
+            sum += *best;
         }
     }
     sum
@@ -64,9 +65,17 @@ pub(crate) struct Breakpoints {
 impl Breakpoints {
     /// Queries whose first breakpoint lies in `(after, upto]`.
     pub fn within(&self, after: f64, upto: f64) -> impl Iterator<Item = Crossing> + '_ {
-        let all = self.at[..self.n].iter().zip(&self.to).enumerate();
-        all.filter(move |(_, (at, _))| **at > after && **at <= upto && at.is_finite())
-            .map(|(i, (&at, &to))| Crossing { at, row: i as u32, to })
+        let near = move |at: f64| at > after && at <= upto && at < f64::INFINITY;
+        // Most groups have none, which one comparison of all of them tells.
+        let groups = self.at[..self.n].chunks(LANES).enumerate();
+        let groups = groups.filter(move |(_, group)| group.iter().map(|&at| u8::from(at <= upto)).max() > Some(0));
+        groups.flat_map(move |(g, group)| {
+            let crossing = move |(l, &at): (usize, &f64)| {
+                let row = g * LANES + l;
+                near(at).then(|| Crossing { at, row: row as u32, to: self.to[row] })
+            };
+            group.iter().enumerate().filter_map(crossing)
+        })
     }
 
     /// Multipliers and their rates by model, for unit programs.
@@ -152,20 +161,24 @@ fn unit_body(lp: &Lp, state: &State, prices: (f64, f64), cap: f64, climb: (f64, 
         *rate = table[1][*key as usize] - d0 * q;
     }
     pad(out, n);
-    for at in (0..lp.stride).step_by(LANES) {
-        let mut first = First::new(cap);
-        let (value, rate) = (*block(&out.value, at), *block(&out.rate, at));
+    let mut first = First::default();
+    for at in (0..lp.stride).step_by(BLOCK) {
+        let end = lp.stride.min(at + BLOCK);
+        let width = end - at;
+        first.reset(cap);
         for j in 0..m {
-            let (p, q) = (block(&lp.p, j * lp.stride + at), block(&lp.q, j * lp.stride + at));
+            let column = j * lp.stride + at;
+            let (p, q) = (&lp.p[column..column + width], &lp.q[column..column + width]);
+            let (value, rate) = (&out.value[at..end], &out.rate[at..end]);
             let (mu, dmu) = (table[0][j], table[1][j]);
-            let (mut ahead, mut closing) = ([0.0; LANES], [0.0; LANES]);
-            for l in 0..LANES {
+            let (ahead, closing) = (&mut first.ahead[..width], &mut first.closing[..width]);
+            for l in 0..width {
                 ahead[l] = p[l] - y0 * q[l] + mu - value[l];
                 closing[l] = rate[l] - (dmu - d0 * q[l]);
             }
-            first.offer(&ahead, &closing, j);
+            first.offer(width, j);
         }
-        first.store(out, at);
+        first.store(out, at, width);
     }
     threshold(out, cap, climb)
 }
@@ -194,38 +207,52 @@ fn general_body(
         }
     }
     pad(out, n);
-    for at in (0..lp.stride).step_by(LANES) {
-        let mut first = First::new(cap);
+    let mut first = First::default();
+    for at in (0..lp.stride).step_by(BLOCK) {
+        let end = lp.stride.min(at + BLOCK);
+        let width = end - at;
+        first.reset(cap);
         for j in 0..lp.m {
             let column = j * lp.stride + at;
-            let (p, q) = (block(&lp.p, column), block(&lp.q, column));
-            let (mut value, mut rate) = ([0.0; LANES], [0.0; LANES]);
-            for l in 0..LANES {
+            let (value, rate) = (&mut first.ahead[..width], &mut first.closing[..width]);
+            let (p, q) = (&lp.p[column..column + width], &lp.q[column..column + width]);
+            for l in 0..width {
                 value[l] = p[l] - y0 * q[l];
                 rate[l] = -d0 * q[l];
             }
             for (family, (price, change)) in lp.families.iter().zip(&out.prices) {
-                let (mu, dmu) = match family.by {
-                    By::Model => ([price[j]; LANES], [change[j]; LANES]),
-                    By::Group => (*block(price, at), *block(change, at)),
-                };
-                let coef = if family.coef.is_empty() { &[1.0; LANES] } else { block(&family.coef, column) };
-                for l in 0..LANES {
-                    value[l] += mu[l] * coef[l];
-                    rate[l] += dmu[l] * coef[l];
+                let coef = if family.coef.is_empty() { &ONES[..width] } else { &family.coef[column..column + width] };
+                match family.by {
+                    By::Model => {
+                        let (mu, dmu) = (price[j], change[j]);
+                        for l in 0..width {
+                            value[l] += mu * coef[l];
+                            rate[l] += dmu * coef[l];
+                        }
+                    }
+                    By::Group => {
+                        let (mu, dmu) = (&price[at..end], &change[at..end]);
+                        for l in 0..width {
+                            value[l] += mu[l] * coef[l];
+                            rate[l] += dmu[l] * coef[l];
+                        }
+                    }
                 }
             }
-            let (key_value, key_rate) = (block(&out.value, at), block(&out.rate, at));
-            for l in 0..LANES {
+            let (key_value, key_rate) = (&out.value[at..end], &out.rate[at..end]);
+            for l in 0..width {
                 value[l] -= key_value[l];
                 rate[l] = key_rate[l] - rate[l];
             }
-            first.offer(&value, &rate, j);
+            first.offer(width, j);
         }
-        first.store(out, at);
+        first.store(out, at, width);
     }
     threshold(out, cap, climb)
 }
+
+/// Coefficients of requests.
+static ONES: Block<f64> = [1.0; BLOCK];
 
 /// Rows beyond the last query never change their key.
 #[inline(always)]
@@ -234,42 +261,56 @@ fn pad(out: &mut Breakpoints, n: usize) {
     out.rate[n..].fill(0.0);
 }
 
-/// The nearest breakpoint of a block of queries, as a ratio `ahead / closing`. Ratios are compared by
+/// The nearest breakpoint of a block of queries, as a ratio `distance / speed`. Ratios are compared by
 /// cross-multiplication, so a query costs one division.
 struct First {
-    ahead: Block,
-    closing: Block,
-    model: [u64; LANES],
+    distance: Block<f64>,
+    speed: Block<f64>,
+    model: Block<u64>,
+    /// What one more model offers: how far its value lies ahead, and how fast it closes in.
+    ahead: Block<f64>,
+    closing: Block<f64>,
 }
 
 const NONE: u64 = u64::MAX;
 
+impl Default for First {
+    fn default() -> Self {
+        let zero = [0.0; BLOCK];
+        Self { distance: zero, speed: zero, model: [NONE; BLOCK], ahead: zero, closing: zero }
+    }
+}
+
 impl First {
     #[inline(always)]
-    fn new(cap: f64) -> Self {
-        Self { ahead: [cap; LANES], closing: [1.0; LANES], model: [NONE; LANES] }
+    fn reset(&mut self, cap: f64) {
+        self.distance.fill(cap);
+        self.speed.fill(1.0);
+        self.model.fill(NONE);
     }
 
     #[inline(always)]
-    fn offer(&mut self, ahead: &Block, closing: &Block, j: usize) {
-        for l in 0..LANES {
-            let distance = ahead[l].max(0.0);
-            let nearer = (closing[l] > RATE) && (distance * self.closing[l] < self.ahead[l] * closing[l]);
-            self.ahead[l] = if nearer { distance } else { self.ahead[l] };
-            self.closing[l] = if nearer { closing[l] } else { self.closing[l] };
-            self.model[l] = if nearer { j as u64 } else { self.model[l] };
+    fn offer(&mut self, width: usize, j: usize) {
+        let (ahead, closing) = (&self.ahead[..width], &self.closing[..width]);
+        let (distance, speed) = (&mut self.distance[..width], &mut self.speed[..width]);
+        let model = &mut self.model[..width];
+        for l in 0..width {
+            let next = ahead[l].max(0.0);
+            let nearer = closing[l] > RATE && next * speed[l] < distance[l] * closing[l];
+            distance[l] = if nearer { next } else { distance[l] };
+            speed[l] = if nearer { closing[l] } else { speed[l] };
+            model[l] = if nearer { j as u64 } else { model[l] };
         }
     }
 
     #[inline(always)]
-    fn store(&self, out: &mut Breakpoints, at: usize) {
-        let lengths = &mut out.at[at..at + LANES];
-        for l in 0..LANES {
-            let ratio = self.ahead[l] / self.closing[l];
-            lengths[l] = if self.model[l] == NONE { f64::INFINITY } else { ratio };
+    fn store(&self, out: &mut Breakpoints, at: usize, width: usize) {
+        for (l, slot) in out.at[at..at + width].iter_mut().enumerate() {
+            let ratio = self.distance[l] / self.speed[l];
+            *slot = if self.model[l] == NONE { f64::INFINITY } else { ratio };
         }
-        out.drop[at..at + LANES].copy_from_slice(&self.closing);
-        for (slot, model) in out.to[at..at + LANES].iter_mut().zip(self.model) {
+        out.drop[at..at + width].copy_from_slice(&self.speed[..width]);
+        for (slot, &model) in out.to[at..at + width].iter_mut().zip(&self.model) {
             *slot = model as u8;
         }
     }
@@ -281,7 +322,9 @@ fn used(out: &Breakpoints, length: f64) -> f64 {
     let mut lanes = [0.0; LANES];
     for (at, drop) in out.at.chunks_exact(LANES).zip(out.drop.chunks_exact(LANES)) {
         for l in 0..LANES {
-            lanes[l] += if at[l] <= length { drop[l] } else { 0.0 };
+            // A mask instead of a choice, which would be compiled to sixteen jumps.
+            let mask = u64::from(at[l] <= length).wrapping_neg();
+            lanes[l] += f64::from_bits(drop[l].to_bits() & mask);
         }
     }
     lanes.iter().sum()

@@ -1,17 +1,20 @@
-//! The screening pass over rows as they lie in memory: one query at a time, its models in the lanes.
+//! The screening pass over rows as they lie in memory, sixteen queries at a time: the rows of a tile are turned into
+//! columns, and then every query is a lane.
 
 use std::ops::Range;
 
 use crate::problem::Matrix;
 use crate::screen::{Chunk, Sums};
-use crate::simd::vector::{Portable, Vector};
+use crate::simd::vector::{Even, Portable, Rows, Vector};
 
 /// Values from here on mean "not allowed".
 const HUGE: f32 = 1e30;
-/// Rounding of a single-precision value, relative to its parts, with room to spare.
+/// Rounding of a single-precision value of a few parts, relative to them, with room to spare.
 const MARGIN: f32 = 2e-6;
 /// How many rows ahead a scattered list is fetched.
-const AHEAD: usize = 24;
+const AHEAD: usize = 32;
+/// Queries of a tile; a multiple of every vector's width.
+const ROWS: usize = 16;
 
 /// A pass: the data as given, and the multipliers folded into weights.
 pub(crate) struct Kernel<'a> {
@@ -19,19 +22,29 @@ pub(crate) struct Kernel<'a> {
     pub models: usize,
     pub cost: Matrix<'a>,
     pub quality: Matrix<'a>,
-    /// All loads, and the resource of this pass.
-    pub load: Option<(Matrix<'a>, usize)>,
+    pub loads: Vec<Load<'a>>,
     pub allowed: Option<&'a [bool]>,
-    /// `v = cost_weight * c - quality_weight * a + price_j * w`.
-    pub cost_weight: f32,
-    pub quality_weight: f32,
-    /// The box acts on differences of cost (else of quality), with this weight, and on loads by `radius`.
-    pub box_on_cost: bool,
-    pub box_weight: f32,
+    /// Group of every query, when groups have weights of their own.
+    pub group: Option<&'a [u32]>,
+    /// One for each group, or one for all queries.
+    pub weights: Vec<Weights>,
+}
+
+/// One resource: `price_j w` is added to a value, and the box acts on it by `radius_j w`.
+pub(crate) struct Load<'a> {
+    /// (N, M); `None`: one a query.
+    pub values: Option<Matrix<'a>>,
     pub price: Vec<f32>,
     pub radius: Vec<f32>,
-    /// Bound of the part of a value that can cancel.
-    pub bounded: f32,
+}
+
+/// `v = cost c - quality a + sum of loads`; the box acts on differences of cost and of quality.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Weights {
+    pub cost: f32,
+    pub quality: f32,
+    pub box_on_cost: f32,
+    pub box_on_quality: f32,
 }
 
 /// Which rows: places among the served queries, and those queries.
@@ -41,15 +54,21 @@ pub(crate) struct Lists<'a> {
 }
 
 impl Lists<'_> {
+    /// The places and queries of some rows; rows beyond the last repeat it.
     #[inline(always)]
-    fn place(&self, at: usize) -> usize {
-        self.places.map_or(at, |places| places[at] as usize)
-    }
-
-    #[inline(always)]
-    fn query(&self, at: usize) -> usize {
-        let place = self.place(at);
-        self.served.map_or(place, |served| served[place] as usize)
+    fn tile(&self, start: usize, end: usize) -> ([u32; ROWS], [usize; ROWS]) {
+        let mut places = [0; ROWS];
+        for (l, place) in places.iter_mut().enumerate() {
+            *place = (start + l).min(end - 1) as u32;
+        }
+        if let Some(list) = self.places {
+            places.iter_mut().for_each(|place| *place = list[*place as usize]);
+        }
+        let mut queries = [0; ROWS];
+        for (query, &place) in queries.iter_mut().zip(&places) {
+            *query = self.served.map_or(place, |served| served[place as usize]) as usize;
+        }
+        (places, queries)
     }
 
     fn scattered(&self) -> bool {
@@ -57,301 +76,512 @@ impl Lists<'_> {
     }
 }
 
-/// A number that a row pass can read: single or double precision.
-trait Element: Copy + Into<f64> {
-    /// # Safety
-    /// As [`Vector::load`].
-    unsafe fn load<V: Vector>(from: *const Self, lanes: usize) -> V;
-}
-
-impl Element for f32 {
-    #[inline(always)]
-    unsafe fn load<V: Vector>(from: *const Self, lanes: usize) -> V {
-        // SAFETY: passed on.
-        unsafe { V::load(from, lanes) }
-    }
-}
-
-impl Element for f64 {
-    #[inline(always)]
-    unsafe fn load<V: Vector>(from: *const Self, lanes: usize) -> V {
-        // SAFETY: passed on.
-        unsafe { V::load_f64(from, lanes) }
-    }
-}
+/// Keys of the rows, and room for the places of the open ones.
+pub(crate) type Out<'a> = (&'a mut [u8], &'a mut [u32]);
 
 /// Decides one query in double precision: its key, and whether it is safe.
 type Exact<'a> = &'a dyn Fn(usize) -> (usize, bool);
 
-/// The arrays of a pass in one type, checked to hold every row.
-#[derive(Clone, Copy)]
-struct Data<'a, T> {
-    cost: &'a [T],
-    quality: &'a [T],
-    load: Option<&'a [T]>,
+impl Kernel<'_> {
+    /// Requests only: no loads of their own, no mask, no groups, the box on one of cost and quality.
+    fn is_plain(&self) -> bool {
+        let one_load = self.loads.len() == 1 && self.loads[0].values.is_none();
+        let one_box = self.weights[0].box_on_cost == 0.0 || self.weights[0].box_on_quality == 0.0;
+        one_load && one_box && self.allowed.is_none() && self.group.is_none()
+    }
+
+    /// What the unsafe reads below rely on.
+    fn check(&self) {
+        let size = self.queries * self.models;
+        assert!(self.cost.len() >= size && self.quality.len() >= size, "arrays hold every row");
+        assert!(self.allowed.is_none_or(|allowed| allowed.len() >= size), "the mask holds every row");
+        for load in &self.loads {
+            assert!(load.values.is_none_or(|values| values.len() >= size), "loads hold every row");
+            assert!(load.price.len() == self.models && load.radius.len() == self.models, "a price for every model");
+        }
+    }
 }
 
-/// Screens a chunk of rows. `exact` decides rows that single precision cannot. `None` when the arrays differ in type.
+/// Screens a chunk of rows and writes their keys. `exact` decides rows that single precision cannot.
 pub(crate) fn screen(
     kernel: &Kernel<'_>,
     lists: &Lists<'_>,
     range: Range<usize>,
+    (key, open): Out<'_>,
     exact: impl Fn(usize) -> (usize, bool),
 ) -> Chunk {
-    let size = kernel.queries * kernel.models;
-    match (kernel.cost, kernel.quality, kernel.load) {
-        (Matrix::F32(cost), Matrix::F32(quality), None) => {
-            typed(kernel, Data { cost, quality, load: None }, lists, range, &exact)
-        }
-        (Matrix::F64(cost), Matrix::F64(quality), None) => {
-            typed(kernel, Data { cost, quality, load: None }, lists, range, &exact)
-        }
-        (Matrix::F32(cost), Matrix::F32(quality), Some((Matrix::F32(load), resource))) => {
-            let load = Some(&load[resource * size..(resource + 1) * size]);
-            typed(kernel, Data { cost, quality, load }, lists, range, &exact)
-        }
-        (Matrix::F64(cost), Matrix::F64(quality), Some((Matrix::F64(load), resource))) => {
-            let load = Some(&load[resource * size..(resource + 1) * size]);
-            typed(kernel, Data { cost, quality, load }, lists, range, &exact)
-        }
-        _ => unreachable!("`Kernel` is only made when the arrays share a type"),
-    }
-}
-
-/// Checks the lengths that the unsafe reads below rely on, and picks the widest vectors there are.
-fn typed<T: Element>(
-    kernel: &Kernel<'_>,
-    data: Data<'_, T>,
-    lists: &Lists<'_>,
-    range: Range<usize>,
-    exact: Exact<'_>,
-) -> Chunk {
-    let size = kernel.queries * kernel.models;
-    assert!(data.cost.len() >= size && data.quality.len() >= size, "arrays hold every row");
-    assert!(data.load.is_none_or(|load| load.len() >= size), "loads hold every row");
-    assert!(kernel.allowed.is_none_or(|allowed| allowed.len() >= size), "the mask holds every row");
+    kernel.check();
     #[cfg(target_arch = "x86_64")]
     {
         if crate::simd::avx512() {
             // SAFETY: the processor has the features, and the lengths were checked above.
-            return unsafe { with_avx512(kernel, data, lists, range, exact) };
+            return unsafe { with_avx512(kernel, lists, range, (key, open), &exact) };
         }
         if std::arch::is_x86_feature_detected!("avx2") {
             // SAFETY: the processor has AVX2, and the lengths were checked above.
-            return unsafe { with_avx2(kernel, data, lists, range, exact) };
+            return unsafe { with_avx2(kernel, lists, range, (key, open), &exact) };
         }
     }
     // SAFETY: `Portable` needs no features, and the lengths were checked above.
-    unsafe { sized::<Portable, T>(kernel, data, lists, range, exact) }
+    unsafe { scan::<Portable>(kernel, lists, range, (key, open), &exact) }
 }
 
 /// # Safety
-/// The processor has the features below; the arrays hold `queries * models` entries.
+/// The processor has the features below; the kernel was checked.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,bmi1,popcnt")]
-unsafe fn with_avx512<T: Element>(
+unsafe fn with_avx512(
     kernel: &Kernel<'_>,
-    data: Data<'_, T>,
     lists: &Lists<'_>,
     range: Range<usize>,
+    (key, open): Out<'_>,
     exact: Exact<'_>,
 ) -> Chunk {
     // SAFETY: passed on.
-    unsafe { sized::<crate::simd::vector::Avx512, T>(kernel, data, lists, range, exact) }
+    unsafe { scan::<crate::simd::vector::Avx512>(kernel, lists, range, (key, open), exact) }
 }
 
 /// # Safety
-/// The processor has AVX2; the arrays hold `queries * models` entries.
+/// The processor has AVX2; the kernel was checked.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]
-unsafe fn with_avx2<T: Element>(
+unsafe fn with_avx2(
     kernel: &Kernel<'_>,
-    data: Data<'_, T>,
     lists: &Lists<'_>,
     range: Range<usize>,
+    (key, open): Out<'_>,
     exact: Exact<'_>,
 ) -> Chunk {
     // SAFETY: passed on.
-    unsafe { sized::<crate::simd::vector::Avx2, T>(kernel, data, lists, range, exact) }
+    unsafe { scan::<crate::simd::vector::Avx2>(kernel, lists, range, (key, open), exact) }
 }
 
-/// Picks the number of vectors a row takes, and whether there are loads or masks.
-///
 /// # Safety
-/// The processor has the features of `V`; the arrays hold `queries * models` entries.
+/// The processor has the features of `V`; the kernel was checked.
 #[inline(always)]
-unsafe fn sized<V: Vector, T: Element>(
+unsafe fn scan<V: Vector>(
     kernel: &Kernel<'_>,
-    data: Data<'_, T>,
     lists: &Lists<'_>,
     range: Range<usize>,
+    (key, open): Out<'_>,
     exact: Exact<'_>,
 ) -> Chunk {
-    let plain = data.load.is_none() && kernel.allowed.is_none();
-    // SAFETY: passed on.
-    unsafe {
-        match (kernel.models.div_ceil(V::WIDTH), plain) {
-            (0..=1, true) => scan::<V, T, 1, true>(kernel, data, lists, range, exact),
-            (0..=1, false) => scan::<V, T, 1, false>(kernel, data, lists, range, exact),
-            (2, true) => scan::<V, T, 2, true>(kernel, data, lists, range, exact),
-            (2, false) => scan::<V, T, 2, false>(kernel, data, lists, range, exact),
-            (3..=8, true) => scan::<V, T, 8, true>(kernel, data, lists, range, exact),
-            (3..=8, false) => scan::<V, T, 8, false>(kernel, data, lists, range, exact),
-            (_, true) => scan::<V, T, 32, true>(kernel, data, lists, range, exact),
-            (_, false) => scan::<V, T, 32, false>(kernel, data, lists, range, exact),
+    assert!(key.len() == range.len() && open.len() == range.len(), "room for every row");
+    let mut tally = Tally::new(kernel);
+    let mut listed = 0;
+    let (scattered, plain) = (lists.scattered(), kernel.is_plain());
+    // SAFETY: `V`'s features are there.
+    let mut columns = unsafe { Columns::<V>::new(kernel) };
+    for (t, keys) in key.chunks_mut(ROWS).enumerate() {
+        let start = range.start + t * ROWS;
+        let (mut places, query) = lists.tile(start, range.end);
+        assert!(query.iter().all(|&query| query < kernel.queries), "lists hold queries");
+        if scattered && start + AHEAD < range.end {
+            fetch::<V>(kernel, &lists.tile(start + AHEAD, range.end).1);
+        }
+        let mut tile = Tile::new(query, keys.len());
+        let even = !scattered && keys.len() == ROWS;
+        for half in 0..ROWS / V::WIDTH {
+            // SAFETY: `V`'s features are there, the kernel was checked, and every query is below its number; the queries of
+            // a whole tile of no list are consecutive.
+            unsafe {
+                match (plain, even) {
+                    (true, true) => columns.judge::<true, true>(&mut tile, half),
+                    (true, false) => columns.judge::<true, false>(&mut tile, half),
+                    (false, true) => columns.judge::<false, true>(&mut tile, half),
+                    (false, false) => columns.judge::<false, false>(&mut tile, half),
+                }
+            }
+        }
+        tile.settle(kernel, exact);
+        keys.copy_from_slice(&tile.key[..keys.len()]);
+        tally.add(kernel, &tile);
+        let found = tile.open.count_ones() as usize;
+        // SAFETY: `V`'s features are there.
+        unsafe { V::pack(&mut places, tile.open) };
+        match open.get_mut(listed..listed + ROWS) {
+            Some(slots) => slots.copy_from_slice(&places),
+            None => open[listed..listed + found].copy_from_slice(&places[..found]),
+        }
+        listed += found;
+    }
+    tally.finish(listed)
+}
+
+/// Asks for rows before they are needed.
+#[inline(always)]
+fn fetch<V: Vector>(kernel: &Kernel<'_>, query: &[usize; ROWS]) {
+    let bytes = |matrix: Matrix<'_>| match matrix {
+        Matrix::F32(values) => (values.as_ptr().cast::<u8>(), 4 * kernel.models),
+        Matrix::F64(values) => (values.as_ptr().cast::<u8>(), 8 * kernel.models),
+    };
+    for (from, row) in [bytes(kernel.cost), bytes(kernel.quality)] {
+        for query in query {
+            // SAFETY: a prefetch reads nothing.
+            unsafe { V::prefetch(from.wrapping_add(query * row)) };
         }
     }
 }
 
-/// Bits of the lanes of one vector that are padding or not allowed.
-#[inline(always)]
-fn closed(allowed: Option<&[bool]>, at: usize, lanes: usize, padding: u32) -> u32 {
-    let Some(allowed) = allowed else { return padding };
-    let row = &allowed[at..at + lanes];
-    row.iter().enumerate().fold(padding, |bits, (l, &may)| bits | u32::from(!may) << l)
+/// Sixteen queries and what is found of them. Rows beyond `rows` repeat the last query and count for nothing.
+struct Tile {
+    query: [usize; ROWS],
+    rows: usize,
+    key: [u8; ROWS],
+    /// Cost and quality at the key: in single precision, and as given.
+    narrow: [[f32; ROWS]; 2],
+    wide: [[f64; ROWS]; 2],
+    /// A bit for every query that is not safe, and for every one that single precision cannot decide.
+    open: u32,
+    odd: u32,
 }
 
-/// The pass itself: `R` vectors a row.
-///
-/// # Safety
-/// The processor has the features of `V`; the arrays hold `queries * models` entries.
-#[inline(always)]
-unsafe fn scan<V: Vector, T: Element, const R: usize, const PLAIN: bool>(
-    kernel: &Kernel<'_>,
-    data: Data<'_, T>,
-    lists: &Lists<'_>,
-    range: Range<usize>,
-    exact: Exact<'_>,
-) -> Chunk {
-    let m = kernel.models;
-    let empty = || Sums { load: vec![0.0; m], ..Sums::default() };
-    let mut chunk = Chunk { all: empty(), safe: empty(), ..Chunk::default() };
-    chunk.key.reserve_exact(range.len());
-    // SAFETY: `V`'s features are there, and every pointer is to a row of a query below `queries` (asserted), whose
-    // `models` entries lie inside arrays of `queries * models`.
-    unsafe {
-        let splat = |x: f32| V::splat(x);
-        let (wc, wa, wb) = (splat(kernel.cost_weight), splat(kernel.quality_weight), splat(kernel.box_weight));
-        let lanes: [usize; R] = std::array::from_fn(|g| m.saturating_sub(g * V::WIDTH).min(V::WIDTH));
-        let all = if V::WIDTH == 32 { u32::MAX } else { (1 << V::WIDTH) - 1 };
-        let padding: [u32; R] = std::array::from_fn(|g| all & !((1u32 << lanes[g]) - 1));
-        let spread = |from: &[f32], pad: f32| -> [V; R] {
-            std::array::from_fn(|g| {
-                let at = (g * V::WIDTH).min(m);
-                V::load(from[at..].as_ptr(), lanes[g]).put(padding[g], pad)
-            })
-        };
-        let price = spread(&kernel.price, HUGE);
-        let radius = spread(&kernel.radius, 0.0);
-        let scattered = lists.scattered();
-        for at in range.clone() {
-            if scattered {
-                let next = lists.query((at + AHEAD).min(range.end - 1)) * m;
-                V::prefetch(data.cost.as_ptr().wrapping_add(next));
-                V::prefetch(data.quality.as_ptr().wrapping_add(next));
-            }
-            let query = lists.query(at);
-            assert!(query < kernel.queries, "lists hold queries");
-            let row = query * m;
-            let (c, a) = (data.cost.as_ptr().add(row), data.quality.as_ptr().add(row));
-            let (mut v, mut d, mut w) = ([splat(0.0); R], [splat(0.0); R], [splat(1.0); R]);
-            let mut least = splat(HUGE);
-            for g in 0..R {
-                let from = (g * V::WIDTH).min(m);
-                let (x, z) = (T::load::<V>(c.add(from), lanes[g]), T::load::<V>(a.add(from), lanes[g]));
-                let value = x.mul(wc).sub(z.mul(wa));
-                d[g] = if kernel.box_on_cost { x } else { z };
-                v[g] = if PLAIN {
-                    value.add(price[g])
-                } else {
-                    if let Some(load) = data.load {
-                        w[g] = T::load::<V>(load.as_ptr().add(row + from), lanes[g]);
-                    }
-                    value.add(price[g].mul(w[g])).put(closed(kernel.allowed, row + from, lanes[g], padding[g]), HUGE)
-                };
-                least = least.min(v[g]);
-            }
-            let least = least.least();
-            let mut key = 0;
-            let mut open = 0;
-            if least < HUGE / 10.0 {
-                for g in (0..R).rev() {
-                    let equal = v[g].eq(splat(least));
-                    if equal != 0 {
-                        key = g * V::WIDTH + equal.trailing_zeros() as usize;
+impl Tile {
+    #[inline(always)]
+    fn new(query: [usize; ROWS], rows: usize) -> Self {
+        let (narrow, wide) = ([[0.0; ROWS]; 2], [[0.0; ROWS]; 2]);
+        Self { query, rows, key: [0; ROWS], narrow, wide, open: 0, odd: 0 }
+    }
+
+    /// Decides what single precision cannot, and reads cost and quality at the keys in double precision.
+    #[inline(always)]
+    fn settle(&mut self, kernel: &Kernel<'_>, exact: Exact<'_>) {
+        let valid = (1u32 << self.rows) - 1;
+        self.open &= valid;
+        self.odd &= valid;
+        if self.odd != 0 {
+            self.decide(exact);
+        }
+        for ((wide, narrow), matrix) in self.wide.iter_mut().zip(&self.narrow).zip([kernel.cost, kernel.quality]) {
+            match matrix {
+                Matrix::F32(_) if self.odd == 0 => {
+                    wide.iter_mut().zip(narrow).for_each(|(wide, &narrow)| *wide = f64::from(narrow));
+                }
+                _ => {
+                    for ((wide, query), &key) in wide.iter_mut().zip(&self.query).zip(&self.key) {
+                        *wide = matrix.at(query * kernel.models + usize::from(key));
                     }
                 }
-                let chosen = if kernel.box_on_cost { *c.add(key) } else { *a.add(key) };
-                let chosen: f64 = chosen.into();
-                let load = data.load.map_or(1.0, |load| load[row + key].into() as f32);
-                let slack = kernel.radius[key] * load + MARGIN * (kernel.bounded + least.abs());
-                let (chosen, limit) = (splat(chosen as f32), splat(least + slack));
-                for g in 0..R {
-                    let moves = d[g].sub(chosen).abs().mul(wb);
-                    let shift = if PLAIN { radius[g] } else { radius[g].mul(w[g]) };
-                    let mut near = v[g].sub(moves).sub(shift).le(limit);
-                    if key / V::WIDTH == g {
-                        near &= !(1 << (key % V::WIDTH));
+            }
+            if self.rows < ROWS {
+                wide[self.rows..].fill(0.0);
+            }
+        }
+    }
+
+    #[cold]
+    fn decide(&mut self, exact: Exact<'_>) {
+        for l in (0..ROWS).filter(|l| self.odd >> l & 1 == 1) {
+            let (key, safe) = exact(self.query[l]);
+            self.key[l] = key as u8;
+            self.open = self.open & !(1 << l) | u32::from(!safe) << l;
+        }
+    }
+}
+
+/// The columns of a tile, one vector a model.
+struct Columns<'a, V> {
+    kernel: &'a Kernel<'a>,
+    cost: Vec<V>,
+    quality: Vec<V>,
+    /// One after the other for loads of their own; empty for requests.
+    load: Vec<Vec<V>>,
+    value: Vec<V>,
+    bounded: f32,
+}
+
+impl<'a, V: Vector> Columns<'a, V> {
+    /// # Safety
+    /// The processor has the features of `V`; the kernel was checked, and it is for every function below.
+    #[inline(always)]
+    unsafe fn new(kernel: &'a Kernel<'a>) -> Self {
+        let width = kernel.models.next_multiple_of(4);
+        // SAFETY: the features are there.
+        let zero = unsafe { V::splat(0.0) };
+        let empty = vec![zero; width];
+        let load = kernel.loads.iter().map(|load| load.values.map_or(vec![], |_| empty.clone())).collect();
+        // Rounding grows with the number of parts.
+        let bounded = MARGIN * (1.0 + kernel.loads.len() as f32 / 4.0);
+        Self { kernel, cost: empty.clone(), quality: empty.clone(), load, value: empty, bounded }
+    }
+
+    /// Keys of `WIDTH` queries, and which of them are open.
+    ///
+    /// # Safety
+    /// Every query of the tile is one of the kernel's; with `EVEN` they are consecutive.
+    #[inline(always)]
+    unsafe fn judge<const PLAIN: bool, const EVEN: bool>(&mut self, tile: &mut Tile, half: usize) {
+        let kernel = self.kernel;
+        let (m, first) = (kernel.models, half * V::WIDTH);
+        let query = &tile.query[first..first + V::WIDTH];
+        let (mut at, mut last) = ([0; ROWS], 0);
+        for (slot, &query) in at.iter_mut().zip(query) {
+            *slot = query * m;
+            last = if *slot > last { *slot } else { last };
+        }
+        // SAFETY: as the caller says; the arrays on the stack have `ROWS` entries.
+        unsafe {
+            let loads = kernel.loads.iter().zip(&mut self.load);
+            let loads = loads.filter_map(|(load, column)| load.values.map(|values| (values, column)));
+            for (matrix, column) in
+                [(kernel.cost, &mut self.cost), (kernel.quality, &mut self.quality)].into_iter().chain(loads)
+            {
+                if EVEN {
+                    turn(matrix, m, Even(at[0], m), last, column);
+                } else {
+                    turn(matrix, m, &at, last, column);
+                }
+            }
+            let (zero, one, huge) = (V::splat(0.0), V::splat(1.0), V::splat(HUGE));
+            let [wc, wa, bc, ba] = weights::<V>(kernel, query);
+            let (mut least, mut key, mut index) = (huge, zero, zero);
+            let (mut key_cost, mut key_quality, mut reach) = (zero, zero, zero);
+            let (cost, quality, value) = (&self.cost[..m], &self.quality[..m], &mut self.value[..m]);
+            let first_load = kernel.loads.first();
+            let (price, radius) = first_load.map_or((&[][..], &[][..]), |load| (&load.price[..m], &load.radius[..m]));
+            for j in 0..m {
+                let (c, a) = (cost[j], quality[j]);
+                let mut v = c.mul(wc).sub(a.mul(wa));
+                let mut r = zero;
+                if PLAIN {
+                    v = v.add(V::splat(price[j]));
+                    r = V::splat(radius[j]);
+                } else {
+                    for (load, column) in kernel.loads.iter().zip(&self.load) {
+                        let w = if column.is_empty() { one } else { column[j] };
+                        v = v.add(V::splat(load.price[j]).mul(w));
+                        r = r.add(V::splat(load.radius[j]).mul(w));
                     }
-                    open |= near;
+                    if let Some(allowed) = kernel.allowed {
+                        let mut shut = [0.0; ROWS];
+                        for (slot, &at) in shut.iter_mut().zip(&at[..V::WIDTH]) {
+                            *slot = if allowed[at + j] { 0.0 } else { 1.0 };
+                        }
+                        v = V::select(V::load(shut.as_ptr()).eq(zero), v, huge);
+                    }
+                }
+                let less = v.lt(least);
+                least = V::select(less, v, least);
+                key = V::select(less, index, key);
+                key_cost = V::select(less, c, key_cost);
+                key_quality = V::select(less, a, key_quality);
+                reach = V::select(less, r, reach);
+                index = index.add(one);
+                value[j] = v;
+            }
+            let margin = V::splat(self.bounded).mul(one.add(wa).add(least.abs()));
+            let limit = least.add(reach.add(margin));
+            let mut open = 0;
+            let on_cost = kernel.weights[0].box_on_cost > 0.0;
+            let (of, key_of, weight) = if on_cost { (cost, key_cost, bc) } else { (quality, key_quality, ba) };
+            // The key is always near: another model must be too.
+            let mut once = 0;
+            for j in 0..m {
+                let mut v = value[j];
+                if PLAIN {
+                    v = v.sub(of[j].sub(key_of).abs().mul(weight)).sub(V::splat(radius[j]));
+                } else {
+                    v = v.sub(cost[j].sub(key_cost).abs().mul(bc)).sub(quality[j].sub(key_quality).abs().mul(ba));
+                    for (load, column) in kernel.loads.iter().zip(&self.load) {
+                        let w = if column.is_empty() { one } else { column[j] };
+                        v = v.sub(V::splat(load.radius[j]).mul(w));
+                    }
+                }
+                let near = V::bits(v.le(limit));
+                open |= once & near;
+                once |= near;
+            }
+            let odd = !V::bits(least.lt(V::splat(HUGE / 10.0))) & ((1 << V::WIDTH) - 1);
+            let mut keys = [0.0; ROWS];
+            key.store(keys.as_mut_ptr());
+            for (slot, key) in tile.key[first..first + V::WIDTH].iter_mut().zip(keys) {
+                // Beside 2^23 a whole number stands in the lowest bits.
+                *slot = (key + 8_388_608.0).to_bits() as u8;
+            }
+            key_cost.store(tile.narrow[0][first..].as_mut_ptr());
+            key_quality.store(tile.narrow[1][first..].as_mut_ptr());
+            tile.open |= open << first;
+            tile.odd |= odd << first;
+        }
+    }
+}
+
+/// The weights of some queries: cost, quality, and the box on both.
+///
+/// # Safety
+/// The processor has the features of `V`, and there are `WIDTH` queries of the kernel.
+#[inline(always)]
+unsafe fn weights<V: Vector>(kernel: &Kernel<'_>, query: &[usize]) -> [V; 4] {
+    let each = |w: &Weights| [w.cost, w.quality, w.box_on_cost, w.box_on_quality];
+    let Some(group) = kernel.group else {
+        let [cost, quality, on_cost, on_quality] = each(&kernel.weights[0]);
+        // SAFETY: the features are there.
+        return unsafe { [V::splat(cost), V::splat(quality), V::splat(on_cost), V::splat(on_quality)] };
+    };
+    let mut lanes = [[0.0; ROWS]; 4];
+    for (l, &query) in query.iter().enumerate() {
+        for (lane, x) in lanes.iter_mut().zip(each(&kernel.weights[group[query] as usize])) {
+            lane[l] = x;
+        }
+    }
+    // SAFETY: the features are there, and `ROWS` is at least `WIDTH`.
+    unsafe {
+        let [a, b, c, d] = &lanes;
+        [V::load(a.as_ptr()), V::load(b.as_ptr()), V::load(c.as_ptr()), V::load(d.as_ptr())]
+    }
+}
+
+/// Turns rows of `m` entries each into columns, four at a time; `last` is where the last of them begins.
+///
+/// # Safety
+/// The processor has the features of `V`; the matrix holds every row; `out` has room for `m` columns rounded up to a
+/// multiple of four.
+#[inline(always)]
+unsafe fn turn<V: Vector, R: Rows>(matrix: Matrix<'_>, m: usize, rows: R, last: usize, out: &mut [V]) {
+    for (g, out) in out.chunks_exact_mut(4).enumerate() {
+        // The last four entries of the last row may reach beyond the array: such rows are copied.
+        let inside = last + 4 * g + 4 <= matrix.len();
+        // SAFETY: when the four entries of the last row lie inside the matrix, those of every other row do too.
+        let turned = unsafe {
+            match matrix {
+                Matrix::F32(values) if inside => V::columns(values.as_ptr().add(4 * g), rows),
+                Matrix::F64(values) if inside => V::columns_f64(values.as_ptr().add(4 * g), rows),
+                Matrix::F32(values) => V::columns(copy::<V, _, _>(values, m, rows, 4 * g).as_ptr(), &FOURS),
+                Matrix::F64(values) => V::columns_f64(copy::<V, _, _>(values, m, rows, 4 * g).as_ptr(), &FOURS),
+            }
+        };
+        out.copy_from_slice(&turned);
+    }
+}
+
+/// Up to four entries of each row.
+#[cold]
+fn copy<V: Vector, T: Copy + Default, R: Rows>(values: &[T], m: usize, rows: R, from: usize) -> [T; 4 * ROWS] {
+    let mut copied = [T::default(); 4 * ROWS];
+    for (l, slot) in copied.chunks_exact_mut(4).take(V::WIDTH).enumerate() {
+        let rest = &values[rows.at(l) + from..rows.at(l) + m];
+        let length = rest.len().min(4);
+        slot[..length].copy_from_slice(&rest[..length]);
+    }
+    copied
+}
+
+/// Where the copied rows begin.
+static FOURS: [usize; ROWS] = [0, 4, 8, 12, 16, 20, 24, 28, 32, 36, 40, 44, 48, 52, 56, 60];
+
+/// Sums of a chunk in sixteen fixed lanes, in double precision from the data as given.
+struct Tally {
+    chunk: Chunk,
+    cost: [[f64; ROWS]; 2],
+    quality: [[f64; ROWS]; 2],
+    /// Queries by key, first the safe and then the open ones; of even and of odd rows.
+    count: [[u32; 512]; 2],
+    unit: bool,
+}
+
+impl Tally {
+    fn new(kernel: &Kernel<'_>) -> Self {
+        let groups = if kernel.group.is_some() { kernel.weights.len() } else { 0 };
+        let sums = Sums::new(kernel.loads.len() * kernel.models, groups);
+        let chunk = Chunk { open: 0, all: sums.clone(), safe: sums };
+        let unit = kernel.loads.len() == 1 && kernel.loads[0].values.is_none() && groups == 0;
+        Self { chunk, cost: [[0.0; ROWS]; 2], quality: [[0.0; ROWS]; 2], count: [[0; 512]; 2], unit }
+    }
+
+    #[inline(always)]
+    fn add(&mut self, kernel: &Kernel<'_>, tile: &Tile) {
+        for (sums, values) in [(&mut self.cost, &tile.wide[0]), (&mut self.quality, &tile.wide[1])] {
+            let [all, safe] = sums;
+            for l in 0..ROWS {
+                let mask = (u64::from(tile.open) >> l & 1).wrapping_sub(1);
+                all[l] += values[l];
+                safe[l] += f64::from_bits(values[l].to_bits() & mask);
+            }
+        }
+        if self.unit {
+            let mut slot = [0; ROWS];
+            for l in 0..ROWS {
+                slot[l] = ((tile.open as u16) >> l & 1) << 8 | u16::from(tile.key[l]);
+            }
+            if tile.rows == ROWS {
+                for l in 0..ROWS {
+                    self.count[l & 1][usize::from(slot[l] & 511)] += 1;
                 }
             } else {
-                let (exact_key, safe) = exact(query);
-                key = exact_key;
-                open = u32::from(!safe);
+                slot[..tile.rows].iter().for_each(|&slot| self.count[0][usize::from(slot)] += 1);
             }
-            let (cost, quality): (f64, f64) = ((*c.add(key)).into(), (*a.add(key)).into());
-            let load = data.load.map_or(1.0, |load| load[row + key].into());
-            let safe = f64::from(u8::from(open == 0));
-            chunk.key.push(key as u8);
-            if open != 0 {
-                chunk.open.push(lists.place(at) as u32);
-            }
-            chunk.all.cost += cost;
-            chunk.all.quality += quality;
-            chunk.all.load[key] += load;
-            chunk.safe.cost += cost * safe;
-            chunk.safe.quality += quality * safe;
-            chunk.safe.load[key] += load * safe;
+        } else {
+            self.add_rows(kernel, tile);
         }
     }
-    chunk
+
+    /// Loads and groups, row by row.
+    fn add_rows(&mut self, kernel: &Kernel<'_>, tile: &Tile) {
+        let (m, [cost, quality]) = (kernel.models, &tile.wide);
+        for l in 0..tile.rows {
+            let (query, key) = (tile.query[l], usize::from(tile.key[l]));
+            let safe = tile.open >> l & 1 == 0;
+            for (r, load) in kernel.loads.iter().enumerate() {
+                let used = load.values.map_or(1.0, |values| values.at(query * m + key));
+                self.chunk.all.load[r * m + key] += used;
+                self.chunk.safe.load[r * m + key] += if safe { used } else { 0.0 };
+            }
+            if let Some(group) = kernel.group {
+                let group = group[query] as usize;
+                self.chunk.all.add_group(group, cost[l], quality[l]);
+                if safe {
+                    self.chunk.safe.add_group(group, cost[l], quality[l]);
+                }
+            }
+        }
+    }
+
+    fn finish(self, open: usize) -> Chunk {
+        let mut chunk = Chunk { open, ..self.chunk };
+        for (sums, which) in [(&mut chunk.all, 0), (&mut chunk.safe, 1)] {
+            sums.cost = self.cost[which].iter().sum();
+            sums.quality = self.quality[which].iter().sum();
+        }
+        if self.unit {
+            for (j, (all, safe)) in chunk.all.load.iter_mut().zip(&mut chunk.safe.load).enumerate() {
+                let count = |slot: usize| f64::from(self.count[0][slot] + self.count[1][slot]);
+                (*all, *safe) = (count(j) + count(256 + j), count(j));
+            }
+        }
+        chunk
+    }
 }
 
 /// The same rows by every kind of vector that this machine has.
 #[cfg(test)]
 pub(crate) mod tests_only {
-    use super::{Chunk, Data, Element, Kernel, Lists, Matrix, Portable, sized};
+    use super::{Chunk, Kernel, Lists, Portable, scan};
 
-    pub(crate) fn screen_with_each(kernel: &Kernel<'_>, lists: &Lists<'_>, count: usize) -> Vec<Chunk> {
-        let size = kernel.queries * kernel.models;
-        match (kernel.cost, kernel.quality, kernel.load) {
-            (Matrix::F32(cost), Matrix::F32(quality), load) => {
-                let load = load.map(|(load, _)| if let Matrix::F32(load) = load { load } else { &[] });
-                with_each(kernel, Data { cost: &cost[..size], quality: &quality[..size], load }, lists, count)
-            }
-            (Matrix::F64(cost), Matrix::F64(quality), load) => {
-                let load = load.map(|(load, _)| if let Matrix::F64(load) = load { load } else { &[] });
-                with_each(kernel, Data { cost: &cost[..size], quality: &quality[..size], load }, lists, count)
-            }
-            _ => vec![],
-        }
-    }
-
-    fn with_each<T: Element>(kernel: &Kernel<'_>, data: Data<'_, T>, lists: &Lists<'_>, count: usize) -> Vec<Chunk> {
+    /// Keys, open places and sums.
+    pub(crate) fn screen_with_each(
+        kernel: &Kernel<'_>,
+        lists: &Lists<'_>,
+        count: usize,
+    ) -> Vec<(Vec<u8>, Vec<u32>, Chunk)> {
         let exact = |query: usize| (query % kernel.models, false);
-        assert!(data.load.is_none_or(|load| load.len() >= kernel.queries * kernel.models));
-        // SAFETY: `Portable` needs no features, and the arrays hold every row.
-        let mut found = vec![unsafe { sized::<Portable, T>(kernel, data, lists, 0..count, &exact) }];
+        kernel.check();
+        let run = |how: &dyn Fn(super::Out<'_>) -> Chunk| {
+            let (mut key, mut open) = (vec![0; count], vec![0; count]);
+            let chunk = how((&mut key, &mut open));
+            open.truncate(chunk.open);
+            (key, open, chunk)
+        };
+        // SAFETY: `Portable` needs no features, and the kernel was checked.
+        let mut found = vec![run(&|out| unsafe { scan::<Portable>(kernel, lists, 0..count, out, &exact) })];
         #[cfg(target_arch = "x86_64")]
         {
             if crate::simd::avx512() {
-                // SAFETY: the processor has the features, and the arrays hold every row.
-                found.push(unsafe { super::with_avx512(kernel, data, lists, 0..count, &exact) });
+                // SAFETY: the processor has the features, and the kernel was checked.
+                found.push(run(&|out| unsafe { super::with_avx512(kernel, lists, 0..count, out, &exact) }));
             }
             if std::arch::is_x86_feature_detected!("avx2") {
-                // SAFETY: the processor has AVX2, and the arrays hold every row.
-                found.push(unsafe { super::with_avx2(kernel, data, lists, 0..count, &exact) });
+                // SAFETY: the processor has AVX2, and the kernel was checked.
+                found.push(run(&|out| unsafe { super::with_avx2(kernel, lists, 0..count, out, &exact) }));
             }
         }
         found

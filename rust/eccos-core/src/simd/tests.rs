@@ -1,6 +1,6 @@
 //! Every width does the same: rows screened by each kind of vector, columns passed by each kind of compilation.
 
-use super::rows::{Kernel, Lists, tests_only::screen_with_each};
+use super::rows::{Kernel, Lists, Load, Weights, tests_only::screen_with_each};
 use crate::lp::hash;
 use crate::problem::Matrix;
 
@@ -26,40 +26,55 @@ fn every_vector_screens_alike() {
             [&cost, &quality, &load].iter().map(|x| x.iter().map(|&x| f64::from(x)).collect()).collect();
         let allowed: Vec<bool> = (0..size).map(|t| t % models == 0 || hash(t as u64, 9) < 0.7).collect();
         let places: Vec<u32> = (0..queries as u32).filter(|i| i % 3 != 1).collect();
-        for (double, masked, loaded, listed) in [
-            (false, false, false, false),
-            (false, true, false, true),
-            (true, false, true, false),
-            (true, true, true, true),
+        let group: Vec<u32> = (0..queries as u32).map(|i| i % 5).collect();
+        for (double, masked, loads, grouped, listed) in [
+            (false, false, 0, false, false),
+            (false, true, 1, false, true),
+            (true, false, 0, true, false),
+            (true, false, 2, false, true),
+            (false, true, 3, true, true),
         ] {
-            let matrix = |single: &'static str, t: usize| match (single, double) {
-                ("cost", false) => Matrix::F32(&cost),
-                ("quality", false) => Matrix::F32(&quality),
-                (_, false) => Matrix::F32(&load),
-                (_, true) => Matrix::F64(&wide[t]),
+            let matrix =
+                |t: usize| if double { Matrix::F64(&wide[t]) } else { Matrix::F32([&cost, &quality, &load][t]) };
+            // Loads of both kinds beside requests; of either precision, whatever the others have.
+            let load = |r: usize| Load {
+                values: (r > 0).then(|| if r == 1 { matrix(2) } else { Matrix::F64(&wide[2]) }),
+                price: numbers(models, 4 + r as u64),
+                radius: (0..models).map(|j| 0.01 * (j + r) as f32).collect(),
+            };
+            let weights = |g: usize| Weights {
+                cost: 0.7 + 0.1 * g as f32,
+                quality: 1.3,
+                box_on_cost: if masked || grouped { 0.02 } else { 0.0 },
+                box_on_quality: if masked && !grouped { 0.0 } else { 0.01 * g as f32 },
             };
             let kernel = Kernel {
                 queries,
                 models,
-                cost: matrix("cost", 0),
-                quality: matrix("quality", 1),
-                load: loaded.then(|| (matrix("load", 2), 0)),
+                cost: matrix(0),
+                quality: matrix(1),
+                loads: (0..=loads).map(load).collect(),
                 allowed: masked.then_some(&allowed[..]),
-                cost_weight: 0.7,
-                quality_weight: 1.3,
-                box_on_cost: masked,
-                box_weight: 0.02,
-                price: numbers(models, 4),
-                radius: (0..models).map(|j| 0.01 * j as f32).collect(),
-                bounded: 2.3,
+                group: grouped.then_some(&group[..]),
+                weights: (1..=if grouped { 5 } else { 1 }).map(weights).collect(),
             };
             let lists = Lists { places: listed.then_some(&places[..]), served: None };
             let count = if listed { places.len() } else { queries };
             let found = screen_with_each(&kernel, &lists, count);
-            assert_eq!(found[0].key.len(), count);
-            assert!(found[0].open.len() < count || models > 1 || count == 0);
+            let (key, _, chunk) = &found[0];
+            assert_eq!(key.len(), count);
+            assert!(chunk.open < count || models > 1 || count == 0);
+            let total: f64 = (0..count)
+                .map(|t| {
+                    let query = if listed { places[t] as usize } else { t };
+                    assert!(!masked || allowed[query * models + usize::from(key[t])], "the key is allowed");
+                    kernel.cost.at(query * models + usize::from(key[t]))
+                })
+                .sum();
+            assert!((total - chunk.all.cost).abs() <= 1e-9 * total, "{total} {}", chunk.all.cost);
+            assert_eq!(chunk.all.load[..models].iter().sum::<f64>(), count as f64);
             for other in &found[1..] {
-                assert_eq!(found[0], *other, "{models} models, double {double}, mask {masked}, load {loaded}");
+                assert_eq!(found[0], *other, "{models} models, double {double}, mask {masked}, loads {loads}");
             }
         }
     }

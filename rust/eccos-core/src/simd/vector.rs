@@ -1,47 +1,79 @@
 //! The vectors that the row passes are written in: AVX-512, AVX2, and an array that any compiler can vectorise.
 //!
-//! All of them do the same single-precision operations, none fused, so the results are the same everywhere.
+//! All of them do the same single-precision operations, none fused and none across lanes, so the results are the same
+//! everywhere.
 
-/// A vector of `WIDTH` single-precision lanes.
+/// Where the rows of some queries begin in an array.
+pub(crate) trait Rows: Copy {
+    fn at(self, l: usize) -> usize;
+}
+
+/// Rows of consecutive queries: the first, and the entries of each.
+#[derive(Clone, Copy)]
+pub(crate) struct Even(pub usize, pub usize);
+
+impl Rows for Even {
+    #[inline(always)]
+    fn at(self, l: usize) -> usize {
+        self.0 + l * self.1
+    }
+}
+
+/// Rows of any queries.
+impl Rows for &[usize; 16] {
+    #[inline(always)]
+    fn at(self, l: usize) -> usize {
+        self[l]
+    }
+}
+
+/// A vector of `WIDTH` single-precision lanes, one a query.
 pub(crate) trait Vector: Copy {
     const WIDTH: usize;
+    /// What a comparison finds, lane by lane.
+    type Mask: Copy;
 
     /// The same number in every lane.
     ///
     /// # Safety
     /// The processor has the features of the implementing type; so for every function below.
     unsafe fn splat(x: f32) -> Self;
-
-    /// The first `lanes` (at most `WIDTH`) numbers at `from`, 0 in the other lanes.
+    /// # Safety
+    /// `WIDTH` numbers can be read at `from`.
+    unsafe fn load(from: *const f32) -> Self;
+    /// # Safety
+    /// `WIDTH` numbers can be written at `to`.
+    unsafe fn store(self, to: *mut f32);
+    /// Four columns of `WIDTH` rows: lane l of column c is the number `from[rows.at(l) + c]`.
     ///
     /// # Safety
-    /// `lanes` numbers can be read at `from`.
-    unsafe fn load(from: *const f32, lanes: usize) -> Self;
-
-    /// As `load`, rounded from double precision.
+    /// Four numbers can be read at each of `WIDTH` rows.
+    unsafe fn columns<R: Rows>(from: *const f32, rows: R) -> [Self; 4];
+    /// As `columns`, rounded from double precision.
     ///
     /// # Safety
-    /// `lanes` numbers can be read at `from`.
-    unsafe fn load_f64(from: *const f64, lanes: usize) -> Self;
-
+    /// As `columns`.
+    unsafe fn columns_f64<R: Rows>(from: *const f64, rows: R) -> [Self; 4];
     unsafe fn add(self, other: Self) -> Self;
     unsafe fn sub(self, other: Self) -> Self;
     unsafe fn mul(self, other: Self) -> Self;
-    unsafe fn min(self, other: Self) -> Self;
     unsafe fn abs(self) -> Self;
-
-    /// A bit for every lane that is less than or equal to the other's.
-    unsafe fn le(self, other: Self) -> u32;
-
-    /// A bit for every lane that equals the other's.
-    unsafe fn eq(self, other: Self) -> u32;
-
-    /// The least lane.
-    unsafe fn least(self) -> f32;
-
-    /// Replaces the lanes whose bit is set.
-    unsafe fn put(self, lanes: u32, x: f32) -> Self;
-
+    unsafe fn lt(self, other: Self) -> Self::Mask;
+    unsafe fn le(self, other: Self) -> Self::Mask;
+    unsafe fn eq(self, other: Self) -> Self::Mask;
+    /// A bit for every lane.
+    unsafe fn bits(mask: Self::Mask) -> u32;
+    /// `yes` where the mask is set, `no` elsewhere.
+    unsafe fn select(mask: Self::Mask, yes: Self, no: Self) -> Self;
+    /// Moves the numbers whose bit is set to the front, in their order; the rest is of no use.
+    #[inline(always)]
+    unsafe fn pack(values: &mut [u32; 16], bits: u32) {
+        let mut found = 0;
+        for l in 0..16 {
+            values[found & 15] = values[l];
+            found += (bits >> l & 1) as usize;
+        }
+    }
     /// Says that `from` will be read soon. It need not be readable.
     #[inline(always)]
     unsafe fn prefetch<T>(_from: *const T) {}
@@ -54,21 +86,26 @@ pub(crate) struct Portable([f32; 8]);
 impl Portable {
     #[inline(always)]
     fn zip(self, other: Self, f: impl Fn(f32, f32) -> f32) -> Self {
-        let mut out = self.0;
-        for l in 0..8 {
-            out[l] = f(out[l], other.0[l]);
-        }
-        Self(out)
+        Self(std::array::from_fn(|l| f(self.0[l], other.0[l])))
     }
 
     #[inline(always)]
-    fn bits(self, other: Self, f: impl Fn(f32, f32) -> bool) -> u32 {
-        (0..8).fold(0, |bits, l| bits | u32::from(f(self.0[l], other.0[l])) << l)
+    fn compare(self, other: Self, f: impl Fn(f32, f32) -> bool) -> [bool; 8] {
+        std::array::from_fn(|l| f(self.0[l], other.0[l]))
+    }
+
+    /// # Safety
+    /// As `Vector::columns`.
+    #[inline(always)]
+    unsafe fn turned<T: Copy, R: Rows>(from: *const T, rows: R, round: impl Fn(T) -> f32) -> [Self; 4] {
+        // SAFETY: the caller says that four numbers can be read at each of eight rows.
+        std::array::from_fn(|c| Self(std::array::from_fn(|l| round(unsafe { *from.add(rows.at(l) + c) }))))
     }
 }
 
 impl Vector for Portable {
     const WIDTH: usize = 8;
+    type Mask = [bool; 8];
 
     #[inline(always)]
     unsafe fn splat(x: f32) -> Self {
@@ -76,23 +113,27 @@ impl Vector for Portable {
     }
 
     #[inline(always)]
-    unsafe fn load(from: *const f32, lanes: usize) -> Self {
-        let mut out = [0.0; 8];
-        for (l, slot) in out.iter_mut().enumerate().take(lanes) {
-            // SAFETY: l < lanes, and the caller says that `lanes` numbers can be read.
-            *slot = unsafe { *from.add(l) };
-        }
-        Self(out)
+    unsafe fn load(from: *const f32) -> Self {
+        // SAFETY: the caller says that eight numbers can be read.
+        Self(unsafe { from.cast::<[f32; 8]>().read_unaligned() })
     }
 
     #[inline(always)]
-    unsafe fn load_f64(from: *const f64, lanes: usize) -> Self {
-        let mut out = [0.0; 8];
-        for (l, slot) in out.iter_mut().enumerate().take(lanes) {
-            // SAFETY: l < lanes, and the caller says that `lanes` numbers can be read.
-            *slot = unsafe { *from.add(l) } as f32;
-        }
-        Self(out)
+    unsafe fn store(self, to: *mut f32) {
+        // SAFETY: the caller says that eight numbers can be written.
+        unsafe { to.cast::<[f32; 8]>().write_unaligned(self.0) }
+    }
+
+    #[inline(always)]
+    unsafe fn columns<R: Rows>(from: *const f32, rows: R) -> [Self; 4] {
+        // SAFETY: passed on.
+        unsafe { Self::turned(from, rows, |x| x) }
+    }
+
+    #[inline(always)]
+    unsafe fn columns_f64<R: Rows>(from: *const f64, rows: R) -> [Self; 4] {
+        // SAFETY: passed on.
+        unsafe { Self::turned(from, rows, |x| x as f32) }
     }
 
     #[inline(always)]
@@ -111,37 +152,33 @@ impl Vector for Portable {
     }
 
     #[inline(always)]
-    unsafe fn min(self, other: Self) -> Self {
-        self.zip(other, |a, b| if a < b { a } else { b })
-    }
-
-    #[inline(always)]
     unsafe fn abs(self) -> Self {
         self.zip(self, |a, _| a.abs())
     }
 
     #[inline(always)]
-    unsafe fn le(self, other: Self) -> u32 {
-        self.bits(other, |a, b| a <= b)
+    unsafe fn lt(self, other: Self) -> [bool; 8] {
+        self.compare(other, |a, b| a < b)
     }
 
     #[inline(always)]
-    unsafe fn eq(self, other: Self) -> u32 {
-        self.bits(other, |a, b| a == b)
+    unsafe fn le(self, other: Self) -> [bool; 8] {
+        self.compare(other, |a, b| a <= b)
     }
 
     #[inline(always)]
-    unsafe fn least(self) -> f32 {
-        self.0.iter().fold(f32::INFINITY, |a, &b| if b < a { b } else { a })
+    unsafe fn eq(self, other: Self) -> [bool; 8] {
+        self.compare(other, |a, b| a == b)
     }
 
     #[inline(always)]
-    unsafe fn put(self, lanes: u32, x: f32) -> Self {
-        let mut out = self.0;
-        for (l, slot) in out.iter_mut().enumerate() {
-            *slot = if lanes >> l & 1 == 1 { x } else { *slot };
-        }
-        Self(out)
+    unsafe fn bits(mask: [bool; 8]) -> u32 {
+        (0..8).fold(0, |bits, l| bits | u32::from(mask[l]) << l)
+    }
+
+    #[inline(always)]
+    unsafe fn select(mask: [bool; 8], yes: Self, no: Self) -> Self {
+        Self(std::array::from_fn(|l| if mask[l] { yes.0[l] } else { no.0[l] }))
     }
 }
 
@@ -150,34 +187,60 @@ pub(crate) use x86::{Avx2, Avx512};
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    use super::Vector;
+    use super::{Rows, Vector};
     use std::arch::x86_64::{
-        __m256, __m512, __mmask8, __mmask16, _CMP_EQ_OQ, _CMP_LE_OQ, _MM_HINT_T0, _mm_cvtss_f32, _mm_loadu_si128,
-        _mm_min_ps, _mm_min_ss, _mm_movehl_ps, _mm_prefetch, _mm_shuffle_ps, _mm256_add_ps, _mm256_and_si256,
-        _mm256_andnot_ps, _mm256_blendv_ps, _mm256_castps256_ps128, _mm256_castsi256_ps, _mm256_cmp_ps,
-        _mm256_cmpeq_epi32, _mm256_cvtepi32_epi64, _mm256_cvtpd_ps, _mm256_extractf128_ps, _mm256_loadu_si256,
-        _mm256_maskload_pd, _mm256_maskload_ps, _mm256_min_ps, _mm256_movemask_ps, _mm256_mul_ps, _mm256_set_m128,
-        _mm256_set1_epi32, _mm256_set1_ps, _mm256_setr_epi32, _mm256_sub_ps, _mm512_abs_ps, _mm512_add_ps,
-        _mm512_castps256_ps512, _mm512_cmp_ps_mask, _mm512_cvtpd_ps, _mm512_insertf32x8, _mm512_mask_mov_ps,
-        _mm512_maskz_loadu_pd, _mm512_maskz_loadu_ps, _mm512_min_ps, _mm512_mul_ps, _mm512_reduce_min_ps,
-        _mm512_set1_ps, _mm512_sub_ps,
+        __m128, __m256, __m512, __mmask16, _CMP_EQ_OQ, _CMP_LE_OQ, _CMP_LT_OQ, _MM_HINT_T0, _mm_loadu_ps,
+        _mm_prefetch, _mm256_add_ps, _mm256_andnot_ps, _mm256_blendv_ps, _mm256_castpd_ps, _mm256_castps_pd,
+        _mm256_cmp_ps, _mm256_cvtpd_ps, _mm256_loadu_pd, _mm256_loadu_ps, _mm256_movemask_ps, _mm256_mul_ps,
+        _mm256_set_m128, _mm256_set1_ps, _mm256_storeu_ps, _mm256_sub_ps, _mm256_unpackhi_pd, _mm256_unpackhi_ps,
+        _mm256_unpacklo_pd, _mm256_unpacklo_ps, _mm512_abs_ps, _mm512_add_ps, _mm512_castpd_ps, _mm512_castps_pd,
+        _mm512_castps128_ps512, _mm512_cmp_ps_mask, _mm512_loadu_ps, _mm512_loadu_si512, _mm512_mask_blend_ps,
+        _mm512_mask_broadcast_f32x4, _mm512_maskz_compress_epi32, _mm512_mul_ps, _mm512_set1_ps, _mm512_storeu_ps,
+        _mm512_storeu_si512, _mm512_sub_ps, _mm512_unpackhi_pd, _mm512_unpackhi_ps, _mm512_unpacklo_pd,
+        _mm512_unpacklo_ps,
     };
 
     /// Sixteen lanes; needs avx512f, avx512dq.
     #[derive(Clone, Copy)]
     pub(crate) struct Avx512(__m512);
 
-    /// The lowest `lanes` bits.
-    #[inline(always)]
-    fn low(lanes: usize) -> u32 {
-        (1u32 << lanes) - 1
+    impl Avx512 {
+        /// Every fourth row, block by block.
+        #[inline(always)]
+        unsafe fn blocks(a: __m128, b: __m128, c: __m128, d: __m128) -> __m512 {
+            // SAFETY: the caller of a `Vector` function promises the processor's features.
+            unsafe {
+                let row = _mm512_mask_broadcast_f32x4(_mm512_castps128_ps512(a), 0x00f0, b);
+                let row = _mm512_mask_broadcast_f32x4(row, 0x0f00, c);
+                _mm512_mask_broadcast_f32x4(row, 0xf000, d)
+            }
+        }
+
+        /// Rows 4 b + k lie in block b of the vector k; turns each of the 4 x 4 blocks.
+        #[inline(always)]
+        unsafe fn turned(rows: [__m512; 4]) -> [Self; 4] {
+            // SAFETY: the caller of a `Vector` function promises the processor's features.
+            unsafe {
+                let a = _mm512_castps_pd(_mm512_unpacklo_ps(rows[0], rows[1]));
+                let b = _mm512_castps_pd(_mm512_unpacklo_ps(rows[2], rows[3]));
+                let c = _mm512_castps_pd(_mm512_unpackhi_ps(rows[0], rows[1]));
+                let d = _mm512_castps_pd(_mm512_unpackhi_ps(rows[2], rows[3]));
+                [
+                    Self(_mm512_castpd_ps(_mm512_unpacklo_pd(a, b))),
+                    Self(_mm512_castpd_ps(_mm512_unpackhi_pd(a, b))),
+                    Self(_mm512_castpd_ps(_mm512_unpacklo_pd(c, d))),
+                    Self(_mm512_castpd_ps(_mm512_unpackhi_pd(c, d))),
+                ]
+            }
+        }
     }
 
-    // SAFETY of every block below: the caller of a `Vector` function promises the processor's features, and for loads that
-    // `lanes` numbers can be read; masked loads touch no other memory.
+    // SAFETY of every block below: the caller of a `Vector` function promises the processor's features, and for loads and
+    // stores that the numbers can be read or written.
     #[allow(clippy::undocumented_unsafe_blocks)]
     impl Vector for Avx512 {
         const WIDTH: usize = 16;
+        type Mask = __mmask16;
 
         #[inline(always)]
         unsafe fn splat(x: f32) -> Self {
@@ -185,17 +248,76 @@ mod x86 {
         }
 
         #[inline(always)]
-        unsafe fn load(from: *const f32, lanes: usize) -> Self {
-            unsafe { Self(_mm512_maskz_loadu_ps(low(lanes) as __mmask16, from)) }
+        unsafe fn load(from: *const f32) -> Self {
+            unsafe { Self(_mm512_loadu_ps(from)) }
         }
 
         #[inline(always)]
-        unsafe fn load_f64(from: *const f64, lanes: usize) -> Self {
+        unsafe fn store(self, to: *mut f32) {
+            unsafe { _mm512_storeu_ps(to, self.0) }
+        }
+
+        #[inline(always)]
+        unsafe fn columns<R: Rows>(from: *const f32, rows: R) -> [Self; 4] {
             unsafe {
-                let (first, second) = (lanes.min(8), lanes.saturating_sub(8));
-                let a = _mm512_cvtpd_ps(_mm512_maskz_loadu_pd(low(first) as __mmask8, from));
-                let b = _mm512_cvtpd_ps(_mm512_maskz_loadu_pd(low(second) as __mmask8, from.wrapping_add(8)));
-                Self(_mm512_insertf32x8::<1>(_mm512_castps256_ps512(a), b))
+                Self::turned([
+                    Self::blocks(
+                        _mm_loadu_ps(from.add(rows.at(0))),
+                        _mm_loadu_ps(from.add(rows.at(4))),
+                        _mm_loadu_ps(from.add(rows.at(8))),
+                        _mm_loadu_ps(from.add(rows.at(12))),
+                    ),
+                    Self::blocks(
+                        _mm_loadu_ps(from.add(rows.at(1))),
+                        _mm_loadu_ps(from.add(rows.at(5))),
+                        _mm_loadu_ps(from.add(rows.at(9))),
+                        _mm_loadu_ps(from.add(rows.at(13))),
+                    ),
+                    Self::blocks(
+                        _mm_loadu_ps(from.add(rows.at(2))),
+                        _mm_loadu_ps(from.add(rows.at(6))),
+                        _mm_loadu_ps(from.add(rows.at(10))),
+                        _mm_loadu_ps(from.add(rows.at(14))),
+                    ),
+                    Self::blocks(
+                        _mm_loadu_ps(from.add(rows.at(3))),
+                        _mm_loadu_ps(from.add(rows.at(7))),
+                        _mm_loadu_ps(from.add(rows.at(11))),
+                        _mm_loadu_ps(from.add(rows.at(15))),
+                    ),
+                ])
+            }
+        }
+
+        #[inline(always)]
+        unsafe fn columns_f64<R: Rows>(from: *const f64, rows: R) -> [Self; 4] {
+            unsafe {
+                Self::turned([
+                    Self::blocks(
+                        _mm256_cvtpd_ps(_mm256_loadu_pd(from.add(rows.at(0)))),
+                        _mm256_cvtpd_ps(_mm256_loadu_pd(from.add(rows.at(4)))),
+                        _mm256_cvtpd_ps(_mm256_loadu_pd(from.add(rows.at(8)))),
+                        _mm256_cvtpd_ps(_mm256_loadu_pd(from.add(rows.at(12)))),
+                    ),
+                    Self::blocks(
+                        _mm256_cvtpd_ps(_mm256_loadu_pd(from.add(rows.at(1)))),
+                        _mm256_cvtpd_ps(_mm256_loadu_pd(from.add(rows.at(5)))),
+                        _mm256_cvtpd_ps(_mm256_loadu_pd(from.add(rows.at(9)))),
+                        _mm256_cvtpd_ps(_mm256_loadu_pd(from.add(rows.at(13)))),
+                    ),
+                    Self::blocks(
+                        _mm256_cvtpd_ps(_mm256_loadu_pd(from.add(rows.at(2)))),
+                        _mm256_cvtpd_ps(_mm256_loadu_pd(from.add(rows.at(6)))),
+                        _mm256_cvtpd_ps(_mm256_loadu_pd(from.add(rows.at(10)))),
+                        _mm256_cvtpd_ps(_mm256_loadu_pd(from.add(rows.at(14)))),
+                    ),
+                    Self::blocks(
+                        _mm256_cvtpd_ps(_mm256_loadu_pd(from.add(rows.at(3)))),
+                        _mm256_cvtpd_ps(_mm256_loadu_pd(from.add(rows.at(7)))),
+                        _mm256_cvtpd_ps(_mm256_loadu_pd(from.add(rows.at(11)))),
+                        _mm256_cvtpd_ps(_mm256_loadu_pd(from.add(rows.at(15)))),
+                    ),
+                ])
             }
         }
 
@@ -215,33 +337,42 @@ mod x86 {
         }
 
         #[inline(always)]
-        unsafe fn min(self, other: Self) -> Self {
-            unsafe { Self(_mm512_min_ps(self.0, other.0)) }
-        }
-
-        #[inline(always)]
         unsafe fn abs(self) -> Self {
             unsafe { Self(_mm512_abs_ps(self.0)) }
         }
 
         #[inline(always)]
-        unsafe fn le(self, other: Self) -> u32 {
-            unsafe { u32::from(_mm512_cmp_ps_mask::<_CMP_LE_OQ>(self.0, other.0)) }
+        unsafe fn lt(self, other: Self) -> __mmask16 {
+            unsafe { _mm512_cmp_ps_mask::<_CMP_LT_OQ>(self.0, other.0) }
         }
 
         #[inline(always)]
-        unsafe fn eq(self, other: Self) -> u32 {
-            unsafe { u32::from(_mm512_cmp_ps_mask::<_CMP_EQ_OQ>(self.0, other.0)) }
+        unsafe fn le(self, other: Self) -> __mmask16 {
+            unsafe { _mm512_cmp_ps_mask::<_CMP_LE_OQ>(self.0, other.0) }
         }
 
         #[inline(always)]
-        unsafe fn least(self) -> f32 {
-            unsafe { _mm512_reduce_min_ps(self.0) }
+        unsafe fn eq(self, other: Self) -> __mmask16 {
+            unsafe { _mm512_cmp_ps_mask::<_CMP_EQ_OQ>(self.0, other.0) }
         }
 
         #[inline(always)]
-        unsafe fn put(self, lanes: u32, x: f32) -> Self {
-            unsafe { Self(_mm512_mask_mov_ps(self.0, lanes as __mmask16, _mm512_set1_ps(x))) }
+        unsafe fn bits(mask: __mmask16) -> u32 {
+            u32::from(mask)
+        }
+
+        #[inline(always)]
+        unsafe fn select(mask: __mmask16, yes: Self, no: Self) -> Self {
+            unsafe { Self(_mm512_mask_blend_ps(mask, no.0, yes.0)) }
+        }
+
+        #[inline(always)]
+        unsafe fn pack(values: &mut [u32; 16], bits: u32) {
+            unsafe {
+                let all = _mm512_loadu_si512(values.as_ptr().cast());
+                let packed = _mm512_maskz_compress_epi32(bits as __mmask16, all);
+                _mm512_storeu_si512(values.as_mut_ptr().cast(), packed);
+            }
         }
 
         #[inline(always)]
@@ -254,13 +385,31 @@ mod x86 {
     #[derive(Clone, Copy)]
     pub(crate) struct Avx2(__m256);
 
-    /// Sign bits for the first lanes, at offset `8 - lanes`.
-    static MASKS: [i32; 16] = [-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0];
+    impl Avx2 {
+        /// As for `Avx512`, with two blocks.
+        #[inline(always)]
+        unsafe fn turned(rows: [__m256; 4]) -> [Self; 4] {
+            // SAFETY: the caller of a `Vector` function promises the processor's features.
+            unsafe {
+                let a = _mm256_castps_pd(_mm256_unpacklo_ps(rows[0], rows[1]));
+                let b = _mm256_castps_pd(_mm256_unpacklo_ps(rows[2], rows[3]));
+                let c = _mm256_castps_pd(_mm256_unpackhi_ps(rows[0], rows[1]));
+                let d = _mm256_castps_pd(_mm256_unpackhi_ps(rows[2], rows[3]));
+                [
+                    Self(_mm256_castpd_ps(_mm256_unpacklo_pd(a, b))),
+                    Self(_mm256_castpd_ps(_mm256_unpackhi_pd(a, b))),
+                    Self(_mm256_castpd_ps(_mm256_unpacklo_pd(c, d))),
+                    Self(_mm256_castpd_ps(_mm256_unpackhi_pd(c, d))),
+                ]
+            }
+        }
+    }
 
-    // SAFETY of every block below: as for `Avx512`; `MASKS` holds 16 numbers and at most 8 are read from offset 0 to 8.
+    // SAFETY of every block below: as for `Avx512`.
     #[allow(clippy::undocumented_unsafe_blocks)]
     impl Vector for Avx2 {
         const WIDTH: usize = 8;
+        type Mask = __m256;
 
         #[inline(always)]
         unsafe fn splat(x: f32) -> Self {
@@ -268,22 +417,48 @@ mod x86 {
         }
 
         #[inline(always)]
-        unsafe fn load(from: *const f32, lanes: usize) -> Self {
+        unsafe fn load(from: *const f32) -> Self {
+            unsafe { Self(_mm256_loadu_ps(from)) }
+        }
+
+        #[inline(always)]
+        unsafe fn store(self, to: *mut f32) {
+            unsafe { _mm256_storeu_ps(to, self.0) }
+        }
+
+        #[inline(always)]
+        unsafe fn columns<R: Rows>(from: *const f32, rows: R) -> [Self; 4] {
             unsafe {
-                let mask = _mm256_loadu_si256(MASKS.as_ptr().add(8 - lanes).cast());
-                Self(_mm256_maskload_ps(from, mask))
+                Self::turned([
+                    _mm256_set_m128(_mm_loadu_ps(from.add(rows.at(4))), _mm_loadu_ps(from.add(rows.at(0)))),
+                    _mm256_set_m128(_mm_loadu_ps(from.add(rows.at(5))), _mm_loadu_ps(from.add(rows.at(1)))),
+                    _mm256_set_m128(_mm_loadu_ps(from.add(rows.at(6))), _mm_loadu_ps(from.add(rows.at(2)))),
+                    _mm256_set_m128(_mm_loadu_ps(from.add(rows.at(7))), _mm_loadu_ps(from.add(rows.at(3)))),
+                ])
             }
         }
 
         #[inline(always)]
-        unsafe fn load_f64(from: *const f64, lanes: usize) -> Self {
+        unsafe fn columns_f64<R: Rows>(from: *const f64, rows: R) -> [Self; 4] {
             unsafe {
-                let half = |from: *const f64, lanes: usize| {
-                    let mask = _mm_loadu_si128(MASKS.as_ptr().add(8 - lanes).cast());
-                    _mm256_cvtpd_ps(_mm256_maskload_pd(from, _mm256_cvtepi32_epi64(mask)))
-                };
-                let (first, second) = (lanes.min(4), lanes.saturating_sub(4));
-                Self(_mm256_set_m128(half(from.wrapping_add(4), second), half(from, first)))
+                Self::turned([
+                    _mm256_set_m128(
+                        _mm256_cvtpd_ps(_mm256_loadu_pd(from.add(rows.at(4)))),
+                        _mm256_cvtpd_ps(_mm256_loadu_pd(from.add(rows.at(0)))),
+                    ),
+                    _mm256_set_m128(
+                        _mm256_cvtpd_ps(_mm256_loadu_pd(from.add(rows.at(5)))),
+                        _mm256_cvtpd_ps(_mm256_loadu_pd(from.add(rows.at(1)))),
+                    ),
+                    _mm256_set_m128(
+                        _mm256_cvtpd_ps(_mm256_loadu_pd(from.add(rows.at(6)))),
+                        _mm256_cvtpd_ps(_mm256_loadu_pd(from.add(rows.at(2)))),
+                    ),
+                    _mm256_set_m128(
+                        _mm256_cvtpd_ps(_mm256_loadu_pd(from.add(rows.at(7)))),
+                        _mm256_cvtpd_ps(_mm256_loadu_pd(from.add(rows.at(3)))),
+                    ),
+                ])
             }
         }
 
@@ -303,42 +478,33 @@ mod x86 {
         }
 
         #[inline(always)]
-        unsafe fn min(self, other: Self) -> Self {
-            unsafe { Self(_mm256_min_ps(self.0, other.0)) }
-        }
-
-        #[inline(always)]
         unsafe fn abs(self) -> Self {
             unsafe { Self(_mm256_andnot_ps(_mm256_set1_ps(-0.0), self.0)) }
         }
 
         #[inline(always)]
-        unsafe fn le(self, other: Self) -> u32 {
-            unsafe { _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_LE_OQ>(self.0, other.0)) as u32 }
+        unsafe fn lt(self, other: Self) -> __m256 {
+            unsafe { _mm256_cmp_ps::<_CMP_LT_OQ>(self.0, other.0) }
         }
 
         #[inline(always)]
-        unsafe fn eq(self, other: Self) -> u32 {
-            unsafe { _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_EQ_OQ>(self.0, other.0)) as u32 }
+        unsafe fn le(self, other: Self) -> __m256 {
+            unsafe { _mm256_cmp_ps::<_CMP_LE_OQ>(self.0, other.0) }
         }
 
         #[inline(always)]
-        unsafe fn least(self) -> f32 {
-            unsafe {
-                let a = _mm_min_ps(_mm256_castps256_ps128(self.0), _mm256_extractf128_ps::<1>(self.0));
-                let b = _mm_min_ps(a, _mm_movehl_ps(a, a));
-                _mm_cvtss_f32(_mm_min_ss(b, _mm_shuffle_ps::<1>(b, b)))
-            }
+        unsafe fn eq(self, other: Self) -> __m256 {
+            unsafe { _mm256_cmp_ps::<_CMP_EQ_OQ>(self.0, other.0) }
         }
 
         #[inline(always)]
-        unsafe fn put(self, lanes: u32, x: f32) -> Self {
-            unsafe {
-                let bit = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
-                let chosen = _mm256_and_si256(_mm256_set1_epi32(lanes as i32), bit);
-                let mask = _mm256_castsi256_ps(_mm256_cmpeq_epi32(chosen, bit));
-                Self(_mm256_blendv_ps(self.0, _mm256_set1_ps(x), mask))
-            }
+        unsafe fn bits(mask: __m256) -> u32 {
+            unsafe { _mm256_movemask_ps(mask) as u32 }
+        }
+
+        #[inline(always)]
+        unsafe fn select(mask: __m256, yes: Self, no: Self) -> Self {
+            unsafe { Self(_mm256_blendv_ps(no.0, yes.0, mask)) }
         }
 
         #[inline(always)]
