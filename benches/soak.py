@@ -21,13 +21,22 @@ import resource
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from tests.serving import TEXTS, FixedPredictor, chat, pool_at, recorded
 
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
 IDLE = 31.0
 """Seconds after which both servers have let go of idle connections."""
+
+SLOW = 0.3
+"""Tokens a second: an answer of 12 or 24 tokens is still under way when the last one begins."""
+
+Figures = dict[str, float]
 
 A_SECOND = 300.0
 """Streams that begin in a second: the kernel refuses what a busy process is thousands behind in accepting."""
@@ -107,7 +116,7 @@ async def until_empty(port: int) -> None:
         await asyncio.sleep(0.1)
 
 
-async def together(port: int, process: Process, streams: int, slots: int) -> dict[str, float]:
+async def together(port: int, process: Process, streams: int, slots: int) -> Figures:
     """Begin all streams and read each to its end."""
     before, peak, most, waited = process.megabytes, 0.0, 0, 0
     done = asyncio.Event()
@@ -130,7 +139,6 @@ async def together(port: int, process: Process, streams: int, slots: int) -> dic
     took = time.monotonic() - begin
     done.set()
     await watching
-    await until_empty(port)
     whole = sum(b"data: [DONE]" in answer for answer in answers)
     # The endpoint cuts some off in the middle, as it was told; the client hears of it.
     broken = sum(b"upstream_broke" in answer for answer in answers)
@@ -150,50 +158,66 @@ async def together(port: int, process: Process, streams: int, slots: int) -> dic
     }
 
 
-async def churn(port: int, process: Process, seconds: float) -> dict[str, float]:
+async def churn(port: int, seconds: float) -> Figures:
     """Come and go for so many seconds."""
     draw = random.Random(0)
-    before = process.handles, process.threads
     came = left = 0
     end = time.monotonic() + seconds
 
     async def client() -> None:
         nonlocal came, left
         while time.monotonic() < end:
-            leave = draw.uniform(0.0, 1.5) if draw.random() < 0.5 else None
+            leave = draw.uniform(0.0, 1.0) if draw.random() < 0.5 else None
             body = chat(draw.choice(TEXTS), stream=draw.random() < 0.8)
             came += 1
             left += leave is not None
             await ask(port, "/v1/chat/completions", body, leave)
 
-    await asyncio.gather(*(client() for _ in range(200)))
-    await until_empty(port)
-    await asyncio.sleep(IDLE)
-    after = process.handles, process.threads
-    assert after[0] <= before[0], f"{after[0]} handles, {before[0]} before"
-    assert after[1] <= before[1], f"{after[1]} threads, {before[1]} before"
-    return {
-        "came": came, "meant to leave early": left,
-        "handles before": before[0], "handles after": after[0],
-        "threads before": before[1], "threads after": after[1],
-        "gateway MB after": round(process.megabytes, 1),
-    }  # fmt: skip
+    await asyncio.gather(*(client() for _ in range(100)))
+    return {"came": came, "meant to leave early": left}
 
 
-async def soak(
-    port: int, pid: int, *, streams: int, slots: int, seconds: float
-) -> dict[str, dict[str, float]]:
-    for _ in range(100):
+async def ready(port: int) -> None:
+    """Wait until the gateway answers."""
+    for _ in range(200):
         try:
             await ask(port, "/v1/chat/completions", chat(TEXTS[0]))
-            break
+            return
         except OSError:
             await asyncio.sleep(0.1)
-    process = Process(pid)
-    await asyncio.sleep(1)
-    first = await together(port, process, streams, slots)
-    await asyncio.sleep(IDLE)
-    return {"together": first, "churn": await churn(port, process, seconds)}
+    raise RuntimeError("the gateway does not answer")
+
+
+def served(work: Callable[[int, Process], Awaitable[Figures]], *, speed: float, slots: int) -> Figures:
+    """Do the work in front of a gateway and an endpoint that live as long as it takes."""
+    spawn = multiprocessing.get_context("spawn")
+    ports = 18441, 18442
+    endpoint = spawn.Process(target=serve_endpoint, args=(ports[0], speed), daemon=True)
+    address = f"http://127.0.0.1:{ports[0]}"
+    gateway = spawn.Process(target=serve_gateway, args=(ports[1], address, slots), daemon=True)
+    for server in (endpoint, gateway):
+        server.start()
+
+    async def story() -> Figures:
+        await ready(ports[1])
+        await asyncio.sleep(IDLE)
+        process = Process(gateway.pid or 0)
+        before = process.handles, process.threads
+        figures = await work(ports[1], process)
+        await until_empty(ports[1])
+        await asyncio.sleep(IDLE)
+        after = process.handles, process.threads
+        assert after[0] <= before[0], f"{after[0]} handles, {before[0]} before"
+        assert after[1] <= before[1], f"{after[1]} threads, {before[1]} before"
+        left = {"handles before": before[0], "handles after": after[0], "threads after": after[1]}
+        return {**figures, **left, "gateway MB after": round(process.megabytes, 1)}
+
+    try:
+        return asyncio.run(story())
+    finally:
+        for server in (endpoint, gateway):
+            server.terminate()
+            server.join(10)
 
 
 def main() -> None:
@@ -203,31 +227,19 @@ def main() -> None:
     options.add_argument("--streams", type=int, default=10_000)
     options.add_argument("--slots", type=int, default=2_500, help="of each of the two models")
     options.add_argument("--seconds", type=float, default=60.0, help="of churn")
-    options.add_argument("--speed", type=float, default=0.3, help="tokens a second of the endpoint")
     given = options.parse_args()
     need = 2 * given.streams + 2_000
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(max(soft, need), hard), hard))
-    spawn = multiprocessing.get_context("spawn")
-    ports = 18441, 18442
-    servers = [
-        spawn.Process(target=serve_endpoint, args=(ports[0], given.speed), daemon=True),
-        spawn.Process(
-            target=serve_gateway, args=(ports[1], f"http://127.0.0.1:{ports[0]}", given.slots), daemon=True
-        ),
-    ]
-    for server in servers:
-        server.start()
-    gateway = servers[1].pid or 0
-    sizes = {"streams": given.streams, "slots": given.slots, "seconds": given.seconds}
-    try:
-        figures = asyncio.run(soak(ports[1], gateway, **sizes))
-    finally:
-        for server in servers:
-            server.terminate()
-            server.join(10)
-    for name, row in figures.items():
-        print(name, json.dumps(row, indent=2))
+    first = served(
+        lambda port, process: together(port, process, given.streams, given.slots),
+        speed=SLOW, slots=given.slots,
+    )  # fmt: skip
+    print("together", json.dumps(first, indent=2))
+    print(
+        "churn",
+        json.dumps(served(lambda port, _: churn(port, given.seconds), speed=20.0, slots=30), indent=2),
+    )
 
 
 if __name__ == "__main__":
