@@ -52,7 +52,7 @@ def theirs(bundle: Bundle) -> Tokenizer:
 
 
 def plain_part(ours: TextTokenizer, text: str) -> list[int] | None:
-    (ids,), _ = ours._plain.encode([text], 100_000)  # type: ignore[union-attr]
+    (ids,), _ = ours._plain.encode([text], 100_000, 1)  # type: ignore[union-attr]
     return None if ids is None else ids.tolist()
 
 
@@ -80,6 +80,17 @@ def test_real_queries_have_the_packages_pieces(
     assert [ids.tolist() for ids in made.ids] == wanted
     assert made.pieces.tolist() == [len(ids) - 2 for ids in wanted]
     assert sum(plain_part(ours, text) is not None for text in texts) > 0.75 * len(texts)
+
+
+def test_any_number_of_threads_gives_the_same_pieces(ours: TextTokenizer) -> None:
+    texts = [f"{'What is this? ' * (number % 50)}{number}" for number in range(501)] + ["é", ""]
+    alone, counts = ours._plain.encode(texts, 100, 1)  # type: ignore[union-attr]
+    for threads in (2, 5, 64):
+        made, pieces = ours._plain.encode(texts, 100, threads)  # type: ignore[union-attr]
+        assert pieces == counts
+        assert made[-2] is None
+        for got, wanted in zip(made, alone, strict=True):
+            assert (got is None and wanted is None) or got.tolist() == wanted.tolist()
 
 
 def change(content: dict[str, Any], way: str) -> None:

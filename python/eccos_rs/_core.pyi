@@ -38,5 +38,5 @@ class Forecaster:
 class WordPieces:
     def __new__(cls, vocabulary: Mapping[str, Any], /) -> Self: ...
     def encode(
-        self, texts: Sequence[str], limit: int, /
+        self, texts: Sequence[str], limit: int, threads: int, /
     ) -> tuple[list[NDArray[np.int64] | None], list[int]]: ...

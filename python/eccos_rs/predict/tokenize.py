@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from eccos_rs.errors import BundleError
+from eccos_rs.predict.device import allowed_cores
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -58,6 +59,7 @@ class TextTokenizer:
 
     def __init__(self, path: Path, max_tokens: int) -> None:
         self._path, self._max_tokens = path, max_tokens
+        self._threads = allowed_cores()
         # Most texts take the way that is compiled for plain ones; what the other way needs is opened late.
         self._plain = _plain_pieces(path)
         self._lock = threading.Lock()
@@ -91,7 +93,7 @@ class TextTokenizer:
         """Return the ids of each text and the number of its pieces."""
         if self._plain is None:
             return self._encode_any(texts)
-        plain, counts = self._plain.encode(texts, self._max_tokens)
+        plain, counts = self._plain.encode(texts, self._max_tokens, self._threads)
         others = [row for row, each in enumerate(plain) if each is None]
         if others:
             ids, pieces = self._encode_any([texts[row] for row in others])

@@ -1,8 +1,7 @@
 //! Word pieces of plain texts: what BERT's tokeniser comes down to where a text is printable ASCII.
 
 use std::collections::HashMap;
-use std::num::NonZero;
-use std::thread::{self, available_parallelism};
+use std::thread;
 
 use numpy::PyArray1;
 use pyo3::prelude::*;
@@ -55,12 +54,18 @@ impl WordPieces {
     }
 
     /// Encodes texts, each cut at `limit` ids with the end piece kept; a text that is not plain is left out.
-    #[pyo3(signature = (texts, limit, /))]
+    #[pyo3(signature = (texts, limit, threads, /))]
     #[allow(clippy::needless_pass_by_value)] // what is extracted from Python is owned
-    fn encode<'py>(&self, py: Python<'py>, texts: Vec<Bound<'py, PyString>>, limit: usize) -> Encoded<'py> {
+    fn encode<'py>(
+        &self,
+        py: Python<'py>,
+        texts: Vec<Bound<'py, PyString>>,
+        limit: usize,
+        threads: usize,
+    ) -> Encoded<'py> {
         // A lone surrogate is no UTF-8, and no plain text.
         let texts: Vec<&str> = texts.iter().map(|text| text.to_str().unwrap_or("\0")).collect();
-        let made = py.detach(|| self.all_ids(&texts));
+        let made = py.detach(|| self.all_ids(&texts, threads));
         let pieces = made.iter().map(|ids| ids.as_ref().map_or(0, |ids| ids.len() - 2)).collect();
         let cut = |mut ids: Vec<i64>| {
             if ids.len() > limit {
@@ -76,11 +81,11 @@ impl WordPieces {
 }
 
 impl WordPieces {
-    /// The ids of many texts, on as many threads as there is work for.
-    fn all_ids(&self, texts: &[&str]) -> Vec<Option<Vec<i64>>> {
+    /// The ids of many texts, on as many threads as there is work for and may be used.
+    fn all_ids(&self, texts: &[&str], most_threads: usize) -> Vec<Option<Vec<i64>>> {
         let of = |part: &[&str]| part.iter().map(|text| self.ids(text)).collect::<Vec<_>>();
         let bytes: usize = texts.iter().map(|text| text.len()).sum();
-        let threads = (bytes / BYTES_A_THREAD).min(available_parallelism().map_or(1, NonZero::get));
+        let threads = (bytes / BYTES_A_THREAD).min(most_threads);
         if threads < 2 {
             return of(texts);
         }
