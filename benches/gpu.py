@@ -1,6 +1,6 @@
 """Checks and times everything that needs a GPU, in one run of a few minutes, from the checkout alone.
 
-    python benches/gpu.py [--seconds 3] [--minutes 8] [--tensorrt]
+    python benches/gpu.py [--seconds 2] [--minutes 4.5] [--tensorrt]
 
 Wants the package (built or from its wheel) with `eccos-rs[cuda]`, nothing from the network, and for the rival
 torch and sentence-transformers; `ECCOS_DATA` names the folder of the labelled data for the AUC. Says what was
@@ -248,8 +248,8 @@ def time_loop(bundle: Any, device: str) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--bundle", help="a bundle's folder or name; the shipped one by default")
-    parser.add_argument("--seconds", type=float, default=3.0, help="time spent on each batch size")
-    parser.add_argument("--minutes", type=float, default=6.5, help="after so many no further batch is timed")
+    parser.add_argument("--seconds", type=float, default=2.0, help="time spent on each batch size")
+    parser.add_argument("--minutes", type=float, default=4.5, help="after so many no further batch is timed")
     parser.add_argument("--tensorrt", action="store_true", help="time TensorRT too")
     given = parser.parse_args()
 

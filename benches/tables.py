@@ -1,7 +1,8 @@
 """Writes what `make bench` measured into the tables of a page, between their markers.
 
-    python benches/tables.py results/bench.json docs/performance.md
+    python benches/tables.py results/bench.json [more.json …] docs/performance.md
 
+The first file says on what machine; what a later one measured takes the place of the same in an earlier one.
 A table stands between ``<!-- table: NAME -->`` and ``<!-- end of table -->``; one of which nothing was
 measured is left as it is.
 """
@@ -163,12 +164,20 @@ def fill(page: str, report: dict[str, Any]) -> tuple[str, list[str]]:
     return re.sub(markers, made, page, flags=re.DOTALL), filled
 
 
-def main(results: str, page: str) -> None:
-    report = json.loads(Path(results).read_text(encoding="utf-8"))
+def merged(reports: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the first report with the runs of all."""
+    runs = {each["fullname"]: each for report in reports for each in report["benchmarks"]}
+    return {**reports[0], "benchmarks": list(runs.values())}
+
+
+def main(*results: str, page: str) -> None:
+    report = merged([json.loads(Path(each).read_text(encoding="utf-8")) for each in results])
     text, filled = fill(Path(page).read_text(encoding="utf-8"), report)
     Path(page).write_text(text, encoding="utf-8")
-    print(f"{page}: {', '.join(filled) or 'no table'} made of {results}")
+    print(f"{page}: {', '.join(filled) or 'no table'} made of {', '.join(results)}")
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    if len(sys.argv) < 3:
+        raise SystemExit(__doc__)
+    main(*sys.argv[1:-1], page=sys.argv[-1])
