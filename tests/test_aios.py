@@ -103,6 +103,25 @@ def test_concurrency_comes_from_the_configuration():
         make(config={"llms": {"router": {"max_concurrency": 0}}})
 
 
+def test_prices_come_from_the_configuration_though_the_objects_do_not_keep_them():
+    stated = {"input_cost_per_token": 3e-6, "output_cost_per_token": 9e-6}
+    config = {"llms": {"models": [{"name": "large", "backend": "openai", **stated}, {"name": "small"}]}}
+    routing = make([LLMConfig("large"), LLMConfig("small")], config=config)
+    assert [llm.input_price for llm in routing.router.pool] == pytest.approx([3.0, 0.1])
+    assert [llm.output_price for llm in routing.router.pool] == pytest.approx([9.0, 0.4])
+
+
+@pytest.mark.parametrize("empty", [[], None, ""])
+def test_a_call_without_messages_does_not_fail_the_batch(empty):
+    class Constant(ByNumber):
+        def predict(self, queries):
+            return self.known.rows(np.zeros(len(queries), dtype=np.int64))
+
+    routing = make(predictor=Constant(population(512)))
+    got = routing.get_model_idxs([ALL, ALL], [empty, chat("1")])
+    assert set(got) <= {0, 1, 2}
+
+
 def test_an_unknown_name_is_an_error_and_not_index_0():
     routing = make()
     with pytest.raises(PoolError, match="did you mean 'large'"):
@@ -141,8 +160,8 @@ def test_malformed_calls():
     assert routing.get_model_idxs([], []) == []
     with pytest.raises(InputError, match="2 entries and queries 1"):
         routing.get_model_idxs([ALL, ALL], [chat("1")])
-    with pytest.raises(InputError, match="messages is empty"):
-        routing.get_model_idxs([ALL], [[]])
+    with pytest.raises(InputError, match="has no content"):
+        routing.get_model_idxs([ALL], [[{"role": "user"}]])
     with pytest.raises(InputError, match="budget is for a session"):
         make(policy=Policy(budget=1.0, per="day"))
     blind = Pool([LLM("large", 1, 1), LLM("small", 1, 1), LLM("mid", 1, 1)])

@@ -169,6 +169,9 @@ class EccosRouting:
         for name in names:
             self.router.pool.index(name)
         models = tuple(dict.fromkeys(names)) or None
+        if not query:
+            # A call without messages gets an error of AIOS's own later; the batch must not fail for it.
+            return Query("", models=models)
         if isinstance(query, str):
             return Query(query, models=models)
         return Query(messages=tuple(query), models=models)
@@ -252,9 +255,12 @@ def _pool(
     models = []
     for each in configs:
         name = _name(each)
-        slots = _concurrency(each)
-        slots = _concurrency(listed.get(name) or {}) if slots is None else slots
-        models.append(_llm(each, given, shipped, aliases, default if slots is None else slots))
+        # AIOS's own objects keep no price and no concurrency; config.yaml has them.
+        places = each, listed.get(name) or {}
+        slots = next((count for place in places if (count := _concurrency(place)) is not None), default)
+        stated = next((prices for place in places if (prices := _prices(place))), {})
+        known = [pool for pool in (given, shipped) if pool is not None]
+        models.append(_llm(each, stated, known, aliases, slots))
     return Pool(models)
 
 
@@ -269,15 +275,22 @@ def _concurrency(config: Any) -> int | None:
     return None
 
 
+def _prices(config: Any) -> dict[str, Any]:
+    return {_new_key(key): _get(config, key) for key in _LISTED if _get(config, key) is not None}
+
+
 def _llm(
-    config: Any, given: Pool | None, shipped: Pool | None, aliases: Mapping[str, str], slots: int | None
+    config: Any,
+    stated: Mapping[str, Any],
+    pools: Sequence[Pool],
+    aliases: Mapping[str, str],
+    slots: int | None,
 ) -> LLM:
     name = _name(config)
-    stated = {_new_key(key): _get(config, key) for key in _LISTED if _get(config, key) is not None}
     if not stated:
-        for pool in (given, shipped):
+        for pool in pools:
             for known in (name, aliases.get(name, name)):
-                if pool is not None and known in pool.names:
+                if known in pool.names:
                     found: LLM = pool[known]
                     return replace(found, name=name, slots=slots or found.slots)
     # AIOS checks no abilities: a model it lists is taken to have them.
