@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import pickle
 import re
 from typing import Any
 
 import numpy as np
 import pytest
 
-from eccos_rs import assign
+from eccos_rs import _arrays, assign
 from eccos_rs.errors import EccosError, ProblemError
 
 COST = np.array([[1.0, 2.0, 3.0], [1.0, 2.0, 3.0]])
@@ -195,6 +196,26 @@ def test_layouts(layout: Any) -> None:
     found = assign(layout(COST), layout(QUALITY), min_quality=0.6, alternatives=True)
     assert found.model.tobytes() == plain.model.tobytes()
     assert found.bound == plain.bound
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_pickled_arrays_are_not_copied(dtype: type) -> None:
+    """Unpickled, an array has a dtype object of its own that only equals the usual one."""
+    array = pickle.loads(pickle.dumps(QUALITY.astype(dtype)))
+    assert _arrays.real("quality", array) is array
+
+
+def test_mixed_precision() -> None:
+    """Cost, quality and loads may differ in precision, also where they are screened."""
+    n, m = 5000, 5
+    made = np.random.default_rng(3)
+    cost = made.uniform(0.1, 1.0, (n, m)).astype(np.float32)
+    quality = made.uniform(0.0, 1.0, (n, m)).astype(np.float32)
+    load = made.integers(1, 50, (n, m)).astype(np.float32)
+    limits = {"min_quality": 0.7, "capacity": np.full(m, 1.3 * 25 * n / m)}
+    same = assign(cost, quality, load=load, **limits)
+    for mixed in ((cost, quality.astype(float), load), (cost.astype(float), quality, load.astype(float))):
+        assert (assign(mixed[0], mixed[1], load=mixed[2], **limits).model == same.model).all()
 
 
 def test_the_input_is_not_changed_and_may_be_read_only() -> None:

@@ -8,6 +8,7 @@ import pytest
 import outside
 import problems
 import reference
+import small
 from eccos_rs import Status, assign, certify
 
 MIDDLING = [
@@ -24,6 +25,15 @@ MIDDLING = [
     (200, 30, "base", {}),
 ]
 NAMES = ["-".join([str(n), str(m), kind, *map(str, how.values())]) for n, m, kind, how in MIDDLING]
+
+
+@pytest.mark.parametrize("seed", [3018, 3508, 18002])
+def test_tight_token_loads_are_searched_again(seed: int) -> None:
+    """HiGHS finds an assignment of these; depth first on the costs alone went astray."""
+    problem = small.draw_family(seed)
+    found = assign(**problem)
+    assert found.status in (Status.OPTIMAL, Status.FEASIBLE)
+    assert certify(assignment=found, **problem)
 
 
 @pytest.mark.parametrize(("n", "m", "kind", "how"), MIDDLING, ids=NAMES)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from problems import Instance
 
-SECONDS = 60.0
+SECONDS = 120.0
 """How long an anchor may take. `patient.py` gives one of them more."""
 
 Result = tuple["NDArray[np.int64] | None", float]

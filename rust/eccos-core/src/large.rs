@@ -134,7 +134,7 @@ impl Levels<'_, '_> {
         let n = self.prepared.len();
         let mut radius = None;
         let least = 4 * self.prepared.rows();
-        let top = ((4.0 * (n as f64).powf(0.6)) as usize).min(LAST).max(8 * least).min(n / 4);
+        let top = ((4.0 * (n as f64).powf(0.6)) as usize).min(LAST).max(3 * least).min(n / 4);
         let mut last = 0;
         for size in [top / (FACTOR * FACTOR), top / FACTOR, top].into_iter().filter(|&size| size >= least) {
             let share = size as f64 / n as f64;
@@ -189,7 +189,7 @@ impl Levels<'_, '_> {
     /// The exact relaxation over `places`, given multipliers `y` and the residual of those places there.
     fn refine(&mut self, places: &[u32], limit: &[f64], y: &[f64], residual: &[f64], depth: u64) -> Level {
         let (n, k) = (places.len(), self.prepared.rows());
-        let size = SAMPLE.max(32 * k);
+        let size = SAMPLE.max(12 * k);
         if n <= 2 * size {
             return self.direct(places.to_vec(), limit.to_vec(), y);
         }

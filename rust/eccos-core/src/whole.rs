@@ -8,7 +8,7 @@ use crate::branch::{Branch, forbid};
 use crate::control::Control;
 use crate::dual::{Limits, Work};
 use crate::exchange::Exchange;
-use crate::lp::Lp;
+use crate::lp::{Lp, hash};
 use crate::relax::Relaxed;
 use crate::repair::round_vertex;
 use crate::state::State;
@@ -19,6 +19,10 @@ const BUDGET: usize = 20_000;
 const ROUNDING: f64 = 1e-9;
 /// Nodes spent on finding any feasible point.
 const RESCUE_NODES: usize = 2_000;
+/// Programs of at most so many queries are searched again, so often, with so many nodes each.
+const RESTARTED: usize = 128;
+const RESTARTS: u64 = 40;
+const RESTART_NODES: usize = 200;
 
 /// What is asked of the search.
 pub(crate) struct Effort<'a> {
@@ -144,12 +148,52 @@ impl Search<'_, '_> {
             }
             if core.len() == self.lp.n {
                 self.proven = complete;
+                if !complete && self.lp.n <= RESTARTED {
+                    self.restart();
+                }
                 return;
             }
             if self.effort.control.expired() {
                 return;
             }
             size *= 4;
+        }
+    }
+
+    /// Looks for any feasible point of a small program along other ways: depth first, an early wrong turn costs all the
+    /// nodes there are, and another objective makes other turns.
+    fn restart(&mut self) {
+        for salt in 1..=RESTARTS {
+            if self.effort.control.expired() {
+                return;
+            }
+            let mut lp = self.lp.clone();
+            for i in 0..lp.n {
+                for j in (0..lp.m).filter(|&j| self.lp.may(i, j)) {
+                    lp.p[j * lp.stride + i] = hash(i as u64, salt << 32 | j as u64);
+                }
+            }
+            let mut at = State::new(&lp, &vec![0.0; lp.rows()]);
+            let limits = Limits::new(self.effort.control);
+            let mut branch = Branch::new(lp, f64::INFINITY, RESTART_NODES, ROUNDING, limits, self.work);
+            branch.target = f64::INFINITY;
+            branch.search(&mut at);
+            self.nodes += branch.nodes;
+            self.steps += branch.steps;
+            let complete = branch.open.is_infinite();
+            if let Some(model) = branch.model.take() {
+                let all: Vec<u32> = (0..self.lp.n as u32).collect();
+                self.offer(&all, &model, self.lp.objective(&model));
+                let exchange = Exchange::new(self.lp, &self.state.y, self.bound, model, BUDGET);
+                if let Some((model, objective)) = exchange.run(self.target) {
+                    self.offer(&all, &model, objective);
+                }
+                return;
+            }
+            if complete {
+                self.proven = true;
+                return;
+            }
         }
     }
 
