@@ -10,6 +10,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from eccos_rs.cli.common import console, progress_bar, read_queries
+from eccos_rs.cli.options import (
+    BundleName,
+    Device,
+    MinQuality,
+    PredictorKind,
+    Threads,
+    TokensPerSecond,
+    policy_of,
+)
 
 if TYPE_CHECKING:
     from eccos_rs.plan import Plan
@@ -32,21 +41,15 @@ def bench(
             metavar="FILE", help="Queries of your own, as for eccos route; without it a mix of ours."
         ),
     ] = None,
-    tokens_per_second: Annotated[
-        float, typer.Option(help="The speed of an LLM, for the share of its response time.")
-    ] = 50.0,
+    tokens_per_second: TokensPerSecond = 50.0,
     seconds: Annotated[
         float, typer.Option(help="Measure each batch size for about this long, three runs at least.")
     ] = 2.0,
-    min_quality: Annotated[
-        float | None, typer.Option(help="The promised mean success; 97 % of the strongest without it.")
-    ] = None,
-    bundle: Annotated[
-        str | None, typer.Option(help="A bundle's folder or name; the shipped one by default.")
-    ] = None,
-    predictor: Annotated[str, typer.Option(help="hybrid, trained or retrieval.")] = "hybrid",
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    threads: Annotated[int | None, typer.Option(help="CPU threads for the encoder.")] = None,
+    min_quality: MinQuality = None,
+    bundle: BundleName = None,
+    predictor: PredictorKind = "hybrid",
+    device: Device = "auto",
+    threads: Threads = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
 ) -> None:
     """Time each stage of routing, and its share of the time the LLMs take to answer.
@@ -61,15 +64,13 @@ def bench(
     """  # noqa: D301 - \b keeps typer from joining the lines
     if not tokens_per_second > 0:
         raise typer.BadParameter(f"--tokens-per-second: got {tokens_per_second}, wanted more than 0")
-    from eccos_rs.policy import Policy
-
     sizes = _sizes(batch)
     own = None if queries is None else read_queries(queries)
     if own is not None and not own:
         raise typer.BadParameter(f"--queries: {queries} holds no query")
     begin = perf_counter()
     router = _router(bundle, predictor, device, threads)
-    policy = Policy(min_quality=min_quality)
+    policy = policy_of(min_quality=min_quality)
     first = router.route(_batch(own, 1, 0), policy=policy)
     start = perf_counter() - begin
     rows = []

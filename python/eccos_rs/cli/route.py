@@ -11,11 +11,23 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from eccos_rs.cli.common import InputForm, console, progress_bar, read_queries, write_lines, write_whole
-from eccos_rs.errors import InputError, MissingExtraError, PolicyError
+from eccos_rs.cli.options import (
+    BundleName,
+    Device,
+    MinQuality,
+    PoolFile,
+    PredictorKind,
+    QualityValue,
+    QueryFloor,
+    RelativeQuality,
+    Threads,
+    TokensPerSecond,
+    policy_of,
+)
+from eccos_rs.errors import InputError, MissingExtraError
 
 if TYPE_CHECKING:
     from eccos_rs.plan import Plan
-    from eccos_rs.policy import Policy
     from eccos_rs.router import Router
 
 __all__ = ["route"]
@@ -34,25 +46,13 @@ def route(
         ),
     ],
     *,
-    min_quality: Annotated[
-        float | None, typer.Option(help="Least cost with a mean predicted success of at least this, 0 to 1.")
-    ] = None,
+    min_quality: MinQuality = None,
     budget: Annotated[
         float | None, typer.Option(help="Highest mean success for at most this many US dollars.")
     ] = None,
-    quality_value: Annotated[
-        float | None, typer.Option(help="What one successful answer is worth, in US dollars.")
-    ] = None,
-    relative_quality: Annotated[
-        float | None,
-        typer.Option(
-            help="Least cost with at least this share of the quality of sending all to the strongest model. "
-            "Without any goal it is 0.97."
-        ),
-    ] = None,
-    query_floor: Annotated[
-        float | None, typer.Option(help="A floor on every single query's predicted success.")
-    ] = None,
+    quality_value: QualityValue = None,
+    relative_quality: RelativeQuality = None,
+    query_floor: QueryFloor = None,
     confidence: Annotated[
         float | None,
         typer.Option(help="Promise the quality for this very batch with this probability, such as 0.95."),
@@ -71,18 +71,14 @@ def route(
     tolerance: Annotated[
         float, typer.Option(help="Gap to the bound at which an assignment counts as optimal; 0 proves it.")
     ] = 1e-4,
-    pool: Annotated[
-        Path | None, typer.Option(help="A pool file in place of the bundle's: other prices, limits, models.")
-    ] = None,
+    pool: PoolFile = None,
     models: Annotated[
         str | None, typer.Option(metavar="NAME,NAME", help="Route among these models of the pool alone.")
     ] = None,
-    bundle: Annotated[
-        str | None, typer.Option(help="A bundle's folder or name; the shipped one by default.")
-    ] = None,
-    predictor: Annotated[str, typer.Option(help="hybrid, trained or retrieval.")] = "hybrid",
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    threads: Annotated[int | None, typer.Option(help="CPU threads for the encoder.")] = None,
+    bundle: BundleName = None,
+    predictor: PredictorKind = "hybrid",
+    device: Device = "auto",
+    threads: Threads = None,
     input_form: Annotated[
         str, typer.Option("--input", help="auto, text (one query a line) or jsonl.")
     ] = "auto",
@@ -92,9 +88,7 @@ def route(
         Path | None, typer.Option("--out", "-o", help="Write there instead of to standard output.")
     ] = None,
     why: Annotated[bool, typer.Option("--why", help="Show the reason of every choice in the table.")] = False,
-    tokens_per_second: Annotated[
-        float, typer.Option(help="The speed of an LLM that routing time is compared with.")
-    ] = 50.0,
+    tokens_per_second: TokensPerSecond = 50.0,
 ) -> None:
     """Choose a model for every query of a batch at least cost.
 
@@ -106,7 +100,7 @@ def route(
     """  # noqa: D301 - \b keeps typer from joining the lines
     form = "json" if as_json else output_format
     _check(form, input_form, out, tokens_per_second)
-    policy = _policy(
+    policy = policy_of(
         min_quality=min_quality,
         budget=budget,
         quality_value=quality_value,
@@ -149,16 +143,6 @@ def _check_out(out: Path) -> None:
         raise InputError(f"--out {out}: there is no folder {out.parent}")
     if not os.access(out.parent, os.W_OK):
         raise InputError(f"--out {out}: Permission denied: the folder {out.parent} may not be written")
-
-
-def _policy(**values: Any) -> Policy:
-    from eccos_rs.policy import Policy
-
-    try:
-        return Policy(**values)
-    except PolicyError as error:
-        # What the options say is usage, as much as how they are spelt.
-        raise typer.BadParameter(str(error)) from None
 
 
 def _capacity(pairs: list[str]) -> dict[str, float] | None:

@@ -8,7 +8,17 @@ from typing import Annotated
 
 import typer
 
-from eccos_rs.errors import InputError, MissingExtraError, PolicyError
+from eccos_rs.cli.options import (
+    BundleName,
+    Device,
+    MinQuality,
+    PredictorKind,
+    QualityValue,
+    QueryFloor,
+    RelativeQuality,
+    policy_of,
+)
+from eccos_rs.errors import InputError, MissingExtraError
 
 __all__ = ["serve"]
 
@@ -19,32 +29,21 @@ def serve(
         Path | None,
         typer.Option(help="The pool file; every model in it needs an endpoint with a base_url."),
     ] = None,
-    bundle: Annotated[
-        str | None, typer.Option(help="A bundle's folder or name; the shipped one by default.")
-    ] = None,
-    predictor: Annotated[str, typer.Option(help="hybrid, trained or retrieval.")] = "hybrid",
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    bundle: BundleName = None,
+    predictor: PredictorKind = "hybrid",
+    device: Device = "auto",
     host: Annotated[
         str, typer.Option(help="The address to listen on; any but loopback needs client tokens.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="The port.")] = 8080,
-    min_quality: Annotated[
-        float | None, typer.Option(help="Least cost with a mean success of at least this over the stream.")
-    ] = None,
+    min_quality: MinQuality = None,
     budget: Annotated[
         float | None, typer.Option(help="US dollars for each --per; the spend keeps pace with the time.")
     ] = None,
     per: Annotated[str | None, typer.Option(help="hour, day or month: what --budget is for.")] = None,
-    quality_value: Annotated[
-        float | None, typer.Option(help="What one successful answer is worth, in US dollars.")
-    ] = None,
-    relative_quality: Annotated[
-        float | None,
-        typer.Option(help="Share of the strongest model's quality to keep. Without any goal it is 0.97."),
-    ] = None,
-    query_floor: Annotated[
-        float | None, typer.Option(help="A floor on every single query's predicted success.")
-    ] = None,
+    quality_value: QualityValue = None,
+    relative_quality: RelativeQuality = None,
+    query_floor: QueryFloor = None,
     store: Annotated[
         Path | None,
         typer.Option(help="SQLite file for feedback, spend and prices; made when it is not there."),
@@ -75,17 +74,12 @@ def serve(
     ECCOS_TOKENS holds the clients' bearer tokens, separated by commas. A page with live figures is at /,
     metrics for Prometheus at /metrics.
     """  # noqa: D301 - \b keeps typer from joining the lines
-    from eccos_rs.policy import Policy
     from eccos_rs.router import Router
 
-    try:
-        policy = Policy(
-            min_quality=min_quality, budget=budget, per=per,  # type: ignore[arg-type]
-            quality_value=quality_value, relative_quality=relative_quality, query_floor=query_floor,
-            overload="raise", wait=wait,
-        )  # fmt: skip
-    except PolicyError as error:
-        raise typer.BadParameter(str(error)) from None
+    policy = policy_of(
+        min_quality=min_quality, budget=budget, per=per, quality_value=quality_value,
+        relative_quality=relative_quality, query_floor=query_floor, overload="raise", wait=wait,
+    )  # fmt: skip
     try:
         from eccos_rs.serve.app import GatewaySettings, build_app
         from eccos_rs.serve.run import run
