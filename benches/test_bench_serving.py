@@ -1,0 +1,38 @@
+"""The benches of the gateway and of steering, each run once: what they claim is checked by themselves."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from settings import ONCE
+
+HERE = Path(__file__).resolve().parent
+DATA = Path(os.environ.get("ECCOS_DATA", HERE.parent.parent / "shared" / "data")) / "qaserve_public.parquet"
+
+pytestmark = pytest.mark.skipif(not ONCE, reason="run each by itself for its figures")
+
+
+def run(script: str, *options: str) -> str:
+    done = subprocess.run(
+        [sys.executable, HERE / script, *options], check=False, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_gateways_latency() -> None:
+    assert "added" in run("gateway.py")
+
+
+def test_streams_and_churn() -> None:
+    assert '"threads after"' in run("soak.py", "--streams", "50", "--slots", "10", "--seconds", "1")
+
+
+@pytest.mark.skipif(not DATA.is_file(), reason="needs the labelled queries")
+def test_steering() -> None:
+    assert "floor on every 64" in run("steering.py", str(DATA), "--floor", "0.7")
