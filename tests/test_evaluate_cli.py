@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -11,13 +12,17 @@ import pytest
 from eccos_rs.bundle import Bundle
 from eccos_rs.cli.main import main
 from eccos_rs.errors import RecordError
-from eccos_rs.evaluate import evidence_from_bundle
+from eccos_rs.evaluate import evidence_from_bundle, evidence_from_folds
 from eccos_rs.evaluate.bundles import seen_rows
+from eccos_rs.evaluate.forecasters import trained_texts
+from eccos_rs.evaluate.training import train_folds
 from eccos_rs.records import RecordTable, normalise, write_records
 from eccos_rs.records.fingerprint import decode_fingerprints, encode_fingerprints, fingerprint, was_seen
+from eccos_rs.train.options import TrainOptions
 from evaluation import world
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 # Training and a study on a busy machine of two cores.
@@ -25,6 +30,11 @@ pytestmark = pytest.mark.timeout(400)
 
 ROWS = 160
 WORDS = ["river", "stone", "engine", "garden", "copper", "winter", "letter", "market", "signal", "island"]
+
+
+@contextmanager
+def silent(label: str, total: int) -> Iterator[Callable[[int], object]]:
+    yield lambda steps: None
 
 
 class Made(NamedTuple):
@@ -115,6 +125,34 @@ def test_a_bundle_is_judged_on_what_it_has_not_seen(made: Made) -> None:
         evidence_from_bundle(table.select(trained), bundle, data="small", device="cpu", threads=1)
 
 
+def test_with_folds_every_query_is_judged_by_a_router_that_never_saw_it() -> None:
+    pytest.importorskip("torch", reason="training needs torch (the extra `train`)")
+    table = dataset()
+    options = TrainOptions(
+        holdout=0.0, epochs=1, folds=2, members=1, hidden=8, kernel_share=0.0, max_tokens=32, check_rows=5
+    )
+    seen: list[np.ndarray] = []
+
+    def trained() -> Iterator[tuple[Bundle, np.ndarray]]:
+        for bundle, rows in train_folds(table, 2, progress=silent, options=options):
+            learned = set(trained_texts(bundle) or ())
+            judged = [text for text, known in zip(table.query, rows.tolist(), strict=True) if not known]
+            assert not {fingerprint(text) for text in judged} & learned
+            seen.append(rows)
+            yield bundle, rows
+
+    found = evidence_from_folds(table, trained(), data="small", device="cpu", threads=1)
+    assert (seen[0] ^ seen[1]).all()
+    assert seen[0][10] == seen[0][40]
+    assert sorted(found.held.table.query) == sorted(table.query)
+    assert [len(part) for part in found.held.parts] == [int((~rows).sum()) for rows in seen]
+    for part, fit in zip(found.held.parts, found.fits, strict=True):
+        judged = {normalise(found.held.table.query[row]) for row in part.tolist()}
+        assert not judged & {normalise(text) for text in fit.query}
+    assert all(view.quality.shape == found.held.table.quality.shape for view in found.views.values())
+    assert "2 routers" in found.about["predictor"]
+
+
 def test_one_bad_line_is_one_sentence(made: Made, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     bundle = str(made.out / "bundle")
     other = tmp_path / "other.jsonl"
@@ -138,6 +176,8 @@ def test_bad_usage(made: Made, capsys: pytest.CaptureFixture[str]) -> None:
     for arguments in (
         ["--train-fraction", "1.5"],
         ["--train-fraction", "0.5", "-b", "x"],
+        ["--folds", "1"],
+        ["--folds", "5", "--train-fraction", "0.5"],
         ["--resamples", "0"],
     ):
         assert call([str(made.data), *arguments], capsys)[0] == 2

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pytest
 
@@ -24,6 +27,9 @@ from eccos_rs.evaluate.joint import Joint
 from eccos_rs.evaluate.promises import chosen_pairs, keep_promises, keep_with_margin
 from eccos_rs.evaluate.study import identity
 from evaluation import MODELS, PRICES, ByLength, evidence, small_study, world
+
+if TYPE_CHECKING:
+    from eccos_rs.records import RecordTable
 
 EVIDENCE = evidence()
 HELD = EVIDENCE.held
@@ -117,6 +123,38 @@ def test_batches_are_full_and_hard_ones_hard() -> None:
     hard = np.concatenate(list(Setting(form="adversarial", size=100).batches(hardness, 0)))
     assert hardness[hard].min() >= np.quantile(hardness, 2 / 3) - 0.01
     assert [len(rows) for rows in Setting(size=5000).batches(hardness, 0)] == [1000]
+
+
+def test_parts_are_dealt_apart_and_each_is_served_by_a_router_that_never_saw_it() -> None:
+    """A router that may only have learned from the other part tells by its fit which part it serves."""
+
+    class Learner:
+        name = "learner"
+        dials = (0.0,)
+
+        def fit(self, table: RecordTable) -> None:
+            self.learned = set(table.query)
+
+        def choose(self, batch: Batch, dial: float) -> np.ndarray:
+            assert not self.learned & set(batch.texts)
+            served.append(batch.rows)
+            return np.zeros(len(batch), np.int64)
+
+    served: list[np.ndarray] = []
+    rows = np.arange(len(HELD.table))
+    parts = (rows[::3], np.setdiff1d(rows, rows[::3]))
+    held = Held(HELD.table, HELD.hardness, HELD.prices, parts)
+    fits = tuple(HELD.table.select(part) for part in reversed(parts))
+    whole = replace(evidence(len(rows)), held=held, fits=fits)
+    found = study(whole, settings=[Setting(size=50)], resamples=20, batches=4, extra=[Learner()])
+    for batch in served:
+        assert len(batch) == 50
+        assert any(np.isin(batch, part).all() for part in parts)
+    score = next(s for s in found.comparisons[Setting(size=50)].scores if s.name == "learner")
+    assert score.share == [[1.0, 0.0, 0.0, 0.0]]
+    assert score.conduct.batches == len(served)
+    with pytest.raises(InputError, match="one for each of 2 parts"):
+        replace(whole, fits=())
 
 
 # ---- baselines

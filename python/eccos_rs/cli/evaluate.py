@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from contextlib import contextmanager
 from pathlib import Path  # noqa: TC003 - typer reads the annotations
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -37,15 +37,21 @@ def evaluate(
             "of --bundle."
         ),
     ] = None,
+    folds: Annotated[
+        int | None,
+        typer.Option(
+            min=2,
+            help="Split DATA into so many parts by text, train a router without each and judge it there: "
+            "every query is judged. In place of --bundle.",
+        ),
+    ] = None,
     aux: Annotated[
         list[Path] | None,
-        typer.Option(
-            help="With --train-fraction: further models' answers to the same queries; may be repeated."
-        ),
+        typer.Option(help="When training: further models' answers to the same queries; may be repeated."),
     ] = None,
     pool: Annotated[
         Path | None,
-        typer.Option(help="With --train-fraction: prices (.toml, .csv); else those that DATA's costs tell."),
+        typer.Option(help="When training: prices (.toml, .csv); else those that DATA's costs tell."),
     ] = None,
     out: Annotated[
         Path | None,
@@ -96,27 +102,44 @@ def evaluate(
     \b
     eccos evaluate qa.parquet --out results              the shipped router on other data
     eccos evaluate qa.parquet --train-fraction 0.8       train on a part, judge on the rest
+    eccos evaluate qa.parquet --folds 5                  judge every query: narrower intervals, five trainings
     eccos evaluate qa.parquet -s none -s equal/4:random:64 --json
     eccos evaluate qa.parquet --contender mine:ByLength  a router of your own beside them
     """  # noqa: D301 - \b keeps typer from joining the lines
-    from eccos_rs.evaluate import evidence_from_bundle, find_settings, study
+    from eccos_rs.evaluate import evidence_from_bundle, evidence_from_folds, find_settings, study
     from eccos_rs.evaluate.render import as_json, print_report
-    from eccos_rs.evaluate.training import train_part
+    from eccos_rs.evaluate.training import train_folds, train_part
     from eccos_rs.records import RecordTable
 
-    if train_fraction is not None and bundle is not None:
-        raise typer.BadParameter("give --bundle or --train-fraction, not both")
+    if sum(each is not None for each in (bundle, train_fraction, folds)) > 1:
+        raise typer.BadParameter("give one of --bundle, --train-fraction and --folds")
     if train_fraction is not None and not 0.0 < train_fraction < 1.0:
         raise typer.BadParameter(f"--train-fraction: got {train_fraction}, wanted a share between 0 and 1")
     settings = find_settings(setting or ["default"])
     extra = [_load(name) for name in contender or ()]
     table = RecordTable.read(data, quality_scale=quality_scale)
-    with train_part(
-        table, train_fraction, progress=_bar, bundle=bundle, aux=aux or (), pool=pool, seed=seed, folder=out
-    ) as (opened, seen):
-        evidence = evidence_from_bundle(
-            table, opened, data=data.name, seen=seen, device=device, threads=threads, seed=seed, progress=_bar
-        )
+    about: dict[str, Any] = {
+        "data": data.name,
+        "device": device,
+        "threads": threads,
+        "seed": seed,
+        "progress": _bar,
+    }
+    if folds is not None:
+        trained = train_folds(table, folds, progress=_bar, aux=aux or (), pool=pool, seed=seed)
+        evidence = evidence_from_folds(table, trained, **about)
+    else:
+        with train_part(
+            table,
+            train_fraction,
+            progress=_bar,
+            bundle=bundle,
+            aux=aux or (),
+            pool=pool,
+            seed=seed,
+            folder=out,
+        ) as (opened, seen):
+            evidence = evidence_from_bundle(table, opened, seen=seen, **about)
     with _steps() as told:
         found = study(evidence, settings=settings, resamples=resamples, seed=seed, extra=extra, progress=told)
     _write(found, out, docs)

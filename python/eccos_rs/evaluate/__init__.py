@@ -3,7 +3,7 @@
 A router is judged through two methods, `fit(table)` and `choose(batch, dial)`; see `Contender`.
 """
 
-from eccos_rs.evaluate.bundles import evidence_from_bundle
+from eccos_rs.evaluate.bundles import evidence_from_bundle, evidence_from_folds
 from eccos_rs.evaluate.contender import Batch, Contender, View
 from eccos_rs.evaluate.evidence import Evidence
 from eccos_rs.evaluate.harness import Held, sweep
@@ -21,6 +21,7 @@ __all__ = [
     "Study",
     "View",
     "evidence_from_bundle",
+    "evidence_from_folds",
     "find_settings",
     "study",
     "sweep",

@@ -10,12 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from eccos_rs.errors import RecordError
-from eccos_rs.evaluate.evidence import Evidence, complete_rows, list_prices
+from eccos_rs.evaluate.evidence import Evidence, complete_rows, list_prices, pooled
 from eccos_rs.evaluate.forecasters import PLAIN, Forecasts, trained_texts
 from eccos_rs.evaluate.harness import Held
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from contextlib import AbstractContextManager
 
     from eccos_rs.bundle import Bundle
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     Progress = Callable[[str, int], AbstractContextManager[Callable[[int], object]]]
 
-__all__ = ["LEAST_FIT", "evidence_from_bundle", "seen_rows"]
+__all__ = ["LEAST_FIT", "evidence_from_bundle", "evidence_from_folds", "seen_rows"]
 
 #: With fewer labelled queries to fit a router on, a fifth of the unseen ones is set apart for that.
 LEAST_FIT = 50
@@ -168,6 +168,47 @@ def evidence_from_bundle(
             "predictor": f"{made} ({forecasts.described()})",
             "bundle_sha256": bundle.digest,
         },
+    )
+
+
+def evidence_from_folds(
+    table: RecordTable,
+    trained: Iterable[tuple[Bundle, npt.NDArray[np.bool_]]],
+    *,
+    data: str,
+    device: str = "auto",
+    threads: int | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Evidence:
+    """Forecast every query by a router that was trained without it.
+
+    Parameters
+    ----------
+    table : RecordTable
+        Labelled queries.
+    trained : iterable of (Bundle, ndarray of bool)
+        Routers, and the rows that each was trained on; see `eccos_rs.evaluate.training.train_folds`.
+    data, device, threads, seed, progress
+        As for `evidence_from_bundle`.
+
+    Returns
+    -------
+    Evidence
+        In as many parts as there are routers.
+    """
+    parts = [
+        evidence_from_bundle(
+            table, bundle, data=data, seen=seen, device=device, threads=threads, seed=seed, progress=progress
+        )
+        for bundle, seen in trained
+    ]
+    return pooled(
+        parts,
+        f"Each was forecast by one of {len(parts)} routers that had seen neither its text nor a near copy of "
+        "it: the queries were split by text into as many parts, and each router was trained on all parts but "
+        "one.",
+        parts[0].about["predictor"].replace("a router trained", f"{len(parts)} routers, each trained"),
     )
 
 

@@ -10,14 +10,14 @@ import numpy.typing as npt
 
 from eccos_rs.errors import InputError
 from eccos_rs.evaluate.contender import View
+from eccos_rs.records import RecordTable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from eccos_rs.evaluate.harness import Held
-    from eccos_rs.records import RecordTable
 
-__all__ = ["Evidence", "complete_rows", "list_prices", "neighbour_means"]
+__all__ = ["Evidence", "complete_rows", "list_prices", "neighbour_means", "pooled"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +36,8 @@ class Evidence:
         Keys in `views`: the scores of the champion, and the unweighted 16-neighbour means.
     about : dict
         Where all this comes from, for the report.
+    fits : tuple of RecordTable
+        One for each part of `held`, in place of `fit`, where routers were trained several times.
     """
 
     held: Held
@@ -44,6 +46,7 @@ class Evidence:
     best: str
     plain: str
     about: dict[str, Any] = field(default_factory=dict)
+    fits: tuple[RecordTable, ...] = ()
 
     def __post_init__(self) -> None:
         shape = self.held.table.quality.shape
@@ -53,8 +56,55 @@ class Evidence:
         for view in self.views.values():
             if view.quality.shape != shape:
                 raise InputError(f"view {view.name!r}: got shape {view.quality.shape}, wanted {shape}")
-        if not len(self.fit):
+        if not self.fits:
+            object.__setattr__(self, "fits", (self.fit,))
+        if len(self.fits) != len(self.held.parts):
+            raise InputError(
+                f"fits: got {len(self.fits)}, wanted one for each of {len(self.held.parts)} parts"
+            )
+        if not all(len(fit) for fit in self.fits):
             raise InputError("fit: got no labelled query to learn from, wanted at least one")
+
+
+def pooled(parts: Sequence[Evidence], split: str, predictor: str) -> Evidence:
+    """Put the evidence of several trainings together, each of which had left out the queries it judges.
+
+    Parameters
+    ----------
+    parts : sequence of Evidence
+        On disjoint queries of the same models.
+    split, predictor : str
+        What the report says of the split and of the routers that were trained.
+    """
+    from eccos_rs.evaluate.harness import Held
+
+    sizes = [len(part.held.table) for part in parts]
+    ends = np.cumsum(sizes)
+    table = RecordTable.joined([part.held.table for part in parts])
+    held = Held(
+        table,
+        np.concatenate([part.held.hardness for part in parts]),
+        list_prices(table),
+        tuple(np.arange(end - size, end) for size, end in zip(sizes, ends.tolist(), strict=True)),
+    )
+    first = parts[0]
+    views = {
+        name: View(
+            view.name,
+            np.concatenate([part.views[name].quality for part in parts]),
+            np.concatenate([part.views[name].cost for part in parts]),
+            None
+            if view.log_tokens is None
+            else np.concatenate([part.views[name].log_tokens for part in parts]),
+            float(np.average([part.views[name].seconds for part in parts], weights=sizes)),
+        )
+        for name, view in first.views.items()
+    }
+    about = {**first.about, "judged": len(table), "split": split, "predictor": predictor}
+    about["fit"] = round(float(np.mean([len(part.fit) for part in parts])))
+    about.pop("bundle_sha256", None)
+    fits = tuple(part.fit for part in parts)
+    return Evidence(held, first.fit, views, first.best, first.plain, about, fits)
 
 
 def complete_rows(table: RecordTable) -> npt.NDArray[np.bool_]:

@@ -14,6 +14,8 @@ from eccos_rs.evaluate.contender import Batch, dials_of, place
 from eccos_rs.evaluate.curves import Curve
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from eccos_rs.evaluate.contender import Contender
     from eccos_rs.evaluate.settings import Setting
     from eccos_rs.records import RecordTable
@@ -33,11 +35,15 @@ class Held:
         The higher, the harder the query looks before it is answered.
     prices : ndarray of float64, shape (M, 2)
         US dollars per million input and output tokens; NaN where unknown.
+    parts : tuple of ndarray of int64
+        Rows that one training left out, each row in one part; a batch is dealt from one part. All rows by
+        default.
     """
 
     table: RecordTable
     hardness: npt.NDArray[np.floating]
     prices: npt.NDArray[np.float64]
+    parts: tuple[npt.NDArray[np.int64], ...] = ()
     strength: npt.NDArray[np.float64] = field(init=False)
     mean_cost: npt.NDArray[np.float64] = field(init=False)
 
@@ -50,6 +56,8 @@ class Held:
             )
         if not (np.isfinite(table.quality).all() and np.isfinite(table.cost).all()):
             raise InputError("data: some (query, model) pairs are not observed; judge complete rows only")
+        if not self.parts:
+            object.__setattr__(self, "parts", (np.arange(len(table)),))
         object.__setattr__(self, "strength", table.quality.astype(np.float64).mean(axis=0))
         object.__setattr__(self, "mean_cost", table.cost.mean(axis=0))
         if not self.mean_cost[self.strongest] > 0:
@@ -67,6 +75,12 @@ class Held:
     def weakest(self) -> int:
         """Column of the cheapest single model: where the gap that a router recovers begins."""
         return int(np.lexsort((-self.strength, self.mean_cost))[0])
+
+    def deal(self, setting: Setting, repeat: int, part: int | None = None) -> Iterator[npt.NDArray[np.int64]]:
+        """Yield the rows of each batch of a setting, of one part or of all; see `Setting.batches`."""
+        for rows in self.parts if part is None else (self.parts[part],):
+            for some in setting.batches(self.hardness[rows], repeat):
+                yield rows[some]
 
     def batch(self, rows: npt.NDArray[np.int64], capacity: npt.NDArray[np.float64]) -> Batch:
         """Return what a contender is shown of these rows."""
@@ -103,9 +117,45 @@ class Run:
     curve: Curve
     conduct: Conduct
 
+    @classmethod
+    def joined(cls, runs: Sequence[Run]) -> Run:
+        """Put together what one contender, fitted anew for each, did on the parts of the judged queries."""
+        if len(runs) == 1:
+            return runs[0]
+        curves, conducts = [run.curve for run in runs], [run.conduct for run in runs]
+        served = np.array([curve.count.sum() for curve in curves])
+        batches = np.array([each.batches for each in conducts])
+        broke = batches * [each.over_capacity for each in conducts]
+        return cls(
+            Curve(
+                curves[0].name,
+                np.sum([curve.quality for curve in curves], axis=0),
+                np.sum([curve.cost for curve in curves], axis=0),
+                np.sum([curve.count for curve in curves], axis=0),
+                np.average([curve.share for curve in curves], axis=0, weights=served),
+            ),
+            Conduct(
+                batches=int(batches.sum()),
+                over_capacity=float(broke.sum() / batches.sum()),
+                excess=float((broke * [each.excess for each in conducts]).sum() / max(broke.sum(), 1e-300)),
+                seconds=float(np.average([each.seconds for each in conducts], weights=served)),
+            ),
+        )
 
-def sweep(contender: Contender, setting: Setting, held: Held) -> Run:
+
+def sweep(contender: Contender, setting: Setting, held: Held, part: int | None = None) -> Run:
     """Let a contender serve every batch of a setting at every position of its dial.
+
+    Parameters
+    ----------
+    contender : Contender
+        Fitted.
+    setting : Setting
+        Limits and batches.
+    held : Held
+        The judged queries.
+    part : int, optional
+        Serve this part of them alone.
 
     Returns
     -------
@@ -119,7 +169,7 @@ def sweep(contender: Contender, setting: Setting, held: Held) -> Run:
     excess: list[float] = []
     spent, served = 0.0, 0
     for repeat in range(setting.repeats(n)):
-        for rows in setting.batches(held.hardness, repeat):
+        for rows in held.deal(setting, repeat, part):
             batch = held.batch(rows, setting.capacity(len(rows), held.strength))
             count[rows] += 1
             for position, dial in enumerate(dials):

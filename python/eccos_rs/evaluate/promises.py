@@ -142,7 +142,7 @@ def _batches(
     """Yield rows and capacities of at least `count` batches, in whole shuffles."""
     served = repeat = 0
     while served < count:
-        for rows in setting.batches(held.hardness, repeat):
+        for rows in held.deal(setting, repeat):
             served += 1
             yield rows, setting.capacity(len(rows), held.strength)
         if setting.size is None:

@@ -22,7 +22,7 @@ from eccos_rs.evaluate.compare import Comparison, compare
 from eccos_rs.evaluate.contender import DIALS, Contender, View
 from eccos_rs.evaluate.curves import Resamples
 from eccos_rs.evaluate.forecasts import Forecast, judge_forecasts
-from eccos_rs.evaluate.harness import sweep
+from eccos_rs.evaluate.harness import Run, sweep
 from eccos_rs.evaluate.joint import Joint
 from eccos_rs.evaluate.promises import (
     BATCHES,
@@ -107,8 +107,8 @@ class Study:
     pairs: list[tuple[str, str]] = field(default_factory=list)
 
 
-def contenders_for(evidence: Evidence, setting: Setting) -> list[Contender]:
-    """Make every baseline for one setting, fitted anew."""
+def contenders_for(evidence: Evidence, setting: Setting, part: int = 0) -> list[Contender]:
+    """Make every baseline for one setting, fitted anew on what one part of the queries leaves."""
     held, views = evidence.held, evidence.views
     best = views[evidence.best]
     table = held.table
@@ -126,7 +126,7 @@ def contenders_for(evidence: Evidence, setting: Setting) -> list[Contender]:
         found += [Joint(view, "promise"), Joint(view, "budget")]
     found.append(Joint(View(ORACLE, table.quality, table.cost), name=ORACLE))
     for each in found:
-        each.fit(evidence.fit)
+        each.fit(evidence.fits[part])
     return found
 
 
@@ -167,14 +167,7 @@ def study(
     comparisons, promises = {}, []
     for number, setting in enumerate(settings):
         tell(setting.title, number, steps)
-        contenders = [*contenders_for(evidence, setting), *extra]
-        called = [each.name for each in contenders]
-        if len(set(called)) < len(called):
-            twice = next(name for name in called if called.count(name) > 1)
-            raise InputError(f"contenders: two are called {twice!r}; give each its own name")
-        for each in extra:
-            each.fit(evidence.fit)
-        runs = {each.name: sweep(each, setting, held) for each in contenders}
+        runs = _runs(evidence, setting, extra)
         comparisons[setting] = compare(runs, held, draws, champion=champion, pairs=pairs, oracle=ORACLE)
         promises += keep_promises(best, setting, held, draws, batches=batches)
     forecasts, guarantees = [], []
@@ -200,6 +193,22 @@ def study(
         identity=identity(best, evidence), champion=champion, rival=rival,
         rule=Threshold(evidence.views[evidence.plain]).name, pairs=pairs,
     )  # fmt: skip
+
+
+def _runs(evidence: Evidence, setting: Setting, extra: Sequence[Contender]) -> dict[str, Run]:
+    """Let all contenders serve a setting, each part by those that have not seen it."""
+    found: dict[str, list[Run]] = {}
+    for part, fit in enumerate(evidence.fits):
+        contenders = [*contenders_for(evidence, setting, part), *extra]
+        called = [each.name for each in contenders]
+        if len(set(called)) < len(called):
+            twice = next(name for name in called if called.count(name) > 1)
+            raise InputError(f"contenders: two are called {twice!r}; give each its own name")
+        for each in extra:
+            each.fit(fit)
+        for each in contenders:
+            found.setdefault(each.name, []).append(sweep(each, setting, evidence.held, part))
+    return {name: Run.joined(runs) for name, runs in found.items()}
 
 
 def _pairs(evidence: Evidence) -> list[tuple[str, str]]:

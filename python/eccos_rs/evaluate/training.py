@@ -1,4 +1,4 @@
-"""A router for one evaluation: opened, or trained on a part of the data that is then not judged."""
+"""Routers for one evaluation: opened, or trained on a part of the data that is then not judged."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from eccos_rs.errors import MissingExtraError
+from eccos_rs.errors import InputError, MissingExtraError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     Progress = Callable[[str, int], AbstractContextManager[Callable[[int], object]]]
 
-__all__ = ["train_part"]
+__all__ = ["train_folds", "train_part"]
 
 
 @contextmanager
@@ -86,6 +86,53 @@ def train_part(
         yield _train(part, others, place, progress=progress, pool=pool, options=options), seen
 
 
+def train_folds(
+    table: RecordTable,
+    folds: int,
+    *,
+    progress: Progress,
+    aux: Sequence[Path] = (),
+    pool: Path | None = None,
+    options: TrainOptions | None = None,
+    seed: int = 0,
+) -> Iterator[tuple[Bundle, npt.NDArray[np.bool_]]]:
+    """Give a bundle for each fold of the data, trained on all other folds, and which rows those are.
+
+    The parameters are those of `train_part`; `folds` is at least 2. The encoder runs once for all. A bundle
+    is gone when the next one is asked for.
+    """
+    from eccos_rs.records import RecordTable, split_by_text
+    from eccos_rs.train.options import TrainOptions
+
+    if folds < 2:
+        raise InputError(f"folds: got {folds}, wanted 2 or more")
+    options = options or TrainOptions(holdout=0.0, seed=seed, check_rows=300)
+    _need_torch()
+    from eccos_rs.train.pipeline import published_states
+
+    others = [(path.stem, RecordTable.read(path)) for path in aux]
+    states = published_states(table.query, options, progress)
+    for out in split_by_text(table, [1.0 / folds] * folds, seed):
+        seen = np.ones(len(table), dtype=np.bool_)
+        seen[out] = False
+        with tempfile.TemporaryDirectory() as scratch:
+            place = Path(scratch) / "bundle"
+            part = table.select(np.flatnonzero(seen))
+            made = _train(
+                part, others, place, progress=progress, pool=pool, options=options, states=states[seen]
+            )
+            yield made, seen
+
+
+def _need_torch() -> None:
+    try:
+        import torch  # noqa: F401 - only to tell early which extra is missing
+    except ImportError:
+        raise MissingExtraError(
+            "training for an evaluation needs torch: pip install 'eccos-rs[train]'"
+        ) from None
+
+
 def _train(
     table: RecordTable,
     aux: Sequence[tuple[str, RecordTable]],
@@ -94,15 +141,13 @@ def _train(
     progress: Progress,
     pool: Path | None,
     options: TrainOptions,
+    states: npt.NDArray[np.float32] | None = None,
 ) -> Bundle:
-    try:
-        import torch  # noqa: F401 - only to tell early which extra is missing
-    except ImportError:
-        raise MissingExtraError("--train-fraction needs torch: pip install 'eccos-rs[train]'") from None
+    _need_torch()
     from eccos_rs.train.data import training_data
     from eccos_rs.train.pipeline import train_bundle
     from eccos_rs.train.prices import pool_for
 
     return train_bundle(
-        training_data(table, aux), place, pool_for(table, pool), options, progress=progress
+        training_data(table, aux), place, pool_for(table, pool), options, progress=progress, states=states
     ).bundle

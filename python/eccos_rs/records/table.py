@@ -157,6 +157,22 @@ class RecordTable:
             self.cost[index],
         )  # fmt: skip
 
+    @classmethod
+    def joined(cls, tables: Sequence[RecordTable]) -> RecordTable:
+        """Put tables of the same models below each other."""
+        if len({table.models for table in tables}) != 1:
+            raise InputError("tables: got different models, wanted the same in the same order")
+        return cls(
+            [each for table in tables for each in table.query],
+            [each for table in tables for each in table.dataset],
+            [each for table in tables for each in table.id],
+            tables[0].models,
+            np.concatenate([table.quality for table in tables]),
+            np.concatenate([table.output_tokens for table in tables]),
+            np.concatenate([table.input_tokens for table in tables]),
+            np.concatenate([table.cost for table in tables]),
+        )
+
     def select_models(self, models: Sequence[str]) -> RecordTable:
         """Keep the columns with these names, in this order."""
         place = {name: index for index, name in enumerate(self.models)}

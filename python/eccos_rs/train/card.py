@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from textwrap import fill
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -144,25 +145,28 @@ def _figure_section(held: int, figures: dict[str, dict[str, float]], options: Tr
 
 
 def _method_section(options: TrainOptions) -> str:
+    from eccos_rs.train.encoder import LOW_LAYER
+
     head = "linear heads" if options.head == "linear" else f"one hidden layer of {options.hidden}"
     encoder = (
         f"fine-tuned above layer {options.frozen_layers} for {options.finetune_epochs} epochs"
         if options.finetune
         else "as published"
     )
+    kernel = ""
     if options.head == "mlp" and options.kernel_share > 0.0 and not options.finetune:
+        kernel = f"The kernel regression compares by layer {LOW_LAYER} and the counts."
         head += f", averaged with a kernel regression by a share of {options.kernel_share:.0%}"
     average = "" if options.finetune else f", mean of {options.folds} folds x {options.members} seeds"
-    return f"""## Method
-
-Encoder all-MiniLM-L6-v2, {encoder}, {options.max_tokens} tokens. Heads ({head}{average}) read the mean of
-the third and of the last layer and counts of word pieces. Neighbours are the nearest in a projection of the
-same three, weighted by similarity and shrunk to the mean. Labels are moved {options.teacher_share:.0%} of
-the way to their expectation given how other models answered the same query. Success is calibrated on
-out-of-fold forecasts in two parts (what all models share, and what sets them apart) and fades towards the
-mean on unknown ground. `quality_std` is the part of p (1 - p) that is a property of the query rather than a
-coin flip, estimated from how the errors of two models on one query go together. Seed {options.seed}.
-"""
+    sentences = f"""Encoder all-MiniLM-L6-v2, {encoder}, {options.max_tokens} tokens. Heads ({head}{average})
+    read the mean of layer {LOW_LAYER} and of the last layer and counts of word pieces; lengths are learned by
+    a quantile loss. {kernel} Neighbours are found by the last layer and the counts, weighted by similarity
+    and shrunk to the mean. Labels are moved {options.teacher_share:.0%} of the way to their expectation given
+    how other models answered the same query. Success is calibrated on out-of-fold forecasts in two parts
+    (what all models share, and what sets them apart) and fades towards the mean on unknown ground.
+    `quality_std` is the part of p (1 - p) that is a property of the query rather than a coin flip, estimated
+    from how the errors of two models on one query go together. Seed {options.seed}."""
+    return f"## Method\n\n{fill(' '.join(sentences.split()), 105)}\n"
 
 
 _LIMITS = """## Intended use and limits

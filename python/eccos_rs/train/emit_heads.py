@@ -70,15 +70,15 @@ def emit_heads(layers: Layers, weights: PredictorWeights, pooled: dict[str, str]
     x = writer.op("Clip", [x, *(writer.number(each) for each in (-weights.clamp, weights.clamp))])
     searched = pooled["embedding"]
     if weights.projection is not None:
-        searched = writer.op("MatMul", [x, layers.stored(weights.projection)])
-        searched = _unit(writer, searched)
+        searched = _unit(writer, writer.op("MatMul", [x, layers.stored(weights.projection)]))
+    inputs = x
     if weights.hidden is not None and weights.hidden_bias is not None:
         x = standard_gelu(writer, layers.wide(x, weights.hidden, weights.hidden_bias))
     x = writer.op("MatMul", [x, layers.stored(weights.out)])
     x = writer.op("Add", [x, writer.tensor(weights.out_bias)])
     logit, mean, variance = writer.op("Split", [x], outputs=3, axis=-1)
     if weights.kernel is not None:
-        logit, mean = _kernel_mean(layers, weights.kernel, searched, (logit, mean))
+        logit, mean = _kernel_mean(layers, weights.kernel, inputs, (logit, mean))
     std = writer.op("Exp", [writer.op("Mul", [variance, writer.number(0.5)])])
     results = (searched, logit, mean, std)
     for name, result in zip(
@@ -87,13 +87,12 @@ def emit_heads(layers: Layers, weights: PredictorWeights, pooled: dict[str, str]
         writer.nodes.append(helper.make_node("Identity", [result], [name], name=name))
 
 
-def _kernel_mean(
-    layers: Layers, kernel: KernelHead, searched: str, heads: tuple[str, str]
-) -> tuple[str, str]:
+def _kernel_mean(layers: Layers, kernel: KernelHead, inputs: str, heads: tuple[str, str]) -> tuple[str, str]:
     """Add the kernel regression and return its mean with the network: log odds and mean log length."""
     writer = layers.writer
+    compared = _unit(writer, writer.op("MatMul", [inputs, layers.stored(kernel.projection)]))
     centres = np.ascontiguousarray(kernel.centres.T)
-    away = layers.wide(searched, centres, np.full(centres.shape[1], -1, dtype=np.float32))
+    away = layers.wide(compared, centres, np.full(centres.shape[1], -1, dtype=np.float32))
     near = writer.op("Exp", [writer.op("Mul", [away, writer.number(1 / kernel.reach)])])
     said = writer.op(
         "Add", [writer.op("MatMul", [near, layers.stored(kernel.dual)]), writer.tensor(kernel.bias)]

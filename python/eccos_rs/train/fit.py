@@ -24,7 +24,16 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float32]
 
-__all__ = ["KINDS", "Fitted", "Trained", "assemble", "calibrate", "fit_predictor", "steps_of"]
+__all__ = [
+    "KINDS",
+    "Fitted",
+    "Trained",
+    "assemble",
+    "calibrate",
+    "fit_predictor",
+    "steps_of",
+    "unseen_sources",
+]
 
 KINDS = ("trained", "retrieval", "hybrid")
 
@@ -61,17 +70,20 @@ class Fitted:
         """How each kind of predictor fades."""
         return {kind: each.fade for kind, each in self.calibration.items()}
 
-    def predict(self, states: Floats, kind: str = "hybrid") -> Calibrated:
-        """Predict N texts: what the exported bundle does, in numpy."""
+    def sources(self, states: Floats) -> Sources:
+        """Return what the heads and the neighbours say of N texts."""
         heads = run_heads(self.heads, self.metric.standardise(states))
         near, index = search(self.metric.embed(states), self.embedding, self.settings)
         estimate = estimate_from_neighbours(
             near, self.success, self.log_tokens, index, self.settings, **self.priors
         )
-        calibration = self.calibration[kind]
-        sources = Sources(heads, neighbour_scores(estimate), estimate.similarity)
+        return Sources(heads, neighbour_scores(estimate), estimate.similarity)
+
+    def predict(self, states: Floats, kind: str = "hybrid") -> Calibrated:
+        """Predict N texts: what the exported bundle does, in numpy."""
+        calibration, sources = self.calibration[kind], self.sources(states)
         scores = sources.blended(calibration.success_weight, calibration.length_weight)
-        return calibration.apply(scores, None if kind == "trained" else estimate.similarity)
+        return calibration.apply(scores, None if kind == "trained" else sources.similarity)
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,12 +129,19 @@ def fit_predictor(
     Fitted
     """
     lesson = prepare(data, states, options)
-    members, out_of_fold = lesson.cross_fit(on_step)
-    estimate = lesson.neighbours(data.groups)
-    sources = Sources(out_of_fold, neighbour_scores(estimate), estimate.similarity)
+    members, sources = unseen_sources(lesson, on_step)
     calibration = calibrate(lesson, sources, fades, on_step)
     heads = lesson.with_kernel(merge_members(members), slice(None))
     return assemble(lesson, heads, calibration)
+
+
+def unseen_sources(
+    lesson: Lesson, on_step: Callable[[int], object] = lambda steps: None
+) -> tuple[list[HeadWeights], Sources]:
+    """Train the members of the heads; return them and what is said of each row by what has not learned it."""
+    members, out_of_fold = lesson.cross_fit(on_step)
+    estimate = lesson.neighbours(lesson.data.groups)
+    return members, Sources(out_of_fold, neighbour_scores(estimate), estimate.similarity)
 
 
 def calibrate(

@@ -7,6 +7,7 @@ units (log odds, mean length, log variance), so the whole ensemble is one wide l
 from __future__ import annotations
 
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -35,12 +36,18 @@ __all__ = [
     "head_weights",
     "merge_members",
     "one_cycle",
+    "pinball",
     "run_heads",
 ]
 
 # Standardised inputs beyond this are cut: an odd text must not run away with a linear layer.
 CLAMP = 5.0
 LOG_VARIANCE = (-4.0, 3.0)
+#: Of the log length, where its loss looks.
+QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
+#: Weight of the length's loss beside the success's.
+LENGTH_SHARE = 1.0
+NORMAL = NormalDist()
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,7 +138,11 @@ class Member(nn.Module):  # type: ignore[misc]  # torch is not looked into
 
 
 class DualLoss:
-    """Cross-entropy of success plus half the Gaussian log loss of the standardised log length.
+    """Cross-entropy of success plus a quantile loss of the standardised log length.
+
+    The quantiles at `QUANTILES` are those of a normal distribution whose mean and spread the network gives;
+    each is judged by how often it is exceeded (the pinball loss of Koenker and Bassett, 1978). Answers that
+    ran to the limit of their length pull by their number, not by the square of their distance.
 
     Parameters
     ----------
@@ -171,9 +182,18 @@ class DualLoss:
         """Return the mean loss over `rows`."""
         logit, mean, variance = out
         success = nn.functional.binary_cross_entropy_with_logits(logit, self.success[rows], reduction="none")
-        length = 0.5 * (variance + (mean - self.length[rows]).square() * torch.exp(-variance))
-        total = success * self.has_success[rows] + 0.5 * length * self.has_length[rows]
+        length = pinball(self.length[rows], mean, torch.exp(0.5 * variance))
+        total = success * self.has_success[rows] + LENGTH_SHARE * length * self.has_length[rows]
         return total.sum(1).mean() / self.models
+
+
+def pinball(happened: torch.Tensor, mean: torch.Tensor, std: torch.Tensor) -> torch.Tensor:
+    """Mean over `QUANTILES` of max(q d, (q - 1) d), with d from the quantile at q to what happened."""
+    total = torch.zeros_like(mean)
+    for level in QUANTILES:
+        away = happened - (mean + NORMAL.inv_cdf(level) * std)
+        total = total + torch.maximum(level * away, (level - 1.0) * away)
+    return total / len(QUANTILES)
 
 
 def fit_member(

@@ -94,7 +94,12 @@ class Lesson:
 
     def neighbours(self, banned: Rows) -> NeighbourEstimate:
         """Estimate every row from rows whose number in `banned` is another."""
-        return left_out(self.metric.embed(self.states), self.taught, self.settings, banned)
+        embedding = self.metric.embed(self.states)
+        near, index = search(embedding, embedding, self.settings, (banned, banned))
+        taught = self.taught
+        return estimate_from_neighbours(
+            near, taught.success, taught.log_tokens, index, self.settings, **priors_of(taught)
+        )
 
     def cross_fit(self, on_step: Callable[[int], object]) -> tuple[list[HeadWeights], Scores]:
         """Train members on all folds but one; return them and what each says of the fold it has not seen."""
@@ -146,7 +151,7 @@ class Lesson:
             return heads
         labels = self.taught.success[rows], self.taught.log_tokens[rows]
         inputs = self.metric.standardise(self.states[rows])
-        return replace(heads, kernel=fit_kernel(inputs, self.metric.projection, *labels, share))
+        return replace(heads, kernel=fit_kernel(inputs, self.metric.kernel_projection, *labels, share))
 
     def _member(self, rows: Rows, seed: int, on_step: Callable[[int], object]) -> HeadWeights:
         inputs = self.metric.standardise(self.states[rows])
@@ -158,20 +163,8 @@ class Lesson:
 def prepare(data: TrainingData, states: Floats, options: TrainOptions) -> Lesson:
     """Teach the labels and fix what stands before the heads."""
     settings, raw = NeighbourSettings(), Labels(data.quality, data.log_tokens)
-    metric = Metric.of(states)
-    first = left_out(metric.embed(states), raw, settings, data.groups)
-    taught = Labels(teach(data, first.success, options.teacher_share), data.log_tokens)
-    return Lesson(data, states, raw, taught, settings, metric, options)
-
-
-def left_out(
-    embedding: Floats, labels: Labels, settings: NeighbourSettings, banned: Rows
-) -> NeighbourEstimate:
-    """Estimate every row from its neighbours among the rows whose number in `banned` is another."""
-    near, index = search(embedding, embedding, settings, (banned, banned))
-    return estimate_from_neighbours(
-        near, labels.success, labels.log_tokens, index, settings, **priors_of(labels)
-    )
+    taught = Labels(teach(data, options.teacher_share), data.log_tokens)
+    return Lesson(data, states, raw, taught, settings, Metric.of(states), options)
 
 
 def _by_part(parts: Rows, shape: tuple[int, ...], forecast: Callable[[int, Rows, Rows], Scores]) -> Scores:

@@ -41,6 +41,8 @@ class TrainOptions:
         Of the fine-tuning; the lowest `frozen_layers` layers stay as they are.
     max_tokens : int
         What the encoder reads of a query.
+    check_rows : int
+        Queries on which the graph's smaller variants are compared with float32 before they may ship.
     device : str
         Where torch computes: ``cpu`` or ``cuda``.
     seed : int
@@ -66,6 +68,7 @@ class TrainOptions:
     finetune_rate: float = 1e-4
     frozen_layers: int = 3
     max_tokens: int = 256
+    check_rows: int = 1500
     device: str = "cpu"
     seed: int = 0
 
@@ -76,7 +79,15 @@ class TrainOptions:
             raise InputError(f"holdout: got {self.holdout}, wanted 0 to 0.5")
         if self.holdout == 0.0 and not self.refit:
             raise InputError("holdout: got 0 together with refit=False, wanted at least one of the two")
-        least = {"epochs": 1, "folds": 2, "members": 1, "hidden": 1, "batch": 2, "finetune_epochs": 1}
+        least = {
+            "epochs": 1,
+            "folds": 2,
+            "members": 1,
+            "hidden": 1,
+            "batch": 2,
+            "finetune_epochs": 1,
+            "check_rows": 1,
+        }
         for name, low in least.items():
             if getattr(self, name) < low:
                 raise InputError(f"{name}: got {getattr(self, name)}, wanted {low} or more")

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     Progress = Callable[[str, int], AbstractContextManager[Callable[[int], object]]]
 
-__all__ = ["TrainResult", "train_bundle"]
+__all__ = ["TrainResult", "published_states", "train_bundle"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,6 +66,7 @@ def train_bundle(
     *,
     sources: Sequence[str] = (),
     progress: Progress,
+    states: NDArray[np.float32] | None = None,
 ) -> TrainResult:
     """Train a predictor and write it as a bundle.
 
@@ -83,6 +84,8 @@ def train_bundle(
         Where the data come from, for the model card.
     progress : callable
         Takes a label and a number of steps; a context manager that yields a function to call with steps done.
+    states : ndarray of float32, shape (N, I), optional
+        What `published_states` gave for the same queries, to train on parts of them without encoding again.
 
     Returns
     -------
@@ -101,8 +104,9 @@ def train_bundle(
     if options.holdout > 0.0:
         rest, held = split_by_text(data.table, [1.0 - options.holdout, options.holdout], options.seed)
     encoder = encoders.load_encoder()
-    with progress("encoding the queries", len(data)) as done:
-        states = encode_texts(encoder, texts, options.device, done)
+    if states is None:
+        with progress("encoding the queries", len(data)) as done:
+            states = encode_texts(encoder, texts, options.device, done)
     published = _Published(data, texts, encoder, states)
 
     figures: dict[str, dict[str, float]] = {}
@@ -114,7 +118,7 @@ def train_bundle(
 
     # The graph's variants are compared with float32 on queries whose labels are known; after a refit it knows
     # them too, which raises the level of both and leaves their difference.
-    check = (held if len(held) else every)[:1500]
+    check = (held if len(held) else every)[: options.check_rows]
     fitted = made.fitted
     weights = predictor_weights(
         made.encoder, texts.token_kinds, fitted.metric.standardise, fitted.heads, fitted.metric.projection
@@ -154,6 +158,15 @@ def train_bundle(
         learned_texts=[data.table.query[row] for row in learned],
     )
     return TrainResult(bundle, figures, len(learned), len(held))
+
+
+def published_states(
+    queries: Sequence[str], options: TrainOptions, progress: Progress
+) -> NDArray[np.float32]:
+    """Return what heads and neighbours read of queries, by the published encoder, (N, I)."""
+    texts = read_texts(queries, options.max_tokens)
+    with progress("encoding the queries", len(queries)) as done:
+        return encode_texts(encoders.load_encoder(), texts, options.device, done)
 
 
 def _make_reproducible(seed: int) -> None:

@@ -88,7 +88,7 @@ class PredictorWeights:
         The embedding that is searched by is x projection, brought to unit norm, x being the standardised
         inputs; None keeps the mean of the last layer, of unit norm.
     kernel : KernelHead or None
-        Averaged with the heads; its projection is `projection`.
+        Averaged with the heads; it compares by a projection of its own.
     """
 
     word: Floats
