@@ -175,6 +175,11 @@ def test_when_all_is_taken_one_waits_and_then_hears_when_to_come_back():
             assert other.headers["x-eccos-model"] == "large"
 
 
+def load(url):
+    seen = httpx.get(f"{url}/v1/stats").json()
+    return seen["in_flight"], seen["waiting"]
+
+
 PROCESS = """
 import sys
 sys.path.insert(0, {root!r})
@@ -183,15 +188,17 @@ from eccos_rs.router import Router
 from eccos_rs.serve.app import build_app
 from eccos_rs.serve.run import run
 from tests.serving import FixedPredictor, pool_at
-router = Router(pool_at({engine!r}), FixedPredictor(), Policy(min_quality=0.6))
+router = Router(pool_at({engine!r}, slots={slots}), FixedPredictor(), Policy(min_quality=0.6))
 run(build_app(router), "127.0.0.1", {port}, quiet=True)
 """
 
 
-def test_sigterm_under_load_loses_no_accepted_request():
+@pytest.mark.parametrize("slots", [None, 3])
+def test_sigterm_under_load_loses_no_accepted_request(slots):
+    """Neither one that is answered nor one that waits for a model."""
     port = int(free_address().rsplit(":", 1)[1])
     with running(build_replay_app(recorded(30), SLOW)) as engine:
-        code = PROCESS.format(root=str(Path(__file__).parent.parent), engine=engine, port=port)
+        code = PROCESS.format(root=str(Path(__file__).parent.parent), engine=engine, port=port, slots=slots)
         process = subprocess.Popen([sys.executable, "-c", code])
         try:
             url = f"http://127.0.0.1:{port}"
@@ -214,7 +221,7 @@ def test_sigterm_under_load_loses_no_accepted_request():
             threads = [threading.Thread(target=ask, args=(text,)) for text in TEXTS[:12]]
             for thread in threads:
                 thread.start()
-            eventually(lambda: in_flight(url) == 12)
+            eventually(lambda: load(url) == ((12, 0) if slots is None else (2 * slots, 12 - 2 * slots)))
             process.send_signal(signal.SIGTERM)
             for thread in threads:
                 thread.join(30)
