@@ -88,20 +88,25 @@ def test_a_trained_bundle_knows_hard_from_easy(trained):
     assert made.input_tokens[0] == pytest.approx(20, abs=4)
 
 
-def test_the_graph_says_what_training_said(trained):
+@pytest.mark.parametrize("layers", [6, 3])
+def test_the_graph_says_what_training_said(trained, layers, tmp_path):
     """The runtime forecasts as the numpy twin does that the calibration was fitted to."""
     from eccos_rs.train.encoder import load_encoder
     from eccos_rs.train.fit import fit_predictor
     from eccos_rs.train.texts import encode_texts, read_texts
 
     data = training_data(table())
+    options = replace(SMALL, layers=layers, check_rows=20)
+    if layers != 6:
+        trained = train_bundle(data, tmp_path / "low", implied_prices(data.table), options, progress=silent)
+        assert f"its lowest {layers} layers" in trained.bundle.file("README.md").read_text()
     texts = read_texts(data.table.query, SMALL.max_tokens)
-    states = encode_texts(load_encoder(), texts, "cpu")
+    states = encode_texts(load_encoder(layers=layers), texts, "cpu")
     fades = {
         kind: trained.bundle.predictor(kind, device="cpu", threads=1)._calibration.fade
         for kind in ("hybrid", "retrieval")
     }
-    fitted = fit_predictor(data, states, SMALL, fades=fades)
+    fitted = fit_predictor(data, states, options, fades=fades)
     wanted = fitted.predict(states[:20])
     made = trained.bundle.predictor("hybrid", device="cpu", threads=1).predict(
         [Query.of(text) for text in data.table.query[:20]]

@@ -145,22 +145,25 @@ def _figure_section(held: int, figures: dict[str, dict[str, float]], options: Tr
 
 
 def _method_section(options: TrainOptions) -> str:
-    from eccos_rs.train.encoder import LOW_LAYER
+    from eccos_rs.train.encoder import LAYERS, LOW_LAYER
 
+    low = min(LOW_LAYER, options.layers - 1)
     head = "linear heads" if options.head == "linear" else f"one hidden layer of {options.hidden}"
     encoder = (
         f"fine-tuned above layer {options.frozen_layers} for {options.finetune_epochs} epochs"
         if options.finetune
         else "as published"
     )
+    kept = "" if options.layers == LAYERS else f", its lowest {options.layers} layers"
     kernel = ""
     if options.head == "mlp" and options.kernel_share > 0.0 and not options.finetune:
-        kernel = f"The kernel regression compares by layer {LOW_LAYER} and the counts."
+        kernel = f"The kernel regression compares by layer {low} and the counts."
         head += f", averaged with a kernel regression by a share of {options.kernel_share:.0%}"
     average = "" if options.finetune else f", mean of {options.folds} folds x {options.members} seeds"
-    sentences = f"""Encoder all-MiniLM-L6-v2, {encoder}, {options.max_tokens} tokens. Heads ({head}{average})
-    read the mean of layer {LOW_LAYER} and of the last layer and counts of word pieces; lengths are learned by
-    a quantile loss. {kernel} Neighbours are found by the last layer and the counts, weighted by similarity
+    sentences = f"""Encoder all-MiniLM-L6-v2{kept}, {encoder}, {options.max_tokens} tokens. Heads
+    ({head}{average}) read the mean of layer {low} and of the last layer and counts of word pieces; lengths
+    are learned by a quantile loss. {kernel} Neighbours are found by the last layer and the counts, weighted by
+    similarity
     and shrunk to the mean. Labels are moved {options.teacher_share:.0%} of the way to their expectation given
     how other models answered the same query. Success is calibrated on out-of-fold forecasts in two parts
     (what all models share, and what sets them apart) and fades towards the mean on unknown ground.

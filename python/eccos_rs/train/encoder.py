@@ -78,12 +78,14 @@ class _Layer(nn.Module):  # type: ignore[misc]  # torch is not looked into
 class SentenceEncoder(nn.Module):  # type: ignore[misc]  # torch is not looked into
     """The encoder: ids and mask in, a hidden state for every token out."""
 
-    def __init__(self, vocabulary: int, positions: int = 512) -> None:
+    def __init__(self, vocabulary: int, positions: int = 512, layers: int = LAYERS) -> None:
         super().__init__()
+        #: The layer whose mean goes to the heads beside the last one's.
+        self.low = min(LOW_LAYER, layers - 1)
         self.word = nn.Embedding(vocabulary, WIDTH)
         self.position = nn.Embedding(positions, WIDTH)
         self.norm = nn.LayerNorm(WIDTH, eps=EPSILON)
-        self.layers = nn.ModuleList(_Layer() for _ in range(LAYERS))
+        self.layers = nn.ModuleList(_Layer() for _ in range(layers))
         self.dropout = 0.0
 
     def embed(self, ids: torch.Tensor) -> torch.Tensor:
@@ -100,9 +102,9 @@ class SentenceEncoder(nn.Module):  # type: ignore[misc]  # torch is not looked i
         return x
 
     def forward(self, ids: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the hidden states after `LOW_LAYER` and after the last layer, each (B, T, 384)."""
-        low = self.run(self.embed(ids), mask, 0, LOW_LAYER)
-        return low, self.run(low, mask, LOW_LAYER, LAYERS)
+        """Return the hidden states after the low and after the last layer, each (B, T, 384)."""
+        low = self.run(self.embed(ids), mask, 0, self.low)
+        return low, self.run(low, mask, self.low, len(self.layers))
 
 
 def mean_over_tokens(states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
@@ -111,13 +113,15 @@ def mean_over_tokens(states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     return (states * weight).sum(1) / weight.sum(1)
 
 
-def load_encoder(folder: Path | None = None) -> SentenceEncoder:
+def load_encoder(folder: Path | None = None, layers: int = LAYERS) -> SentenceEncoder:
     """Load the published weights.
 
     Parameters
     ----------
     folder : Path, optional
         Where ``model.safetensors`` lies; the default is the installed package.
+    layers : int
+        Keep so many of the lowest layers, 2 to 6.
 
     Returns
     -------
@@ -129,7 +133,7 @@ def load_encoder(folder: Path | None = None) -> SentenceEncoder:
     weights = load_file(str((folder or encoder_folder()) / "model.safetensors"))
     source = {name.removeprefix("bert."): tensor.float() for name, tensor in weights.items()}
     words = source["embeddings.word_embeddings.weight"]
-    model = SentenceEncoder(len(words), len(source["embeddings.position_embeddings.weight"]))
+    model = SentenceEncoder(len(words), len(source["embeddings.position_embeddings.weight"]), layers)
     # Every text is one segment, so its embedding is a constant that goes to the positions.
     segment = source["embeddings.token_type_embeddings.weight"][0]
     state = {
@@ -148,7 +152,7 @@ def load_encoder(folder: Path | None = None) -> SentenceEncoder:
         "down": "output.dense",
         "norm_output": "output.LayerNorm",
     }
-    for index in range(LAYERS):
+    for index in range(layers):
         for ours, theirs in parts.items():
             for kind in ("weight", "bias"):
                 state[f"layers.{index}.{ours}.{kind}"] = source[f"encoder.layer.{index}.{theirs}.{kind}"]
@@ -206,7 +210,7 @@ def pooled_states(
     Returns
     -------
     low, last : ndarray of float32, shape (N, 384)
-        Means over tokens after `LOW_LAYER` and after the last layer, not normalised.
+        Means over tokens after the low and after the last layer, not normalised.
     """
     encoder = encoder.to(device).eval()
     low, last = (np.zeros((len(ids), WIDTH), dtype=np.float32) for _ in range(2))

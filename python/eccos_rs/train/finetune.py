@@ -180,7 +180,7 @@ def _finetune(
     ids, features = [texts.ids[row] for row in learn], texts.features[learn]
     torch.manual_seed(options.seed)
     device = options.device
-    encoder = load_encoder().to(device).train()
+    encoder = load_encoder(layers=options.layers).to(device).train()
     encoder.dropout = ENCODER_DROPOUT
     for part in (encoder.word, encoder.position, encoder.norm, *encoder.layers[: options.frozen_layers]):
         part.requires_grad_(False)

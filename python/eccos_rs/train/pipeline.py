@@ -103,7 +103,7 @@ def train_bundle(
     rest, held = every, every[:0]
     if options.holdout > 0.0:
         rest, held = split_by_text(data.table, [1.0 - options.holdout, options.holdout], options.seed)
-    encoder = encoders.load_encoder()
+    encoder = encoders.load_encoder(layers=options.layers)
     if states is None:
         with progress("encoding the queries", len(data)) as done:
             states = encode_texts(encoder, texts, options.device, done)
@@ -166,7 +166,7 @@ def published_states(
     """Return what heads and neighbours read of queries, by the published encoder, (N, I)."""
     texts = read_texts(queries, options.max_tokens)
     with progress("encoding the queries", len(queries)) as done:
-        return encode_texts(encoders.load_encoder(), texts, options.device, done)
+        return encode_texts(encoders.load_encoder(layers=options.layers), texts, options.device, done)
 
 
 def _make_reproducible(seed: int) -> None:

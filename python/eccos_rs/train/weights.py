@@ -204,7 +204,7 @@ def predictor_weights(
         **encoder_arrays(state),
         heads=encoders.HEADS,
         epsilon=encoders.EPSILON,
-        low_layer=encoders.LOW_LAYER,
+        low_layer=encoder.low,
         inputs=("low", "embedding", "features"),
         token_kinds=token_kinds,
         mean=standardise.mean,
