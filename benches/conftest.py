@@ -66,13 +66,23 @@ def known(bundle: Bundle) -> Any:
 def timed(benchmark: Any) -> Callable[..., float]:
     """Run a function for a few rounds; returns its best time in seconds (0 when benches run untimed)."""
 
-    def measure(work: Callable[[], object], *, queries: int, rounds: int = 5, **info: object) -> float:
+    def measure(
+        work: Callable[[], object],
+        *,
+        queries: int,
+        rounds: int = 5,
+        before: Callable[[], None] | None = None,
+        **info: object,
+    ) -> float:
         # What `tables.py` reads: the table, and the names of the row.
         benchmark.extra_info.update(info, queries=queries)
         if benchmark.disabled or ONCE:
+            if before is not None:
+                before()
             benchmark(work)
             return 0.0
-        benchmark.pedantic(work, rounds=rounds, iterations=1, warmup_rounds=1 if rounds > 2 else 0)
+        warmup = 1 if rounds > 2 else 0
+        benchmark.pedantic(work, setup=before, rounds=rounds, iterations=1, warmup_rounds=warmup)
         return float(benchmark.stats.stats.min)
 
     return measure
