@@ -162,13 +162,12 @@ def _method_section(options: TrainOptions) -> str:
     average = "" if options.finetune else f", mean of {options.folds} folds x {options.members} seeds"
     sentences = f"""Encoder all-MiniLM-L6-v2{kept}, {encoder}, {options.max_tokens} tokens. Heads
     ({head}{average}) read the mean of layer {low} and of the last layer and counts of word pieces; lengths
-    are learned by a quantile loss. {kernel} Neighbours are found by the last layer and the counts, weighted by
-    similarity
-    and shrunk to the mean. Labels are moved {options.teacher_share:.0%} of the way to their expectation given
-    how other models answered the same query. Success is calibrated on out-of-fold forecasts in two parts
-    (what all models share, and what sets them apart) and fades towards the mean on unknown ground.
-    `quality_std` is the part of p (1 - p) that is a property of the query rather than a coin flip, estimated
-    from how the errors of two models on one query go together. Seed {options.seed}."""
+    are learned by a quantile loss. {kernel} Neighbours are found by the last layer and the counts, weighted
+    by similarity and shrunk to the mean. Labels are moved {options.teacher_share:.0%} of the way to their
+    expectation given how other models answered the same query. Success is calibrated on out-of-fold forecasts
+    in two parts (what all models share, and what sets them apart) and fades towards the mean on unknown
+    ground. `quality_std` is the part of p (1 - p) that is a property of the query rather than a coin flip,
+    estimated from how the errors of two models on one query go together. Seed {options.seed}."""
     return f"## Method\n\n{fill(' '.join(sentences.split()), 105)}\n"
 
 
