@@ -114,7 +114,7 @@ def test_matrix_product(timed: Any, known: Any, say: Any, size: int, batch: int)
     seconds = timed(
         lambda: index.search(asked, K),
         queries=batch,
-        rounds=3 if size >= 10**5 else 20,
+        rounds={10**5: 3, 10**6: 1}.get(size, 20),
         table="search",
         way="product",
         size=size,
