@@ -17,6 +17,7 @@ HEAVY = (
     "tokenizers",
     "starlette",
     "uvicorn",
+    "aiohttp",
     "httpx",
     "torch",
     "pandas",
