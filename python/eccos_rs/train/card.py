@@ -159,7 +159,8 @@ def _method_section(options: TrainOptions) -> str:
     if options.head == "mlp" and options.kernel_share > 0.0 and not options.finetune:
         kernel = f"The kernel regression compares by layer {low} and the counts."
         head += f", averaged with a kernel regression by a share of {options.kernel_share:.0%}"
-    average = "" if options.finetune else f", mean of {options.folds} folds x {options.members} seeds"
+    seeds = f" x {options.members} seeds" if options.members > 1 else ""
+    average = "" if options.finetune else f", mean of {options.folds} folds{seeds}"
     sentences = f"""Encoder all-MiniLM-L6-v2{kept}, {encoder}, {options.max_tokens} tokens. Heads
     ({head}{average}) read the mean of layer {low} and of the last layer and counts of word pieces; lengths
     are learned by a quantile loss. {kernel} Neighbours are found by the last layer and the counts, weighted

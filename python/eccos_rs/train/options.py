@@ -56,7 +56,7 @@ class TrainOptions:
     refit: bool = True
     epochs: int = 10
     folds: int = 5
-    members: int = 2
+    members: int = 1
     hidden: int = 320
     dropout: float = 0.6
     learning_rate: float = 1.5e-3
