@@ -262,14 +262,14 @@ impl State {
         let reached = simd::breakpoints(lp, self, direction, cap, (slope, guess), &mut work.breakpoints);
         let mut queue = std::mem::take(&mut work.queue).into_vec();
         queue.clear();
-        queue.extend(work.breakpoints.within(f64::NEG_INFINITY, reached));
+        work.breakpoints.list(f64::NEG_INFINITY, reached, &mut queue);
         let mut queue = BinaryHeap::from(queue);
         let mut reached = reached;
         let mut previous = 0.0;
         let entering = loop {
             if queue.is_empty() && reached < cap {
                 // Rounding: the first breakpoints up to the threshold did not use up the slope.
-                queue.extend(work.breakpoints.within(reached, cap));
+                work.breakpoints.list(reached, cap, &mut queue);
                 reached = cap;
             }
             let Some(&crossing) = queue.peek() else {

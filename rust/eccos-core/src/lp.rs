@@ -9,6 +9,7 @@
 //! ```
 
 use crate::prepare::{By, FORBIDDEN, NO_ROW, Prepared, Source};
+use crate::problem::with_types;
 use crate::simd;
 
 /// Rows of a block in the vector passes; columns are padded to a multiple of it.
@@ -70,26 +71,45 @@ impl Lp {
             limit,
             ceiling,
         };
-        let grouped = prepared.terms.iter().any(|term| term.by == By::Group);
-        for (i, place) in places.enumerate() {
-            let query = prepared.query(place);
-            if grouped {
-                lp.group.push(prepared.group(query) as u32);
-            }
-            for j in (0..m).filter(|&j| prepared.problem.may(query, j)) {
-                let at = j * stride + i;
-                let (p, q) = prepared.pair(query, j);
-                lp.p[at] = p - PERTURBATION * hash(query as u64, j as u64);
-                lp.q[at] = q;
-                for (family, term) in lp.families.iter_mut().zip(&prepared.terms) {
+        let queries: Vec<usize> = places.map(|place| prepared.query(place)).collect();
+        if prepared.has_groups() {
+            lp.group.extend(queries.iter().map(|&query| prepared.group(query) as u32));
+        }
+        let input = &prepared.problem.input;
+        with_types!(input.cost, input.quality, |cost, quality| lp.fill(prepared, &queries, cost, quality));
+        lp.p[n..stride].fill(0.0);
+        lp
+    }
+
+    /// Turns the rows of the queries into columns, a block at a time.
+    fn fill<C, Q>(&mut self, prepared: &Prepared<'_>, queries: &[usize], cost: &[C], quality: &[Q])
+    where
+        C: Copy + Into<f64>,
+        Q: Copy + Into<f64>,
+    {
+        let (m, stride) = (self.m, self.stride);
+        for (b, block) in queries.chunks(LANES).enumerate() {
+            for j in 0..m {
+                let at = j * stride + b * LANES;
+                let (ps, qs) = (&mut self.p[at..at + block.len()], &mut self.q[at..at + block.len()]);
+                for ((p, q), &query) in ps.iter_mut().zip(qs).zip(block) {
+                    if prepared.problem.may(query, j) {
+                        let of = query * m + j;
+                        let pair = prepared.scaled(cost[of].into(), quality[of].into());
+                        (*p, *q) = (pair.0 - PERTURBATION * hash(query as u64, j as u64), pair.1);
+                    }
+                }
+                for (family, term) in self.families.iter_mut().zip(&prepared.terms) {
                     if !family.coef.is_empty() {
-                        family.coef[at] = prepared.coefficient(term, query, j);
+                        for (coef, &query) in family.coef[at..].iter_mut().zip(block) {
+                            if prepared.problem.may(query, j) {
+                                *coef = prepared.coefficient(term, query, j);
+                            }
+                        }
                     }
                 }
             }
         }
-        lp.p[n..stride].fill(0.0);
-        lp
     }
 
     /// The program on some rows of this one, the others held at `model`; and the objective of the others.

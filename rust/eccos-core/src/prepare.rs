@@ -16,7 +16,7 @@ pub(crate) const FORBIDDEN: f64 = 1e30;
 /// An exactly attainable requirement must not fail on rounding: it is relaxed by this inside, checked with 1e-9 outside.
 const RELAX: f64 = 2e-10;
 /// Rows looked at to find the scales.
-const SAMPLE: usize = 4096;
+const SAMPLE: usize = 512;
 
 /// What is optimised.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -146,7 +146,12 @@ impl<'a> Prepared<'a> {
     /// Objective and requirement coefficient (p, q) of an allowed pair.
     #[inline]
     pub fn pair(&self, query: usize, model: usize) -> (f64, f64) {
-        let (c, a) = (self.problem.cost(query, model), self.problem.quality(query, model));
+        self.scaled(self.problem.cost(query, model), self.problem.quality(query, model))
+    }
+
+    /// The same, given the cost and the quality of the pair.
+    #[inline]
+    pub fn scaled(&self, c: f64, a: f64) -> (f64, f64) {
         match self.goal {
             Goal::Cost => (c * self.scale_p, a * self.scale_q),
             Goal::Quality => (-a * self.scale_p, -c * self.scale_q),

@@ -49,6 +49,19 @@ impl Matrix<'_> {
     }
 }
 
+/// Runs an expression on two matrices as slices of their own types, so that a hot loop is compiled for each pair of types.
+macro_rules! with_types {
+    ($first:expr, $second:expr, |$a:ident, $b:ident| $body:expr) => {
+        match ($first, $second) {
+            ($crate::problem::Matrix::F32($a), $crate::problem::Matrix::F32($b)) => $body,
+            ($crate::problem::Matrix::F32($a), $crate::problem::Matrix::F64($b)) => $body,
+            ($crate::problem::Matrix::F64($a), $crate::problem::Matrix::F32($b)) => $body,
+            ($crate::problem::Matrix::F64($a), $crate::problem::Matrix::F64($b)) => $body,
+        }
+    };
+}
+pub(crate) use with_types;
+
 /// What is asked for beside the capacities.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Objective {

@@ -4,6 +4,7 @@ use crate::control::Control;
 use crate::dual::{Limits, Outcome, Work};
 use crate::lp::{Lp, dot};
 use crate::prepare::{NO_ROW, Prepared};
+use crate::problem::with_types;
 use crate::screen::Sums;
 use crate::state::State;
 
@@ -41,8 +42,9 @@ pub(crate) fn direct(prepared: &Prepared<'_>, y: &[f64], control: &Control<'_>, 
 pub(crate) fn dual_value(prepared: &Prepared<'_>, places: &[u32], limit: &[f64], y: &[f64]) -> f64 {
     let sum: f64 = if prepared.is_unit() {
         let prices = model_prices(prepared, y);
-        let least = |&place: &u32| least_unit_value(prepared, prepared.query(place as usize), y[0], &prices);
-        places.iter().map(least).sum()
+        let input = &prepared.problem.input;
+        let weights = (y[0], &prices[..]);
+        with_types!(input.cost, input.quality, |cost, quality| unit_values(prepared, places, weights, cost, quality))
     } else {
         places.iter().map(|&place| least_value(prepared, prepared.query(place as usize), y).0).sum()
     };
@@ -60,14 +62,26 @@ fn model_prices(prepared: &Prepared<'_>, y: &[f64]) -> Vec<f64> {
     prices
 }
 
-/// The least value of a query's pairs in a unit problem.
-fn least_unit_value(prepared: &Prepared<'_>, query: usize, price: f64, prices: &[f64]) -> f64 {
-    let value = |(j, mu): (usize, &f64)| {
-        let (p, q) = prepared.pair(query, j);
-        p - price * q + mu
+/// The sum of the least values of some queries in a unit problem.
+fn unit_values<C: Copy + Into<f64>, Q: Copy + Into<f64>>(
+    prepared: &Prepared<'_>,
+    places: &[u32],
+    (price, prices): (f64, &[f64]),
+    cost: &[C],
+    quality: &[Q],
+) -> f64 {
+    let m = prices.len();
+    let least = |&place: &u32| {
+        let query = prepared.query(place as usize);
+        let row = query * m..(query + 1) * m;
+        let pairs = cost[row.clone()].iter().zip(&quality[row]).zip(prices).enumerate();
+        pairs.fold(f64::INFINITY, |least, (j, ((&c, &a), mu))| {
+            let (p, q) = prepared.scaled(c.into(), a.into());
+            let value = p - price * q + mu;
+            if value < least && prepared.problem.may(query, j) { value } else { least }
+        })
     };
-    let allowed = prices.iter().enumerate().filter(|(j, _)| prepared.problem.may(query, *j));
-    allowed.map(value).fold(f64::INFINITY, f64::min)
+    places.iter().map(least).sum()
 }
 
 /// The least value of a query's pairs at `y`, and its model.

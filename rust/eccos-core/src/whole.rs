@@ -267,15 +267,17 @@ impl Search<'_, '_> {
     }
 }
 
-/// Distance between the two best values of every query.
+/// Distance between the two best values of every query, column by column.
 fn margins(lp: &Lp, state: &State) -> Vec<(f64, u32)> {
-    let margin = |i: usize| {
-        if state.ties[i] > 0 {
-            return -1.0;
+    let mut second = vec![f64::INFINITY; lp.n];
+    for j in 0..lp.m {
+        for (i, (second, &key)) in second.iter_mut().zip(&state.key).enumerate() {
+            let value = lp.value(&state.y, i, j);
+            *second = if usize::from(key) != j && value < *second { value } else { *second };
         }
-        let key = state.key[i] as usize;
-        let others = (0..lp.m).filter(|&j| j != key).map(|j| lp.value(&state.y, i, j));
-        others.fold(f64::INFINITY, f64::min) - lp.value(&state.y, i, key)
+    }
+    let margin = |i: usize| {
+        if state.ties[i] > 0 { -1.0 } else { second[i] - lp.value(&state.y, i, usize::from(state.key[i])) }
     };
     (0..lp.n).map(|i| (margin(i), i as u32)).collect()
 }

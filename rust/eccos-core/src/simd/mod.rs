@@ -6,6 +6,7 @@
 mod bits;
 mod pass;
 pub(crate) mod rows;
+mod tile;
 mod vector;
 
 pub(crate) use bits::{highest_f32, highest_f64};

@@ -63,19 +63,21 @@ pub(crate) struct Breakpoints {
 }
 
 impl Breakpoints {
-    /// Queries whose first breakpoint lies in `(after, upto]`.
-    pub fn within(&self, after: f64, upto: f64) -> impl Iterator<Item = Crossing> + '_ {
-        let near = move |at: f64| at > after && at <= upto && at < f64::INFINITY;
-        // Most groups have none, which one comparison of all of them tells.
-        let groups = self.at[..self.n].chunks(LANES).enumerate();
-        let groups = groups.filter(move |(_, group)| group.iter().map(|&at| u8::from(at <= upto)).max() > Some(0));
-        groups.flat_map(move |(g, group)| {
-            let crossing = move |(l, &at): (usize, &f64)| {
-                let row = g * LANES + l;
-                near(at).then(|| Crossing { at, row: row as u32, to: self.to[row] })
-            };
-            group.iter().enumerate().filter_map(crossing)
-        })
+    /// Adds the queries whose first breakpoint lies in `(after, upto]`.
+    pub fn list(&self, after: f64, upto: f64, out: &mut impl Extend<Crossing>) {
+        for (g, group) in self.at[..self.n].chunks(LANES).enumerate() {
+            // Most groups have none, which one comparison of all of them tells.
+            let near = group.iter().fold(0, |any, &at| any | u64::from(at <= upto));
+            if near == 0 {
+                continue;
+            }
+            for (l, &at) in group.iter().enumerate() {
+                if at > after && at <= upto && at < f64::INFINITY {
+                    let row = g * LANES + l;
+                    out.extend([Crossing { at, row: row as u32, to: self.to[row] }]);
+                }
+            }
+        }
     }
 
     /// Multipliers and their rates by model, for unit programs.
