@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from problems import Instance
 
 SECONDS = 120.0
-"""How long an anchor may take. `patient.py` gives one of them more."""
+"""How long an anchor may take."""
 
 Result = tuple["NDArray[np.int64] | None", float]
 Solve = Callable[[], Result]

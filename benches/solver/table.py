@@ -29,7 +29,7 @@ def store() -> None:
     """Write what is known as JSON where ECCOS_BENCH_OUT says: a run cut short leaves its part."""
     place = os.environ.get("ECCOS_BENCH_OUT")
     if place:
-        kept = {"machine": machine(), "results": [asdict(r) for r in RESULTS]}
+        kept = {"machine": machine(), "load": os.getloadavg()[0], "results": [asdict(r) for r in RESULTS]}
         Path(place).write_text(json.dumps(kept, indent=1) + "\n")
 
 
