@@ -121,14 +121,11 @@ class Session:
         self._learner = Learner(router.predictor)
         self._learns = learn and self._learner.able
         self._engine = Engine(
-            self,
-            self._limits,
-            self._accounts,
-            self._clock,
+            self, self._limits, self._accounts, self._clock,
             window=checked_number("window", window),
             max_batch=int(checked_number("max_batch", max_batch)) or 1,
             keep_embeddings=self._learns,
-        )
+        )  # fmt: skip
         self._engine.loop = self._loop
         self._forecaster = Forecaster(router, self._engine.predicted)
         if self._learns and self._journal is not None:
@@ -136,8 +133,7 @@ class Session:
         self._arrivals = 0
         self._saver = Saver(self._accounts, self._limits, self._on_loop)
         self._drained: asyncio.Event | None = None
-        self.closing = False
-        self.closed = False
+        self.closing = self.closed = False
 
     def _learn_again(self) -> None:
         """Teach the index what earlier sessions on the store were told; before the first prediction."""
