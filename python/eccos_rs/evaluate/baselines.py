@@ -33,12 +33,11 @@ Scores = npt.NDArray[np.float64]
 DECADES = (-4.5, 2.0)
 
 
-def price_of(dial: float, cost: npt.NDArray[np.float64]) -> float:
+def price_of(dial: float, view: View) -> float:
     """Turn a dial in [0, 1] into what one more good answer may cost, in even steps of its logarithm."""
     low, high = DECADES
     # Free pools have no cost to trade, any price does.
-    dearest = float(np.max(np.mean(cost, axis=0))) or 1.0
-    return float(dearest * 10.0 ** (low + (high - low) * dial))
+    return float((view.dearest or 1.0) * 10.0 ** (low + (high - low) * dial))
 
 
 def mean_view(quality: npt.NDArray[np.floating], cost: npt.NDArray[np.floating]) -> View:
@@ -192,7 +191,7 @@ class PerQuery:
 
     def choose(self, batch: Batch, dial: float) -> Scores:
         """Score every model of every query."""
-        price = price_of(dial, self.view.cost)
+        price = price_of(dial, self.view)
         return price * self.view.quality[batch.rows].astype(np.float64) - self.view.cost[batch.rows]
 
 
@@ -220,7 +219,7 @@ class Priced(PerQuery):
         rents = self.paid.get(key)
         solved = assign(
             self.view.cost[batch.rows], self.view.quality[batch.rows],
-            quality_value=price_of(dial, self.view.cost), capacity=batch.capacity,
+            quality_value=price_of(dial, self.view), capacity=batch.capacity,
         )  # fmt: skip
         self.paid[key] = np.asarray(solved.capacity_price, dtype=np.float64).reshape(-1)
         return scores if rents is None else scores - rents

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
@@ -44,6 +45,11 @@ class View:
     cost: npt.NDArray[np.float64]
     log_tokens: npt.NDArray[np.float64] | None = None
     seconds: float = 0.0
+
+    @cached_property
+    def dearest(self) -> float:
+        """Mean expected US dollars of the dearest model."""
+        return float(np.max(np.mean(self.cost, axis=0)))
 
     def __post_init__(self) -> None:
         if self.quality.ndim != 2 or self.quality.shape != self.cost.shape:

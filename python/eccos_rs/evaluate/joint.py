@@ -63,7 +63,7 @@ class Joint:
         limits = np.isfinite(batch.capacity).any()
         capacity = batch.capacity if limits else None
         if self.mode == "price":
-            return assign(cost, quality, quality_value=price_of(dial, self.view.cost), capacity=capacity)
+            return assign(cost, quality, quality_value=price_of(dial, self.view), capacity=capacity)
         low, high = self.range[self.mode]
         if self.mode == "promise":
             return assign(cost, quality, min_quality=low + (high - low) * dial, capacity=capacity)
