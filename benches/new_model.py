@@ -19,11 +19,10 @@ from eccos_rs.predict import Prediction
 from eccos_rs.predict.newcomer import fit_newcomer
 from eccos_rs.records import RecordTable, split_by_text
 from eccos_rs.train.data import TrainingData, training_data
-from eccos_rs.train.encoder import load_encoder
 from eccos_rs.train.figures import auc
 from eccos_rs.train.fit import fit_predictor
 from eccos_rs.train.options import TrainOptions
-from eccos_rs.train.texts import encode_texts, read_texts
+from eccos_rs.train.pipeline import published_states
 
 LABELS = (20, 50, 100, 200, 500, 1000)
 DRAWS = 8
@@ -32,9 +31,7 @@ JUDGED = 1200
 
 def main(path: Path) -> None:
     data = training_data(RecordTable.read(path))
-    texts = read_texts(data.table.query, 256)
-    with progress_bar("encoding the queries", len(data)) as done:
-        states = encode_texts(load_encoder(), texts, "cpu", done)
+    states = published_states(data.table.query, TrainOptions(), progress_bar)
     rest, held = split_by_text(data.table, [0.7, 0.3], seed=0)
     rows = {count: [] for count in LABELS}
     with progress_bar("leaving models out", len(data.models)) as done:

@@ -18,12 +18,11 @@ from eccos_rs.predict.calibration import Calibrated
 from eccos_rs.records import split_by_text
 from eccos_rs.train.card import figure_rows
 from eccos_rs.train.data import TrainingData, read_training_data
-from eccos_rs.train.encoder import load_encoder
 from eccos_rs.train.figures import auc, forecast_figures, routing_figures
 from eccos_rs.train.fit import KINDS, fit_predictor
 from eccos_rs.train.options import TrainOptions
+from eccos_rs.train.pipeline import published_states
 from eccos_rs.train.prices import pool_for, price_array
-from eccos_rs.train.texts import encode_texts, read_texts
 
 FOLDS = 5
 
@@ -38,9 +37,7 @@ def main() -> None:
     parser.add_argument("--away", action="store_true")
     chosen = parser.parse_args()
     data = read_training_data(chosen.data, chosen.aux)
-    texts = read_texts(data.table.query, TrainOptions().max_tokens)
-    with progress_bar("encoding the queries", len(data)) as done:
-        states = encode_texts(load_encoder(), texts, "cpu", done)
+    states = published_states(data.table.query, TrainOptions(), progress_bar)
     # How forecasts fade is learned once, on a part; learning it in every fold changes no figure's third
     # digit.
     some, _ = split_by_text(data.table, [0.7, 0.3], seed=0)
@@ -83,7 +80,7 @@ def leave_datasets_out(data: TrainingData, states, fades) -> None:
     off = []
     for kind in np.unique(kinds):
         out, rest = np.flatnonzero(kinds == kind), np.flatnonzero(kinds != kind)
-        fitted = fit_predictor(data.select(rest), states[rest], TrainOptions(members=1), fades=fades)
+        fitted = fit_predictor(data.select(rest), states[rest], TrainOptions(), fades=fades)
         quality, happened = fitted.predict(states[out]).quality, data.quality[out]
         mean = float(np.nanmean((happened - np.nanmean(data.quality[rest], axis=0)) ** 2))
         off.append(float(np.nanmean((quality - happened) ** 2)) - mean)
