@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
 import tiny
-from eccos_rs.predict.encoder import Encoded
+from eccos_rs.predict.encoder import CpuEncoder, Encoded
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 pytest.importorskip("onnx")
 
@@ -77,8 +80,10 @@ def test_noise_fails_and_changes_decisions(case: Any) -> None:
     assert made.changed_decisions > 0.1
 
 
-def test_graphs_that_pass_ship_and_the_rest_do_not() -> None:
+def test_graphs_that_pass_ship_and_the_rest_do_not(tmp_path: Path) -> None:
+    from eccos_rs.train.emit import build_graph
     from eccos_rs.train.optimize import Limits, make_graphs
+    from eccos_rs.train.weights import WeightFile
 
     weights = tiny.weights()
     rng = np.random.default_rng(0)
@@ -98,6 +103,19 @@ def test_graphs_that_pass_ship_and_the_rest_do_not() -> None:
     assert table["file"] == "predictor.onnx"
     assert table["variants"]["int8"]["file"] == "predictor.int8.onnx"
     assert table["variants"]["int8"]["rows"] == 60
+
+    # Whatever the arithmetic, the expected tokens of a model add up to what the reference expects.
+    store = WeightFile("exact.bin")
+    files = {"exact.onnx": build_graph(weights, "float32", store, exact=True).SerializeToString()}
+    for name, content in {**loose.files, **files, store.name: store.tobytes()}.items():
+        (tmp_path / name).write_bytes(content)
+    totals = {
+        name: np.exp(made.length_mean + made.length_std**2 / 2).sum(axis=0)
+        for name in ("exact.onnx", "predictor.onnx", "predictor.int8.onnx")
+        for made in [CpuEncoder(tmp_path / name, name, dimension=tiny.WIDTH, models=3, threads=1).run(ids)]
+    }
+    for name, total in totals.items():
+        np.testing.assert_allclose(total, totals["exact.onnx"], rtol=2e-3, err_msg=name)
 
     strict = make_graphs(weights, ids, success, PRICES, limits=Limits(0.0, 0.0))
     assert set(strict.files) == {"predictor.onnx", "weights.bin", "neighbours.onnx"}

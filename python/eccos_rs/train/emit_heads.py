@@ -79,6 +79,8 @@ def emit_heads(layers: Layers, weights: PredictorWeights, pooled: dict[str, str]
     logit, mean, variance = writer.op("Split", [x], outputs=3, axis=-1)
     if weights.kernel is not None:
         logit, mean = _kernel_mean(layers, weights.kernel, inputs, (logit, mean))
+    if weights.length_shift is not None:
+        mean = writer.op("Add", [mean, writer.tensor(weights.length_shift)])
     std = writer.op("Exp", [writer.op("Mul", [variance, writer.number(0.5)])])
     results = (searched, logit, mean, std)
     for name, result in zip(

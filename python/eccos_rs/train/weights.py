@@ -89,6 +89,8 @@ class PredictorWeights:
         inputs; None keeps the mean of the last layer, of unit norm.
     kernel : KernelHead or None
         Averaged with the heads; it compares by a projection of its own.
+    length_shift : ndarray, shape (M,), or None
+        Added to the mean of ln(1 + tokens): what makes up for a coarser arithmetic.
     """
 
     word: Floats
@@ -110,6 +112,7 @@ class PredictorWeights:
     out_bias: Floats
     projection: Floats | None = None
     kernel: KernelHead | None = None
+    length_shift: Floats | None = None
 
     @property
     def dimension(self) -> int:
