@@ -30,9 +30,9 @@ SCHEMA_VERSION = 1
 
 #: What stands at the head of the documentation's page.
 LEAD = (
-    "Made by `make results DATA=…`: the public data are split by text into five parts, and each part is judged "
-    "with a router that was trained on the other four. The same page for your own data: `eccos evaluate DATA "
-    "--folds 5 --out results`."
+    "Made by `make results DATA=…`: the public data are split by text into five parts, and each part is "
+    "judged with a router that was trained on the other four. The same page for your own data: "
+    "`eccos evaluate DATA --folds 5 --out results`."
 )
 
 CAPTIONS = {
