@@ -76,7 +76,7 @@ def train(
     a thousand and more     the default: an MLP on the frozen encoder, two minutes per 10,000 queries
     tens of thousands       --finetune --device cuda: the encoder learns what makes a query hard; on two CPU
                             cores a pass over 8,000 queries takes about ten minutes
-    every millisecond       --layers 4: two thirds of the encoder's time; on the public data 0.005 of the
+    every millisecond       --layers 4: two thirds of the encoder's time; on the public data 0.004 of the
                             area under the ROC curve goes with the other third
     other models' answers   --aux FILE: even models you never route to tell how hard a query is
     a new model only        do not train: router.add_model takes 50 labelled queries
