@@ -209,6 +209,7 @@ def test_a_read_only_store_refuses_feedback_and_serves(tmp_path):
     # The superuser may write everything, so the child becomes somebody else.
     process = child(
         f"""
+        import numpy.ma  # loaded on first use, which somebody else may not be able to do
         from eccos_rs.errors import StoreError
         if os.getuid() == 0:
             os.setuid(65534)
