@@ -11,6 +11,8 @@ import sqlite3
 import subprocess
 import sys
 import textwrap
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +22,7 @@ from eccos_rs.errors import InputError, StoreError
 from eccos_rs.online import Session
 from eccos_rs.online.journal import Journal
 from eccos_rs.online.rows import LeaseRow, pack_embedding, unpack_embedding
+from eccos_rs.online.schema import open_store
 from eccos_rs.policy import Policy
 from eccos_rs.router import Router
 from session_helpers import ByNumber, make_pool, make_router, population, rows_of
@@ -262,6 +265,25 @@ def test_kill_9_loses_no_acknowledged_feedback(tmp_path, after):
     assert {lease: kept.get(lease) for lease in acknowledged} == acknowledged
 
 
+def test_a_store_that_several_make_at_once_is_whole_for_each(tmp_path):
+    """SQLite tells some that it is busy, and shows others a file that is half way to being a store."""
+    refused = []
+    for number in range(40):
+        path, together = tmp_path / f"{number}.sqlite", threading.Barrier(4)
+
+        def make(path=path, together=together):
+            together.wait()
+            made = open_store(path, refused.append)
+            assert made is not None
+            made.execute("INSERT INTO state VALUES (?, '')", (str(threading.get_ident()),))
+            made.close()
+
+        with ThreadPoolExecutor(4) as pool:
+            for each in [pool.submit(make) for _ in range(4)]:
+                each.result()
+    assert refused == []
+
+
 def test_two_processes_share_a_store_and_a_budget(tmp_path):
     path = tmp_path / "store.sqlite"
     body = f"""
@@ -282,7 +304,7 @@ def test_two_processes_share_a_store_and_a_budget(tmp_path):
     """
     outs = [process.communicate(timeout=100) for process in [child(body), child(body)]]
     for out, err in outs:
-        assert out.split() == ["done", "2.0", "0"], err
+        assert out.split() == ["done", "2.0", "0"], (out, err)
     journal = Journal(path)
     assert len(journal.judged()) == 200
     journal.close()

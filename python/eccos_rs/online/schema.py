@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -58,18 +59,40 @@ def open_store(path: Path, cannot_write: Callable[[str], None]) -> sqlite3.Conne
         The file is damaged, not ours, or of a newer release.
     """
     try:
-        db = _connect(f"file:{_quoted(path)}?mode=rwc")
-        try:
-            _prepare(db, path)
-        except BaseException:
-            db.close()
-            raise
+        db = _prepared(path)
     except sqlite3.OperationalError as error:
         cannot_write(str(error))
         return _read_only(path)
     except sqlite3.DatabaseError as error:
         raise StoreError(_damaged(path, str(error))) from error
     return db
+
+
+def _prepared(path: Path) -> sqlite3.Connection:
+    """Open and prepare; wait while another process does the same.
+
+    SQLite's own patience does not cover the change to a write-ahead log: who comes upon it is told at once
+    that the file is busy.
+    """
+    give_up = time.monotonic() + _WAIT_FOR_OTHERS
+    while True:
+        db = _connect(f"file:{_quoted(path)}?mode=rwc")
+        try:
+            _prepare(db, path)
+        except sqlite3.OperationalError as error:
+            db.close()
+            busy = getattr(error, "sqlite_errorcode", 0) & 0xFF in {
+                sqlite3.SQLITE_BUSY,
+                sqlite3.SQLITE_LOCKED,
+            }
+            if not busy or time.monotonic() > give_up:
+                raise
+            time.sleep(0.02)
+        except BaseException:
+            db.close()
+            raise
+        else:
+            return db
 
 
 def _quoted(path: Path) -> str:
@@ -83,8 +106,9 @@ def _connect(uri: str) -> sqlite3.Connection:
 
 
 def _prepare(db: sqlite3.Connection, path: Path) -> None:
-    application = db.execute("PRAGMA application_id").fetchone()[0]
+    # In this order: another process may make the store just now, and tables come with their id in one commit.
     tables = db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+    application = db.execute("PRAGMA application_id").fetchone()[0]
     if application == 0 and tables == 0:
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("BEGIN IMMEDIATE")
