@@ -14,7 +14,8 @@ use std::ops::Range;
 use crate::parallel::{self, CHUNK};
 use crate::prepare::{By, Goal, NO_ROW, Prepared, Source};
 use crate::relax::pair_value;
-use crate::simd::rows::{self, Kernel, Lists, Load, Out, Weights};
+use crate::simd::kernel::{Kernel, Lists, Load, Weights};
+use crate::simd::rows::{self, Out};
 
 /// What a pass found.
 #[derive(Clone, Debug, Default)]

@@ -45,6 +45,9 @@ pub(crate) struct Whole {
     pub proven: bool,
 }
 
+/// The models of a core's queries, and their objective.
+type Found = (Vec<u8>, f64);
+
 /// The search and what it knows.
 struct Search<'a, 'b> {
     lp: &'a Lp,
@@ -128,22 +131,10 @@ impl Search<'_, '_> {
         loop {
             let core = self.core(size);
             let (sub, held, mut at) = self.restrict(&core);
-            let limits = Limits::new(self.effort.control);
             let nodes = self.effort.nodes.max(RESCUE_NODES);
-            let mut branch = Branch::new(sub, f64::INFINITY, nodes, ROUNDING * scale, limits, self.work);
-            branch.target = f64::INFINITY;
-            branch.search(&mut at);
-            self.nodes += branch.nodes;
-            self.steps += branch.steps;
-            let complete = branch.open.is_infinite();
-            if let Some(model) = branch.model.take() {
-                let objective = branch.best;
-                let sub = branch.lp;
-                self.offer(&core, &model, objective + held);
-                let exchange = Exchange::new(&sub, &self.state.y, self.bound - held, model, BUDGET);
-                if let Some((model, objective)) = exchange.run(self.target) {
-                    self.offer(&core, &model, objective + held);
-                }
+            let (sub, found, complete) = self.any(sub, &mut at, nodes, ROUNDING * scale);
+            if let Some((model, objective)) = found {
+                self.improve(&core, &sub, held, (model, objective));
                 return;
             }
             if core.len() == self.lp.n {
@@ -174,26 +165,38 @@ impl Search<'_, '_> {
                 }
             }
             let mut at = State::new(&lp, &vec![0.0; lp.rows()]);
-            let limits = Limits::new(self.effort.control);
-            let mut branch = Branch::new(lp, f64::INFINITY, RESTART_NODES, ROUNDING, limits, self.work);
-            branch.target = f64::INFINITY;
-            branch.search(&mut at);
-            self.nodes += branch.nodes;
-            self.steps += branch.steps;
-            let complete = branch.open.is_infinite();
-            if let Some(model) = branch.model.take() {
+            let (_, found, complete) = self.any(lp, &mut at, RESTART_NODES, ROUNDING);
+            if let Some((model, _)) = found {
                 let all: Vec<u32> = (0..self.lp.n as u32).collect();
-                self.offer(&all, &model, self.lp.objective(&model));
-                let exchange = Exchange::new(self.lp, &self.state.y, self.bound, model, BUDGET);
-                if let Some((model, objective)) = exchange.run(self.target) {
-                    self.offer(&all, &model, objective);
-                }
+                let objective = self.lp.objective(&model);
+                self.improve(&all, self.lp, 0.0, (model, objective));
                 return;
             }
             if complete {
                 self.proven = true;
                 return;
             }
+        }
+    }
+
+    /// Branches until there is a feasible point: the program again, the point, and whether everything was searched.
+    fn any(&mut self, lp: Lp, at: &mut State, nodes: usize, tolerance: f64) -> (Lp, Option<Found>, bool) {
+        let limits = Limits::new(self.effort.control);
+        let mut branch = Branch::new(lp, f64::INFINITY, nodes, tolerance, limits, self.work);
+        branch.target = f64::INFINITY;
+        branch.search(at);
+        self.nodes += branch.nodes;
+        self.steps += branch.steps;
+        let found = branch.model.take().map(|model| (model, branch.best));
+        (branch.lp, found, branch.open.is_infinite())
+    }
+
+    /// Offers a point of a core, and what exchanges make of it.
+    fn improve(&mut self, core: &[u32], lp: &Lp, held: f64, (model, objective): Found) {
+        self.offer(core, &model, objective + held);
+        let exchange = Exchange::new(lp, &self.state.y, self.bound - held, model, BUDGET);
+        if let Some((model, objective)) = exchange.run(self.target) {
+            self.offer(core, &model, objective + held);
         }
     }
 

@@ -4,6 +4,7 @@
 //! result does not depend on the machine.
 
 mod bits;
+pub(crate) mod kernel;
 mod pass;
 pub(crate) mod rows;
 mod tile;
@@ -39,7 +40,8 @@ macro_rules! dispatch {
 }
 pub(crate) use dispatch;
 
-/// True when the processor has the AVX-512 subsets of every server since 2017.
+/// True when the processor has the AVX-512 subsets of every server since 2017, and the older features that the code
+/// for them is compiled with.
 #[cfg(target_arch = "x86_64")]
 #[inline]
 pub(crate) fn avx512() -> bool {
@@ -47,6 +49,9 @@ pub(crate) fn avx512() -> bool {
         && std::arch::is_x86_feature_detected!("avx512bw")
         && std::arch::is_x86_feature_detected!("avx512dq")
         && std::arch::is_x86_feature_detected!("avx512vl")
+        && std::arch::is_x86_feature_detected!("avx2")
+        && std::arch::is_x86_feature_detected!("bmi1")
+        && std::arch::is_x86_feature_detected!("popcnt")
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Every width does the same: rows screened by each kind of vector, columns passed by each kind of compilation.
 
-use super::rows::{Kernel, Lists, Load, Weights, tests_only::screen_with_each};
+use super::kernel::{Kernel, Lists, Load, Weights};
+use super::rows::tests_only::screen_with_each;
 use crate::lp::hash;
 use crate::problem::Matrix;
 

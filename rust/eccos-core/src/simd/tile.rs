@@ -2,7 +2,7 @@
 
 use crate::problem::Matrix;
 use crate::screen::{Chunk, Sums};
-use crate::simd::rows::Kernel;
+use crate::simd::kernel::Kernel;
 
 /// Queries of a tile; a multiple of every vector's width.
 pub(crate) const ROWS: usize = 16;
