@@ -4,14 +4,12 @@
 
 All calibrate the same blend of heads and neighbours, each on forecasts of training queries by what had not
 learned from them, and are judged on queries that took no part in training. Platt: a logistic of each model's
-own log odds. Isotonic: a monotone step function of them.
+own log odds. Isotonic: a monotone function of them, linear between those that were seen.
 """
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,12 +21,12 @@ from eccos_rs.predict.logistic import fit_logistic
 from eccos_rs.records import split_by_text
 from eccos_rs.train.data import read_training_data
 from eccos_rs.train.figures import forecast_figures, routing_figures
-from eccos_rs.train.fit import assemble, calibrate, unseen_sources
-from eccos_rs.train.heads import merge_members
+from eccos_rs.train.fit import finish, unseen_sources
 from eccos_rs.train.lesson import prepare
 from eccos_rs.train.options import TrainOptions
 from eccos_rs.train.pipeline import published_states
 from eccos_rs.train.prices import pool_for, price_array
+from validate import FOLDS, arguments
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,7 +35,6 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float32]
 
-FOLDS = 5
 METHODS = ("none", "Platt", "isotonic", "two parts")
 
 
@@ -48,20 +45,14 @@ def platt(score: Floats, success: Floats) -> Callable[[Floats], Floats]:
 
 
 def isotonic(score: Floats, success: Floats) -> Callable[[Floats], Floats]:
-    """Fit a monotone function of one model's log odds; between the known scores it is linear."""
+    """Fit a monotone function of one model's log odds."""
     order = np.argsort(score, kind="stable")
     fitted = isotonic_regression(success[order].astype(np.float64)).x
     return lambda new: np.interp(new, score[order], fitted).astype(np.float32)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("data", type=Path)
-    parser.add_argument("--aux", type=Path, action="append", default=[])
-    parser.add_argument("--pool", type=Path)
-    chosen = parser.parse_args()
+    chosen = arguments(__doc__).parse_args()
     data = read_training_data(chosen.data, chosen.aux)
     options = TrainOptions()
     states = published_states(data.table.query, options, progress_bar)
@@ -72,10 +63,9 @@ def main() -> None:
             rest = np.setdiff1d(np.arange(len(data)), out)
             lesson = prepare(data.select(rest), states[rest], options)
             members, sources = unseen_sources(lesson)
-            calibration = calibrate(lesson, sources, {})
-            heads = lesson.with_kernel(merge_members(members), slice(None))
-            fitted = assemble(lesson, heads, calibration)
-            weights = calibration["hybrid"].success_weight, calibration["hybrid"].length_weight
+            fitted = finish(lesson, members, sources, {})
+            hybrid = fitted.calibration["hybrid"]
+            weights = hybrid.success_weight, hybrid.length_weight
             known = sources.blended(*weights).success_logit
             asked = fitted.sources(states[out]).blended(*weights).success_logit
             quality["none"][out] = expit(asked)

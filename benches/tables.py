@@ -3,17 +3,17 @@
     python benches/tables.py results/bench.json [more.json …] docs/performance.md
 
 The first file says on what machine; what a later one measured takes the place of the same in an earlier one.
-A table stands between ``<!-- table: NAME -->`` and ``<!-- end of table -->``; one of which nothing was
-measured is left as it is.
+A table of which nothing was measured is left as it is; see `markers`.
 """
 
 from __future__ import annotations
 
 import json
-import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import markers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -155,18 +155,14 @@ TABLES: dict[str, Callable[[Runs, dict[str, Any]], str]] = {
 
 def fill(page: str, report: dict[str, Any]) -> tuple[str, list[str]]:
     """Return the page with its tables made anew, and the names of those that were."""
-    runs, said, filled = read(report), report["machine_info"]["eccos"], []
+    runs, said = read(report), report["machine_info"]["eccos"]
 
-    def made(found: re.Match[str]) -> str:
-        name = found["name"]
-        if name != "conditions" and name not in runs:
-            return found[0]
-        filled.append(name)
-        text = conditions(report) if name == "conditions" else TABLES[name](runs[name], said)
-        return f"<!-- table: {name} -->\n{text}\n<!-- end of table -->"
+    def made(name: str) -> str | None:
+        if name == "conditions":
+            return conditions(report)
+        return TABLES[name](runs[name], said) if name in runs else None
 
-    markers = r"<!-- table: (?P<name>\w+) -->\n.*?<!-- end of table -->"
-    return re.sub(markers, made, page, flags=re.DOTALL), filled
+    return markers.fill(page, made)
 
 
 def merged(reports: list[dict[str, Any]]) -> dict[str, Any]:

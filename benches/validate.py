@@ -1,8 +1,9 @@
 """Figures of the predictors over a whole data set, by five-fold cross-validation or by leaving datasets out.
 
-    python benches/validate.py DATA.parquet [--aux OTHER.parquet ...] [--away]
+    python benches/validate.py DATA.parquet [--aux OTHER.parquet ...] [--away] [--layers 4]
 
 Near-identical questions stay in one fold. With --away each dataset is left out in turn, as a task never seen.
+With --layers only the lowest layers of the encoder are kept.
 """
 
 from __future__ import annotations
@@ -27,21 +28,27 @@ from eccos_rs.train.prices import pool_for, price_array
 FOLDS = 5
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def arguments(about: str) -> argparse.ArgumentParser:
+    """Return what tells the data, for this script and for others of its kind."""
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("--aux", type=Path, action="append", default=[])
     parser.add_argument("--pool", type=Path)
+    return parser
+
+
+def main() -> None:
+    parser = arguments(__doc__)
     parser.add_argument("--away", action="store_true")
+    parser.add_argument("--layers", type=int, default=TrainOptions().layers)
     chosen = parser.parse_args()
+    options = TrainOptions(layers=chosen.layers)
     data = read_training_data(chosen.data, chosen.aux)
-    states = published_states(data.table.query, TrainOptions(), progress_bar)
+    states = published_states(data.table.query, options, progress_bar)
     # How forecasts fade is learned once, on a part; learning it in every fold changes no figure's third
     # digit.
     some, _ = split_by_text(data.table, [0.7, 0.3], seed=0)
-    fades = fit_predictor(data.select(some), states[some], TrainOptions()).fades
+    fades = fit_predictor(data.select(some), states[some], options).fades
     fades.pop("trained")
     if chosen.away:
         leave_datasets_out(data, states, fades)

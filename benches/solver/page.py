@@ -9,10 +9,13 @@ The first file is what `make bench-solver` writes when ECCOS_BENCH_OUT names it,
 from __future__ import annotations
 
 import json
-import re
 import sys
 from pathlib import Path
 from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import markers
 
 LABELS = {
     "eccos": "**eccos**",
@@ -99,12 +102,9 @@ def main(bench: str, highs: str, page: str) -> None:
         "gaps": table("gap", rows, gaps, [name for name in LABELS if name in answering]),
         "against": against(json.loads(Path(highs).read_text())),
     }
-    text = Path(page).read_text(encoding="utf-8")
-    for name, drawn in made.items():
-        marked = rf"(<!-- table: {name} -->\n).*?(<!-- end of table -->)"
-        text, found = re.subn(marked, lambda m, drawn=drawn: f"{m[1]}{drawn}\n{m[2]}", text, flags=re.DOTALL)
-        if found != 1:
-            raise SystemExit(f"{page} has {found} places for the table {name}, wanted one")
+    text, filled = markers.fill(Path(page).read_text(encoding="utf-8"), made.get)
+    if sorted(filled) != sorted(made):
+        raise SystemExit(f"{page} has the tables {', '.join(filled)}, wanted each of {', '.join(made)} once")
     Path(page).write_text(text, encoding="utf-8")
 
 
