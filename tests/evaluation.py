@@ -45,7 +45,7 @@ def evidence(rows: int = 600, seed: int = 0) -> Evidence:
     }
     return Evidence(
         held=Held(table, -odds.mean(axis=1), PRICES),
-        fit=world(300, seed + 7)[0],
+        fits=(world(300, seed + 7)[0],),
         views=views,
         best="hybrid",
         plain=PLAIN,

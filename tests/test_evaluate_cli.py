@@ -116,7 +116,7 @@ def test_a_bundle_is_judged_on_what_it_has_not_seen(made: Made) -> None:
     assert len(found.held.table) == made.printed["about"]["judged"]  # type: ignore[index]
     assert set(found.views) == {"raw kNN16", "retrieval", "trained", "hybrid", "raw hybrid"}
     assert not {normalise(text) for text in found.held.table.query} & {
-        normalise(text) for text in found.fit.query
+        normalise(text) for text in found.fits[0].query
     }
     raw = found.views["raw kNN16"].quality * 16
     assert np.allclose(raw, np.rint(raw), atol=1e-3)

@@ -202,7 +202,7 @@ def test_threshold_is_the_rule_of_aios() -> None:
 
 def test_strong_weak_calls_the_strong_where_its_lead_is_large() -> None:
     rule = StrongWeak(GOOD)
-    rule.fit(EVIDENCE.fit)
+    rule.fit(EVIDENCE.fits[0])
     assert MODELS[rule.strong] == "large"
     everything = HELD.batch(np.arange(len(HELD.table)), np.full(4, np.inf))
     for dial in (0.0, 0.3, 1.0):

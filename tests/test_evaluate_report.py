@@ -139,7 +139,7 @@ def _only(change: str) -> Evidence:
         for view in found.views.values():
             view.quality[:] = 0.5
     elif change == "all cost the same":
-        for cost in (table.cost, found.fit.cost, *(view.cost for view in found.views.values())):
+        for cost in (table.cost, found.fits[0].cost, *(view.cost for view in found.views.values())):
             cost[:] = 1e-3
     elif change == "all free":
         table.cost[:] = 0

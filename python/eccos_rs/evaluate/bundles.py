@@ -154,7 +154,7 @@ def evidence_from_bundle(
     views = forecasts.views(pool, table, queries, first)
     return Evidence(
         held=Held(judged, -views["hybrid"].quality.mean(axis=1), list_prices(judged)),
-        fit=fit,
+        fits=(fit,),
         views=views,
         best="hybrid",
         plain=PLAIN,

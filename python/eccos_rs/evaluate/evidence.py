@@ -28,25 +28,22 @@ class Evidence:
     ----------
     held : Held
         The queries that are judged.
-    fit : RecordTable
-        Labelled queries that routers may learn from; none of them is judged.
+    fits : tuple of RecordTable
+        One for each part of `held`: labelled queries that routers may learn from, none of them in that part.
     views : dict of str to View
         Forecasts for the judged queries.
     best, plain : str
         Keys in `views`: the scores of the champion, and the unweighted 16-neighbour means.
     about : dict
         Where all this comes from, for the report.
-    fits : tuple of RecordTable
-        One for each part of `held`, in place of `fit`, where routers were trained several times.
     """
 
     held: Held
-    fit: RecordTable
+    fits: tuple[RecordTable, ...]
     views: Mapping[str, View]
     best: str
     plain: str
     about: dict[str, Any] = field(default_factory=dict)
-    fits: tuple[RecordTable, ...] = ()
 
     def __post_init__(self) -> None:
         shape = self.held.table.quality.shape
@@ -56,14 +53,12 @@ class Evidence:
         for view in self.views.values():
             if view.quality.shape != shape:
                 raise InputError(f"view {view.name!r}: got shape {view.quality.shape}, wanted {shape}")
-        if not self.fits:
-            object.__setattr__(self, "fits", (self.fit,))
         if len(self.fits) != len(self.held.parts):
             raise InputError(
                 f"fits: got {len(self.fits)}, wanted one for each of {len(self.held.parts)} parts"
             )
         if not all(len(fit) for fit in self.fits):
-            raise InputError("fit: got no labelled query to learn from, wanted at least one")
+            raise InputError("fits: got no labelled query to learn from, wanted at least one")
 
 
 def pooled(parts: Sequence[Evidence], split: str, predictor: str) -> Evidence:
@@ -101,10 +96,10 @@ def pooled(parts: Sequence[Evidence], split: str, predictor: str) -> Evidence:
         for name, view in first.views.items()
     }
     about = {**first.about, "judged": len(table), "split": split, "predictor": predictor}
-    about["fit"] = round(float(np.mean([len(part.fit) for part in parts])))
+    fits = tuple(fit for part in parts for fit in part.fits)
+    about["fit"] = round(float(np.mean([len(fit) for fit in fits])))
     about.pop("bundle_sha256", None)
-    fits = tuple(part.fit for part in parts)
-    return Evidence(held, first.fit, views, first.best, first.plain, about, fits)
+    return Evidence(held, fits, views, first.best, first.plain, about)
 
 
 def complete_rows(table: RecordTable) -> npt.NDArray[np.bool_]:

@@ -117,7 +117,7 @@ def train_folds(
         seen[out] = False
         with tempfile.TemporaryDirectory() as scratch:
             place = Path(scratch) / "bundle"
-            part = table.select(np.flatnonzero(seen))
+            part = table.select(seen)
             made = _train(
                 part, others, place, progress=progress, pool=pool, options=options, states=states[seen]
             )

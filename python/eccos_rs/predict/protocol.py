@@ -117,6 +117,7 @@ class Prediction:
 
     def without_embedding(self) -> Prediction:
         """Return the same without the embeddings, which are most of its memory."""
+        # Not by `replace`: all that stays was checked when this was made.
         made = object.__new__(type(self))
         made.__dict__.update(self.__dict__, embedding=None)
         return made

@@ -145,9 +145,9 @@ def _figure_section(held: int, figures: dict[str, dict[str, float]], options: Tr
 
 
 def _method_section(options: TrainOptions) -> str:
-    from eccos_rs.train.encoder import LAYERS, LOW_LAYER
+    from eccos_rs.train.encoder import LAYERS, low_layer
 
-    low = min(LOW_LAYER, options.layers - 1)
+    low = low_layer(options.layers)
     head = "linear heads" if options.head == "linear" else f"one hidden layer of {options.hidden}"
     encoder = (
         f"fine-tuned above layer {options.frozen_layers} for {options.finetune_epochs} epochs"

@@ -23,6 +23,7 @@ __all__ = [
     "check_device",
     "encoder_folder",
     "load_encoder",
+    "low_layer",
     "mean_over_tokens",
     "pad",
     "pooled_states",
@@ -33,6 +34,11 @@ LAYERS, WIDTH, HEADS, EPSILON = 6, 384, 12, 1e-12
 #: The mean over tokens after this layer goes to the heads beside the last one: it still holds what the
 #: sentence embedding was trained to forget, such as how the text is written.
 LOW_LAYER = 4
+
+
+def low_layer(layers: int) -> int:
+    """Return the layer whose mean goes to the heads beside the last one's, of so many layers."""
+    return min(LOW_LAYER, layers - 1)
 
 
 def encoder_folder() -> Path:
@@ -80,8 +86,7 @@ class SentenceEncoder(nn.Module):  # type: ignore[misc]  # torch is not looked i
 
     def __init__(self, vocabulary: int, positions: int = 512, layers: int = LAYERS) -> None:
         super().__init__()
-        #: The layer whose mean goes to the heads beside the last one's.
-        self.low = min(LOW_LAYER, layers - 1)
+        self.low = low_layer(layers)
         self.word = nn.Embedding(vocabulary, WIDTH)
         self.position = nn.Embedding(positions, WIDTH)
         self.norm = nn.LayerNorm(WIDTH, eps=EPSILON)

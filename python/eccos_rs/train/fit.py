@@ -30,6 +30,7 @@ __all__ = [
     "Trained",
     "assemble",
     "calibrate",
+    "finish",
     "fit_predictor",
     "steps_of",
     "unseen_sources",
@@ -130,9 +131,7 @@ def fit_predictor(
     """
     lesson = prepare(data, states, options)
     members, sources = unseen_sources(lesson, on_step)
-    calibration = calibrate(lesson, sources, fades, on_step)
-    heads = lesson.with_kernel(merge_members(members), slice(None))
-    return assemble(lesson, heads, calibration)
+    return finish(lesson, members, sources, fades, on_step)
 
 
 def unseen_sources(
@@ -142,6 +141,19 @@ def unseen_sources(
     members, out_of_fold = lesson.cross_fit(on_step)
     estimate = lesson.neighbours(lesson.data.groups)
     return members, Sources(out_of_fold, neighbour_scores(estimate), estimate.similarity)
+
+
+def finish(
+    lesson: Lesson,
+    members: list[HeadWeights],
+    sources: Sources,
+    fades: Mapping[str, Fade] | None,
+    on_step: Callable[[int], object] = lambda steps: None,
+) -> Fitted:
+    """Calibrate on what `unseen_sources` gave and put the members together."""
+    calibration = calibrate(lesson, sources, fades, on_step)
+    heads = lesson.with_kernel(merge_members(members), slice(None))
+    return assemble(lesson, heads, calibration)
 
 
 def calibrate(
