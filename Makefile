@@ -15,7 +15,7 @@ EXTRAS := parquet,train,collect,evaluate,plot,serve,litellm
 SOLVER_TESTS := $(wildcard tests/test_assign*.py tests/test_certify*.py tests/test_frontier*.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help tools demo test test-rust test-python test-debug lint bench bench-solver bench-gpu bench-once wheel bundle results clean
+.PHONY: help tools demo test test-rust test-python test-debug lint bench bench-solver bench-gpu bench-once wheel encoder bundle results clean
 
 help: ## Say what each target does
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -95,6 +95,9 @@ bench-once: $(VENV)/.bench $(VENV)/.release ## Run every benchmark once, untimed
 
 wheel: $(VENV)/.base ## Build the wheel into dist/
 	$(BIN)/maturin build --release --locked --out dist
+
+encoder: $(VENV)/.develop $(VENV)/.release ## Distil the shipped encoder from the texts of DATA=…
+	$(BIN)/eccos distil $(DATA)/qaserve_public.parquet --out models/minilm-4/encoder.safetensors
 
 bundle: $(VENV)/.develop $(VENV)/.release ## Train the shipped bundle from DATA=…
 	$(BIN)/eccos train $(DATA)/qaserve_public.parquet --out models/$(BUNDLE) --pool models/qaserve-pool.toml \

@@ -24,7 +24,7 @@ from eccos_rs.train.figures import forecast_figures, routing_figures
 from eccos_rs.train.fit import finish, unseen_sources
 from eccos_rs.train.lesson import prepare
 from eccos_rs.train.options import TrainOptions
-from eccos_rs.train.pipeline import published_states
+from eccos_rs.train.pipeline import encoder_states
 from eccos_rs.train.prices import pool_for, price_array
 from validate import FOLDS, arguments
 
@@ -55,7 +55,7 @@ def main() -> None:
     chosen = arguments(__doc__).parse_args()
     data = read_training_data(chosen.data, chosen.aux)
     options = TrainOptions()
-    states = published_states(data.table.query, options, progress_bar)
+    states = encoder_states(data.table.query, options, progress_bar)
     quality = {name: np.zeros(data.quality.shape, np.float32) for name in METHODS}
     lengths: list[tuple[NDArray[np.int64], Calibrated]] = []
     with progress_bar("cross-validating", FOLDS) as done:

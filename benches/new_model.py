@@ -22,7 +22,7 @@ from eccos_rs.train.data import TrainingData, training_data
 from eccos_rs.train.figures import auc
 from eccos_rs.train.fit import fit_predictor
 from eccos_rs.train.options import TrainOptions
-from eccos_rs.train.pipeline import published_states
+from eccos_rs.train.pipeline import encoder_states
 
 LABELS = (20, 50, 100, 200, 500, 1000)
 DRAWS = 8
@@ -31,7 +31,7 @@ JUDGED = 1200
 
 def main(path: Path) -> None:
     data = training_data(RecordTable.read(path))
-    states = published_states(data.table.query, TrainOptions(), progress_bar)
+    states = encoder_states(data.table.query, TrainOptions(), progress_bar)
     rest, held = split_by_text(data.table, [0.7, 0.3], seed=0)
     rows = {count: [] for count in LABELS}
     with progress_bar("leaving models out", len(data.models)) as done:

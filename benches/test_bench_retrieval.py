@@ -19,7 +19,7 @@ from settings import ONCE
 
 SIZES = (1000,) if ONCE else (1000, 10_000, 100_000, 1_000_000)
 BATCHES = (1, 256)
-K = 128
+K = 64
 MILLION = os.environ.get("ECCOS_BENCH_MILLION", "")
 
 
@@ -68,7 +68,7 @@ def _opened(path: Path, dimension: int, size: int) -> tuple[HnswIndex, Any, Any]
     vectors = HnswIndex(path, dimension, size).vectors()
     asked = grown(vectors[: min(size, 8192)], 256, seed=5)
     wanted = ExactIndex(vectors).search(asked, 16)[1]
-    for ef in (K, 200, 300, 400, 600, 800, 1200):
+    for ef in (K, 80, 96, 128, 200, 300, 400, 600, 800, 1200):
         index = HnswIndex(path, dimension, size, ef=ef)
         if _recall(index.search(asked, K)[1][:, :16], wanted) >= 0.98:
             break

@@ -1,9 +1,10 @@
 """Figures of the predictors over a whole data set, by five-fold cross-validation or by leaving datasets out.
 
-    python benches/validate.py DATA.parquet [--aux OTHER.parquet ...] [--away] [--layers 4]
+    python benches/validate.py DATA.parquet [--aux OTHER.parquet ...] [--away] [--encoder minilm-6] [--unread]
 
 Near-identical questions stay in one fold. With --away each dataset is left out in turn, as a task never seen.
-With --layers only the lowest layers of the encoder are kept.
+With --encoder another encoder is taken than the default one; with --unread the figures are those of the
+queries whose texts the shipped encoder was not distilled from.
 """
 
 from __future__ import annotations
@@ -19,10 +20,11 @@ from eccos_rs.predict.calibration import Calibrated
 from eccos_rs.records import split_by_text
 from eccos_rs.train.card import figure_rows
 from eccos_rs.train.data import TrainingData, read_training_data
+from eccos_rs.train.distil import DistilOptions, held_back
 from eccos_rs.train.figures import auc, forecast_figures, routing_figures
 from eccos_rs.train.fit import KINDS, fit_predictor
 from eccos_rs.train.options import TrainOptions
-from eccos_rs.train.pipeline import published_states
+from eccos_rs.train.pipeline import encoder_states
 from eccos_rs.train.prices import pool_for, price_array
 
 FOLDS = 5
@@ -40,11 +42,12 @@ def arguments(about: str) -> argparse.ArgumentParser:
 def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--away", action="store_true")
-    parser.add_argument("--layers", type=int, default=TrainOptions().layers)
+    parser.add_argument("--encoder", default=TrainOptions().encoder)
+    parser.add_argument("--unread", action="store_true")
     chosen = parser.parse_args()
-    options = TrainOptions(layers=chosen.layers)
+    options = TrainOptions(encoder=chosen.encoder)
     data = read_training_data(chosen.data, chosen.aux)
-    states = published_states(data.table.query, options, progress_bar)
+    states = encoder_states(data.table.query, options, progress_bar)
     # How forecasts fade is learned once, on a part; learning it in every fold changes no figure's third
     # digit.
     some, _ = split_by_text(data.table, [0.7, 0.3], seed=0)
@@ -53,11 +56,20 @@ def main() -> None:
     if chosen.away:
         leave_datasets_out(data, states, fades)
     else:
-        cross_validate(data, states, fades, price_array(pool_for(data.table, chosen.pool)))
+        judged = unread(data.table.query) if chosen.unread else np.arange(len(data))
+        cross_validate(data, states, fades, price_array(pool_for(data.table, chosen.pool)), judged)
 
 
-def cross_validate(data: TrainingData, states, fades, prices) -> None:
-    """Print the figures of every kind of predictor, each forecast from the other four folds."""
+def unread(queries: list[str]) -> np.ndarray:
+    """Return the rows whose texts `make encoder` held back."""
+    texts = list(dict.fromkeys(queries))
+    kept = held_back(texts, DistilOptions().holdout, DistilOptions().seed)
+    out = {text for text, held in zip(texts, kept, strict=True) if held}
+    return np.array([row for row, text in enumerate(queries) if text in out])
+
+
+def cross_validate(data: TrainingData, states, fades, prices, judged) -> None:
+    """Print the figures of every kind of predictor on some rows, each forecast from the other four folds."""
     names = [each.name for each in fields(Calibrated)]
     made = {kind: {name: np.zeros(data.quality.shape, np.float32) for name in names} for kind in KINDS}
     parts = split_by_text(data.table, [1 / FOLDS] * FOLDS, seed=1)
@@ -70,10 +82,11 @@ def cross_validate(data: TrainingData, states, fades, prices) -> None:
                 for name in names:
                     made[kind][name][out] = getattr(forecast, name)
             done(1)
-    figures = {}
+    figures, table = {}, data.table.select(judged)
     for kind in KINDS:
-        forecast = Calibrated(**made[kind])
-        figures[kind] = forecast_figures(forecast, data.table) | routing_figures(forecast, data.table, prices)
+        forecast = Calibrated(**{name: values[judged] for name, values in made[kind].items()})
+        figures[kind] = forecast_figures(forecast, table) | routing_figures(forecast, table, prices)
+    print(f"{len(table):,} queries")
     print(f"| measure | {' | '.join(figures)} |\n|---|" + "---|" * len(figures))
     for row in figure_rows(figures):
         print(f"| {' | '.join(row)} |")

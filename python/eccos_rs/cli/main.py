@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["COMMANDS", "main"]
 
-COMMANDS = ("route", "bench", "train", "evaluate", "collect", "import", "serve", "replay", "info")
+COMMANDS = ("route", "bench", "train", "distil", "evaluate", "collect", "import", "serve", "replay", "info")
 """In the order of `eccos --help`; a command lives in the file of its name, imported when it is asked for."""
 
 INTERRUPTED = 130

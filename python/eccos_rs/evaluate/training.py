@@ -108,10 +108,10 @@ def train_folds(
         raise InputError(f"folds: got {folds}, wanted 2 or more")
     options = options or TrainOptions(holdout=0.0, seed=seed, check_rows=300)
     _need_torch()
-    from eccos_rs.train.pipeline import published_states
+    from eccos_rs.train.pipeline import encoder_states
 
     others = [(path.stem, RecordTable.read(path)) for path in aux]
-    states = published_states(table.query, options, progress)
+    states = encoder_states(table.query, options, progress)
     for out in split_by_text(table, [1.0 / folds] * folds, seed):
         seen = np.ones(len(table), dtype=np.bool_)
         seen[out] = False

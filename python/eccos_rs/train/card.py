@@ -53,6 +53,7 @@ def model_card(
     pool: Pool,
     options: TrainOptions,
     *,
+    layers: int,
     learned: int,
     held: int,
     figures: dict[str, dict[str, float]],
@@ -70,6 +71,8 @@ def model_card(
         The models with their prices.
     options : TrainOptions
         The recipe.
+    layers : int
+        Of the encoder.
     learned, held : int
         Queries behind the predictor and behind the figures.
     figures : dict
@@ -89,7 +92,7 @@ def model_card(
         _pool_section(data, pool),
         _data_section(data, learned, sources),
         _figure_section(held, figures, options),
-        _method_section(options),
+        _method_section(options, layers),
         _LIMITS,
     ]
     return "\n".join(parts)
@@ -144,24 +147,23 @@ def _figure_section(held: int, figures: dict[str, dict[str, float]], options: Tr
     return "\n".join(lines) + "\n"
 
 
-def _method_section(options: TrainOptions) -> str:
+def _method_section(options: TrainOptions, layers: int) -> str:
     from eccos_rs.train.encoder import LAYERS, low_layer
 
-    low = low_layer(options.layers)
+    low = low_layer(layers)
     head = "linear heads" if options.head == "linear" else f"one hidden layer of {options.hidden}"
-    encoder = (
-        f"fine-tuned above layer {options.frozen_layers} for {options.finetune_epochs} epochs"
-        if options.finetune
-        else "as published"
-    )
-    kept = "" if options.layers == LAYERS else f", its lowest {options.layers} layers"
+    encoder = "all-MiniLM-L6-v2"
+    if layers < LAYERS:
+        encoder = f"{layers} layers that were taught, without labels, to say what those of {encoder} say"
+    if options.finetune:
+        encoder += f", fine-tuned above layer {options.frozen_layers} for {options.finetune_epochs} epochs"
     kernel = ""
     if options.head == "mlp" and options.kernel_share > 0.0 and not options.finetune:
         kernel = f"The kernel regression compares by layer {low} and the counts."
         head += f", averaged with a kernel regression by a share of {options.kernel_share:.0%}"
     seeds = f" x {options.members} seeds" if options.members > 1 else ""
     average = "" if options.finetune else f", mean of {options.folds} folds{seeds}"
-    sentences = f"""Encoder all-MiniLM-L6-v2{kept}, {encoder}, {options.max_tokens} tokens. Heads
+    sentences = f"""Encoder: {encoder}; {options.max_tokens} tokens. Heads
     ({head}{average}) read the mean of layer {low} and of the last layer and counts of word pieces; lengths
     are learned by a quantile loss. {kernel} Neighbours are found by the last layer and the counts, weighted
     by similarity and shrunk to the mean. Labels are moved {options.teacher_share:.0%} of the way to their

