@@ -40,6 +40,7 @@ def test_every_command_has_help_with_a_sentence_and_options(name, capsys):
     shown = capsys.readouterr().out
     assert "Usage: eccos" in shown
     assert "--help" in shown
+    assert "\\b" not in shown  # the mark of lines to leave as they are, taken for text
     assert len(shown.splitlines()) > 8
 
 

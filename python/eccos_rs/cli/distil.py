@@ -29,7 +29,7 @@ def distil(
     seed: Annotated[int, typer.Option(help="Everything random follows from it.")] = 0,
     device: Annotated[str, typer.Option(help="Where torch computes: cpu or cuda.")] = "cpu",
 ) -> None:
-    r"""Teach a shorter encoder to say what the published one of six layers says.
+    """Teach a shorter encoder to say what the published one of six layers says.
 
     Labels take no part, so any queries will do; what a router makes of labels later is as honest as before.
     The shipped minilm-4 was made like this and is what eccos train takes. Make one of your own where your
@@ -39,7 +39,7 @@ def distil(
     \b
     eccos distil queries.jsonl --out mine.safetensors
     eccos train answers.parquet --encoder mine.safetensors --out models/mine
-    """
+    """  # noqa: D301 - \b keeps typer from joining the lines
     from eccos_rs.errors import MissingExtraError, RecordError
     from eccos_rs.records.files import iter_rows
 

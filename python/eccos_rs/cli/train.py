@@ -64,7 +64,7 @@ def train(
     ] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
 ) -> None:
-    r"""Train predictors on labelled queries and write them as a bundle.
+    """Train predictors on labelled queries and write them as a bundle.
 
     A bundle holds all three kinds of predictor; which one routes is chosen when it is loaded (hybrid unless
     told otherwise). What to take when:
@@ -74,8 +74,9 @@ def train(
     a thousand and more     the default: an MLP on the frozen encoder, two minutes per 10,000 queries
     tens of thousands       --finetune --device cuda: the encoder learns what makes a query hard; on two CPU
                             cores a pass over 8,000 queries takes about ten minutes
-    every thousandth        --encoder minilm-6: the published encoder of six layers; the default one has four,
-                            taught to say the same, and takes two thirds of its time
+    texts unlike exams      --encoder minilm-6: six layers, as published; the default's four were taught on
+                            exam questions to say the same in two thirds of the time. Or make one of your own
+                            from your texts alone: eccos distil
     other models' answers   --aux FILE: even models you never route to tell how hard a query is
     a new model only        do not train: router.add_model takes 50 labelled queries
 
@@ -85,7 +86,7 @@ def train(
     \b
     eccos train answers.parquet --out models/mine
     eccos train answers.jsonl --out models/mine --pool pool.toml --aux others.parquet
-    """
+    """  # noqa: D301 - \b keeps typer from joining the lines
     from eccos_rs.errors import InputError, MissingExtraError
     from eccos_rs.train.options import TrainOptions
 
