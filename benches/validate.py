@@ -63,7 +63,8 @@ def main() -> None:
 def unread(queries: list[str]) -> np.ndarray:
     """Return the rows whose texts `make encoder` held back."""
     texts = list(dict.fromkeys(queries))
-    kept = held_back(texts, DistilOptions().holdout, DistilOptions().seed)
+    options = DistilOptions()
+    kept = held_back(texts, options.holdout, np.random.default_rng(options.seed))
     out = {text for text, held in zip(texts, kept, strict=True) if held}
     return np.array([row for row, text in enumerate(queries) if text in out])
 

@@ -155,7 +155,7 @@ def distil(
     teacher = load_encoder()
     with progress("encoding with the published encoder", len(texts)) as done:
         wanted = pooled_states(teacher, ids, device=options.device, on_rows=done)
-    out = held_back(texts, options.holdout, options.seed)
+    out = held_back(texts, options.holdout, shuffle)
     learn, unread = np.flatnonzero(~out), np.flatnonzero(out)
     student = _shortened(teacher, options)
     _learn(student, ids, wanted, learn, options=options, shuffle=shuffle, progress=progress)
@@ -164,11 +164,11 @@ def distil(
     return student, agree(unread), agree(read)
 
 
-def held_back(texts: Sequence[str], share: float, seed: int) -> NDArray[np.bool_]:
+def held_back(texts: Sequence[str], share: float, shuffle: np.random.Generator) -> NDArray[np.bool_]:
     """Say which of N different texts are not learned from: never a part of a group of near-identical ones."""
     groups = text_groups(texts)
     sizes = np.bincount(groups)
-    order = np.random.default_rng(seed).permutation(len(sizes))
+    order = shuffle.permutation(len(sizes))
     chosen = order[: 1 + int(np.searchsorted(np.cumsum(sizes[order]), share * len(texts)))]
     return np.isin(groups, chosen)
 
