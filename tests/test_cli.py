@@ -349,3 +349,24 @@ def test_a_reader_that_goes_away_is_no_traceback():
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
     assert len(done.stdout.splitlines()) == 1, done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "lacks", "what", "extra"),
+    [
+        (("train", "x.jsonl", "-o", "made"), "torch", "training", "train"),
+        (("distil", "x.jsonl", "-o", "made"), "torch", "training", "train"),
+        (("serve",), "starlette", "the gateway", "serve"),
+        (("replay", "x.jsonl"), "starlette", "the replay server", "serve"),
+    ],
+)
+def test_a_command_names_the_extra_that_it_lacks(arguments, lacks, what, extra, tmp_path):
+    hidden = f"import sys; sys.modules[{lacks!r}] = None"
+    code = f"{hidden}; from eccos_rs.cli.main import main; main({arguments!r})"
+    line = [sys.executable, "-c", code]
+    done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"eccos: {what} needs {lacks}")
+    assert done.stderr.endswith(f": pip install 'eccos-rs[{extra}]'\n")
+    assert done.stderr.count("\n") == 1
+    assert not list(tmp_path.iterdir())

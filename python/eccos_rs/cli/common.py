@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from eccos_rs.errors import InputError, QueryError
+from eccos_rs.errors import InputError, MissingExtraError, QueryError
 from eccos_rs.query import Query
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-__all__ = ["console", "progress_bar", "read_queries", "write_whole"]
+__all__ = ["console", "needing_extra", "progress_bar", "read_queries", "write_whole"]
 
 InputForm = Literal["auto", "text", "jsonl"]
 
@@ -34,6 +34,19 @@ def console(*, stderr: bool = False) -> Console:
     if not made.is_terminal and "COLUMNS" not in os.environ:
         made.width = _PIPE_WIDTH
     return made
+
+
+@contextmanager
+def needing_extra(extra: str, what: str) -> Iterator[None]:
+    """Say which extra installs what an import in the block does not find; `what` is what needs it."""
+    try:
+        yield
+    except MissingExtraError:
+        raise
+    except ImportError as error:
+        raise MissingExtraError(
+            f"{what} needs {error.name}: pip install 'eccos-rs[{extra}]'", name=error.name
+        ) from error
 
 
 @contextmanager

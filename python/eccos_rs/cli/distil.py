@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from eccos_rs.cli.common import console, progress_bar
+from eccos_rs.cli.common import console, needing_extra, progress_bar
 
 __all__ = ["distil"]
 
@@ -40,33 +40,27 @@ def distil(
     eccos distil queries.jsonl --out mine.safetensors
     eccos train answers.parquet --encoder mine.safetensors --out models/mine
     """  # noqa: D301 - \b keeps typer from joining the lines
-    from eccos_rs.errors import MissingExtraError, RecordError
+    from eccos_rs.errors import RecordError
     from eccos_rs.records.files import iter_rows
 
-    try:
+    with needing_extra("train", "training"):
         from eccos_rs.train.distil import DistilOptions
         from eccos_rs.train.distil import distil as make
         from eccos_rs.train.encoder import check_device, save_encoder
-    except ImportError as error:
-        if isinstance(error, MissingExtraError):
-            raise
-        raise MissingExtraError(
-            f"training needs {error.name}: pip install 'eccos-rs[train]'", name=error.name
-        ) from None
     options = DistilOptions(
         layers=layers, epochs=epochs, holdout=holdout, max_tokens=max_tokens, seed=seed, device=device
     )
     check_device(device)
-    texts: dict[str, None] = {}
+    texts: list[str] = []
     for path in data:
         for row, fields in iter_rows(path):
             text = fields.get("query")
             if not isinstance(text, str) or not text.strip():
                 raise RecordError(f"{path.name}, row {row}: query: got {text!r}, wanted a text")
-            texts[text] = None
-    encoder, unread, read = make(list(texts), options, progress_bar)
+            texts.append(text)
+    encoder, unread, read = make(texts, options, progress_bar)
     about = {
-        "texts": str(len(texts)),
+        "texts": str(len(set(texts))),
         "epochs": str(epochs),
         "seed": str(seed),
         "variance_low": f"{unread.low:.4f}",

@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from eccos_rs.errors import InputError, MissingExtraError
+from eccos_rs.cli.common import needing_extra
+from eccos_rs.errors import InputError
 
 __all__ = ["replay"]
 
@@ -51,13 +52,9 @@ def replay(
     \b
     eccos replay records.parquet --speed 200 --slots 32 --fault-rate 0.01
     """  # noqa: D301 - \b keeps typer from joining the lines
-    try:
+    with needing_extra("serve", "the replay server"):
         from eccos_rs.serve.replay import ReplaySettings, build_replay_app
         from eccos_rs.serve.run import run
-    except ImportError as error:
-        raise MissingExtraError(
-            f"the replay server needs {error.name}: pip install 'eccos-rs[serve]'"
-        ) from error
     from eccos_rs.records.table import RecordTable
 
     try:

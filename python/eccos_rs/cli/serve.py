@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from eccos_rs.cli.common import needing_extra
 from eccos_rs.cli.options import (
     BundleName,
     Device,
@@ -18,7 +19,7 @@ from eccos_rs.cli.options import (
     RelativeQuality,
     policy_of,
 )
-from eccos_rs.errors import InputError, MissingExtraError
+from eccos_rs.errors import InputError
 
 __all__ = ["serve"]
 
@@ -80,12 +81,10 @@ def serve(
         min_quality=min_quality, budget=budget, per=per, quality_value=quality_value,
         relative_quality=relative_quality, query_floor=query_floor, overload="raise", wait=wait,
     )  # fmt: skip
-    try:
+    with needing_extra("serve", "the gateway"):
         from eccos_rs.serve.app import GatewaySettings, build_app
         from eccos_rs.serve.run import run
         from eccos_rs.serve.security import check_address, read_tokens
-    except ImportError as error:
-        raise MissingExtraError(f"the gateway needs {error.name}: pip install 'eccos-rs[serve]'") from error
     tokens = read_tokens(os.environ.get("ECCOS_TOKENS"))
     try:
         check_address(host, tokens)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from eccos_rs.cli.common import console, progress_bar
+from eccos_rs.cli.common import console, needing_extra, progress_bar
 
 if TYPE_CHECKING:
     from eccos_rs.train.pipeline import TrainResult
@@ -87,7 +87,7 @@ def train(
     eccos train answers.parquet --out models/mine
     eccos train answers.jsonl --out models/mine --pool pool.toml --aux others.parquet
     """  # noqa: D301 - \b keeps typer from joining the lines
-    from eccos_rs.errors import InputError, MissingExtraError
+    from eccos_rs.errors import InputError
     from eccos_rs.train.options import TrainOptions
 
     options = TrainOptions(
@@ -97,16 +97,10 @@ def train(
     )  # fmt: skip
     if out.exists() and not (out / "bundle.toml").is_file():
         raise InputError(f"{out}: exists and is not a bundle; it is not replaced")
-    try:
+    with needing_extra("train", "training"):
         from eccos_rs.train.data import read_training_data
         from eccos_rs.train.pipeline import train_bundle
         from eccos_rs.train.prices import pool_for
-    except ImportError as error:
-        if isinstance(error, MissingExtraError):
-            raise
-        raise MissingExtraError(
-            f"training needs {error.name}: pip install 'eccos-rs[train]'", name=error.name
-        ) from None
     read = read_training_data(data, aux or (), quality_scale)
     result = train_bundle(
         read, out, pool_for(read.table, pool), options, sources=source or (), progress=progress_bar

@@ -8,7 +8,6 @@ whatever is later learned from labels of the same texts is as honest as with the
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -157,11 +156,12 @@ def distil(
         wanted = pooled_states(teacher, ids, device=options.device, on_rows=done)
     out = held_back(texts, options.holdout, shuffle)
     learn, unread = np.flatnonzero(~out), np.flatnonzero(out)
-    student = _shortened(teacher, options)
-    _learn(student, ids, wanted, learn, options=options, shuffle=shuffle, progress=progress)
+    student, lesson = _shortened(teacher, options), _Lesson(ids, wanted, options.device)
+    _learn(student, lesson, learn, options=options, shuffle=shuffle, progress=progress)
     read = shuffle.permutation(learn)[: len(unread)]
-    agree = partial(_agreement, student, ids, wanted, device=options.device)
-    return student, agree(unread), agree(read)
+    made = student, lesson.agreement(student, unread), lesson.agreement(student, read)
+    student.cpu()
+    return made
 
 
 def held_back(texts: Sequence[str], share: float, shuffle: np.random.Generator) -> NDArray[np.bool_]:
@@ -179,33 +179,40 @@ def _shortened(teacher: SentenceEncoder, options: DistilOptions) -> SentenceEnco
     for ours, theirs in ((student.low, LOW_LAYER), (len(student.layers), LAYERS)):
         norm = teacher.layers[theirs - 1].norm_output
         student.layers[ours - 1].norm_output.load_state_dict(norm.state_dict())
-    for part in (student.word, student.position, student.norm, *student.layers[: options.frozen_layers]):
-        part.requires_grad_(False)
+    student.freeze(options.frozen_layers)
     student.to(options.device)
     return student
 
 
-class _Loss:
-    """Squared error of both means, in units of each dimension's spread."""
+class _Lesson:
+    """Tokenised texts, and the low and the last layer's means that are wanted of them."""
 
-    def __init__(self, wanted: tuple[Floats, Floats], device: str) -> None:
+    def __init__(self, ids: Sequence[NDArray[np.int64]], wanted: tuple[Floats, Floats], device: str) -> None:
+        self.ids, self._device = ids, device
         self._wanted = [torch.from_numpy(each).to(device) for each in wanted]
         self._spread = []
         for each in self._wanted:
             spread = each.std(0)
             self._spread.append(spread.clamp(min=_LEAST_SPREAD * spread.median()))
 
-    def parts(self, pooled: Sequence[torch.Tensor], rows: NDArray[np.intp]) -> list[torch.Tensor]:
-        """Return the mean error of the low and of the last layer's means."""
+    def errors(self, pooled: Sequence[torch.Tensor], rows: NDArray[np.intp]) -> list[torch.Tensor]:
+        """Return the mean squared error of each of both means, in units of each dimension's spread."""
         at = torch.from_numpy(rows)
         both = zip(pooled, self._wanted, self._spread, strict=True)
         return [(((got - wanted[at]) / spread) ** 2).mean() for got, wanted, spread in both]
 
+    def agreement(self, student: SentenceEncoder, rows: NDArray[np.intp]) -> Agreement:
+        """Compare on some texts; the student moves to the device."""
+        made = pooled_states(student, [self.ids[row] for row in rows], device=self._device)
+        pooled = [torch.from_numpy(each).to(self._device) for each in made]
+        low, last = self.errors(pooled, rows)
+        cosine = nn.functional.cosine_similarity(pooled[1], self._wanted[1][torch.from_numpy(rows)])
+        return Agreement(1 - float(low), 1 - float(last), float(cosine.mean()), len(rows))
+
 
 def _learn(
     student: SentenceEncoder,
-    ids: Sequence[NDArray[np.int64]],
-    wanted: tuple[Floats, Floats],
+    lesson: _Lesson,
     learn: NDArray[np.intp],
     *,
     options: DistilOptions,
@@ -214,25 +221,24 @@ def _learn(
 ) -> None:
     learnt = [each for each in student.parameters() if each.requires_grad]
     optimiser = torch.optim.AdamW(learnt, lr=options.rate, weight_decay=0.01)
-    lengths = np.array([len(row) for row in ids], dtype=np.intp)
+    lengths = np.array([len(row) for row in lesson.ids], dtype=np.intp)
     epochs = [_batches(learn, lengths, shuffle) for _ in range(options.epochs)]
     steps = sum(len(each) for each in epochs)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: one_cycle(step, steps))
-    loss = _Loss(wanted, options.device)
     kind, half = options.device.split(":")[0], _has_half(options.device)
     with progress("teaching the short encoder", options.epochs * len(learn)) as done:
         for rows in (rows for epoch in epochs for rows in epoch):
-            batch, mask = pad([ids[row] for row in rows], options.device)
+            batch, mask = pad([lesson.ids[row] for row in rows], options.device)
             optimiser.zero_grad()
             with torch.autocast(kind, dtype=torch.bfloat16, enabled=half):
                 states = student(batch, mask)
-            low, last = loss.parts([mean_over_tokens(each.float(), mask) for each in states], rows)
+            low, last = lesson.errors([mean_over_tokens(each.float(), mask) for each in states], rows)
             (low + last).backward()
             nn.utils.clip_grad_norm_(learnt, GRADIENT_NORM)
             optimiser.step()
             schedule.step()
             done(len(rows))
-    student.cpu().eval()
+    student.eval()
 
 
 def _has_half(device: str) -> bool:
@@ -253,17 +259,3 @@ def _batches(
     for some in np.array_split(shuffled, -(-len(shuffled) // SORTED_TOGETHER)):
         batches += [some[each] for each in length_batches(lengths[some], TOKENS)]
     return [batches[at] for at in shuffle.permutation(len(batches))]
-
-
-def _agreement(
-    student: SentenceEncoder,
-    ids: Sequence[NDArray[np.int64]],
-    wanted: tuple[Floats, Floats],
-    rows: NDArray[np.intp],
-    device: str,
-) -> Agreement:
-    made = pooled_states(student, [ids[row] for row in rows], device=device)
-    student.cpu()
-    low, last = _Loss(wanted, "cpu").parts([torch.from_numpy(each) for each in made], rows)
-    cosine = nn.functional.cosine_similarity(torch.from_numpy(made[1]), torch.from_numpy(wanted[1][rows]))
-    return Agreement(1 - float(low), 1 - float(last), float(cosine.mean()), len(rows))

@@ -13,6 +13,7 @@ from torch import nn
 from eccos_rs.bundle import SHIPPED
 from eccos_rs.errors import InputError, MissingExtraError
 from eccos_rs.records.files import replacing
+from eccos_rs.train.options import PUBLISHED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -20,10 +21,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = [
-    "DISTILLED",
     "LAYERS",
     "LOW_LAYER",
-    "PUBLISHED",
     "SentenceEncoder",
     "check_device",
     "encoder_folder",
@@ -43,9 +42,6 @@ LAYERS, WIDTH, HEADS, EPSILON = 6, 384, 12, 1e-12
 #: sentence embedding was trained to forget, such as how the text is written.
 LOW_LAYER = 4
 
-
-#: An encoder of our own, in the folder of its name among the shipped models; the published one's name.
-DISTILLED, PUBLISHED = "minilm-4", "minilm-6"
 _FILE = "encoder.safetensors"
 
 
@@ -105,6 +101,11 @@ class SentenceEncoder(nn.Module):  # type: ignore[misc]  # torch is not looked i
         self.norm = nn.LayerNorm(WIDTH, eps=EPSILON)
         self.layers = nn.ModuleList(_Layer() for _ in range(layers))
         self.dropout = 0.0
+
+    def freeze(self, layers: int) -> None:
+        """Leave the embeddings and so many of the lowest layers out of training."""
+        for part in (self.word, self.position, self.norm, *self.layers[:layers]):
+            part.requires_grad_(False)
 
     def embed(self, ids: torch.Tensor) -> torch.Tensor:
         """Return the input of the first layer, (B, T, 384)."""

@@ -182,8 +182,7 @@ def _finetune(
     device = options.device
     encoder = open_encoder(options.encoder).to(device).train()
     encoder.dropout = ENCODER_DROPOUT
-    for part in (encoder.word, encoder.position, encoder.norm, *encoder.layers[: options.frozen_layers]):
-        part.requires_grad_(False)
+    encoder.freeze(options.frozen_layers)
     loss = DualLoss(targets, models, device)
     member = Member(len(standardise.mean), targets.success.shape[1], options).to(device)
     loss.start(member.out)

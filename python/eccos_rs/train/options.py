@@ -6,7 +6,10 @@ from dataclasses import dataclass
 
 from eccos_rs.errors import InputError
 
-__all__ = ["TrainOptions"]
+__all__ = ["DISTILLED", "PUBLISHED", "TrainOptions"]
+
+#: An encoder of our own, in the folder of its name among the shipped models; the published one's name.
+DISTILLED, PUBLISHED = "minilm-4", "minilm-6"
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ class TrainOptions:
         Everything random follows from it.
     """
 
-    encoder: str = "minilm-4"
+    encoder: str = DISTILLED
     head: str = "mlp"
     holdout: float = 0.15
     refit: bool = True
