@@ -8,14 +8,18 @@ OUT ?= results
 BUNDLE ?= qaserve-minilm
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Everything is installed in the versions of this file, so that the commands do the same next month; `make test-latest`
+# resolves anew, `make constraints` renews the file.
+CONSTRAINTS ?= constraints.txt
+export PIP_CONSTRAINT := $(if $(CONSTRAINTS),$(abspath $(CONSTRAINTS)))
 RUST_SOURCES := Cargo.toml Cargo.lock $(shell find rust -name '*.rs' -not -path '*/target/*' -not -path '*/fuzz/*' -o -name Cargo.toml -not -path '*/fuzz/*')
 # Named one by one: maturin would look for the extra "all", which refers to the package itself, in the registry.
 EXTRAS := parquet,train,collect,evaluate,plot,serve,litellm
 # What the solver's own Python tests are: they also run on the debug build, where overflow and bounds are checked.
-SOLVER_TESTS := $(wildcard tests/test_assign*.py tests/test_certify*.py tests/test_frontier*.py)
+SOLVER_TESTS := tests/solver
 
 .DEFAULT_GOAL := help
-.PHONY: help tools demo test test-rust test-python test-debug lint bench bench-solver bench-gpu bench-once wheel encoder bundle results clean
+.PHONY: help tools demo test test-rust test-python test-latest constraints test-debug lint bench bench-solver bench-gpu bench-once wheel encoder bundle results clean
 
 help: ## Say what each target does
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,7 +31,7 @@ tools:
 	@command -v cargo >/dev/null || { echo "Rust 1.89 or newer is needed (cargo was not found): see https://rustup.rs"; exit 1; }
 	@command -v c++ >/dev/null || command -v g++ >/dev/null || command -v clang++ >/dev/null || { echo "A C++ compiler is needed: hnswlib is built when it is installed."; exit 1; }
 
-$(VENV)/.base: | tools
+$(VENV)/.base: $(CONSTRAINTS) | tools
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q --upgrade 'pip>=25.1' 'maturin>=1.13,<2'
 	@touch $@
@@ -56,6 +60,17 @@ test-rust: tools
 
 test-python: $(VENV)/.develop $(VENV)/.release
 	$(BIN)/python -m pytest -q
+
+test-latest: ## Run every test with the newest versions of everything, in a .venv of its own
+	$(MAKE) test VENV=.venv-latest CONSTRAINTS=
+
+# The file is written only when the whole of it resolved; the package itself is not part of it.
+constraints: ## Renew constraints.txt: the newest versions that satisfy pyproject.toml
+	rm -rf .venv-constraints
+	$(MAKE) .venv-constraints/.bench VENV=.venv-constraints CONSTRAINTS=
+	.venv-constraints/bin/python -m pip freeze --all --exclude-editable > constraints.txt.new
+	mv constraints.txt.new constraints.txt
+	rm -rf .venv-constraints
 
 # The debug build takes the release build's place, so the stamp goes and the next target builds that again.
 test-debug: $(VENV)/.develop ## Run the solver's Python tests on the debug build

@@ -17,14 +17,14 @@ from settings import MEAN_OUTPUT_TOKENS, ONCE, TOKENS_PER_SECOND
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from eccos_rs.bundle import Bundle
+    from eccos_rs.predict.bundle import Bundle
 
 _LINES: list[str] = []
 
 
 @pytest.fixture(scope="session")
 def bundle() -> Bundle:
-    from eccos_rs.bundle import Bundle
+    from eccos_rs.predict.bundle import Bundle
 
     return Bundle.load()
 
@@ -98,7 +98,7 @@ def pytest_benchmark_update_machine_info(config: Any, machine_info: dict[str, An
     """Say in the JSON what the figures depend on."""
     import onnxruntime
 
-    from eccos_rs.bundle import Bundle
+    from eccos_rs.predict.bundle import Bundle
     from eccos_rs.predict.device import allowed_cores, cpu_name, has_int8_dot_products
 
     machine_info["eccos"] = {

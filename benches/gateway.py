@@ -22,7 +22,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from tests.serving import TEXTS, FixedPredictor, chat, pool_at, recorded
+from tests.helpers.serving import TEXTS, FixedPredictor, chat, pool_at, recorded
 
 
 def serve_endpoint(port: int) -> None:
@@ -34,8 +34,8 @@ def serve_endpoint(port: int) -> None:
 
 
 def serve_gateway(port: int, endpoint: str) -> None:
-    from eccos_rs.policy import Policy
-    from eccos_rs.router import Router
+    from eccos_rs.routing.policy import Policy
+    from eccos_rs.routing.router import Router
     from eccos_rs.serve.app import build_app
     from eccos_rs.serve.run import run
 

@@ -253,7 +253,7 @@ def main() -> int:
     parser.add_argument("--tensorrt", action="store_true", help="time TensorRT too")
     given = parser.parse_args()
 
-    from eccos_rs.bundle import Bundle
+    from eccos_rs.predict.bundle import Bundle
     from eccos_rs.predict.device import cuda_obstacle, device_report
 
     for name, value in device_report().lines():

@@ -16,7 +16,7 @@ import numpy as np
 
 from eccos_rs.cli.common import progress_bar
 from eccos_rs.predict import Prediction
-from eccos_rs.predict.newcomer import fit_newcomer
+from eccos_rs.predict.onboarding import fit_newcomer
 from eccos_rs.records import RecordTable, split_by_text
 from eccos_rs.train.data import TrainingData, training_data
 from eccos_rs.train.figures import auc

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from tests.serving import TEXTS, FixedPredictor, chat, pool_at, recorded
+from tests.helpers.serving import TEXTS, FixedPredictor, chat, pool_at, recorded
 
 from settings import ONCE
 
@@ -55,8 +55,8 @@ def serve_endpoint(port: int, speed: float) -> None:
 
 
 def serve_gateway(port: int, endpoint: str, slots: int) -> None:
-    from eccos_rs.policy import Policy
-    from eccos_rs.router import Router
+    from eccos_rs.routing.policy import Policy
+    from eccos_rs.routing.router import Router
     from eccos_rs.serve.app import GatewaySettings, build_app
     from eccos_rs.serve.run import run
 

@@ -17,14 +17,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from eccos_rs.assignment import assign
 from eccos_rs.errors import EccosError
-from eccos_rs.online import Session
-from eccos_rs.policy import Policy
-from eccos_rs.pool import LLM, Pool
 from eccos_rs.predict.protocol import Prediction
-from eccos_rs.query import Query
-from eccos_rs.router import Router
+from eccos_rs.routing.policy import Policy
+from eccos_rs.routing.pool import LLM, Pool
+from eccos_rs.routing.query import Query
+from eccos_rs.routing.router import Router
+from eccos_rs.session import Session
+from eccos_rs.solver.assignment import assign
 from settings import ONCE
 
 N = 1_000 if ONCE else 20_000

@@ -6,9 +6,9 @@ import os
 from pathlib import Path
 
 import pytest
-from tests.engine import served  # noqa: F401 - a fixture for all
 
-ROOT = Path(__file__).resolve().parent.parent
+from tests.helpers.engine import served  # noqa: F401 - a fixture for all
+from tests.helpers.paths import ROOT
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,9 @@
 """Ten thousand random instances against HiGHS: bound, feasibility and optimum of each.
 
-Half of them have every feature in every mixture (`tests/small.py`), half come from the families of
-`tests/problems.py`. For each the dual bound must be the optimum of the relaxation, what exact mode proves
-must be the integer optimum, and the certificate must hold; how often an assignment is missed is counted.
+Half of them have every feature in every mixture (`tests/helpers/small.py`), half come from the
+families of `tests/helpers/problems.py`. For each the dual bound must be the optimum of the relaxation, what
+exact mode proves must be the integer optimum, and the certificate must hold; how often an assignment is
+missed is counted.
 
     python benches/solver/against_highs.py --count 10000 --out docs/data/against_highs.json
 """
@@ -22,13 +23,11 @@ from typing import Any
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import table
+from tests.helpers import outside, reference, small
 
-import outside
-import reference
-import small
 from eccos_rs import Assignment, Status, assign, certify
 
 MET = (Status.OPTIMAL, Status.FEASIBLE)

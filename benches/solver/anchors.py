@@ -11,14 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.optimize import Bounds, LinearConstraint, milp
-
-import outside
-import reference
+from tests.helpers import outside, reference
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-    from problems import Instance
+    from tests.helpers.problems import Instance
 
 SECONDS = 120.0
 """How long an anchor may take."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import matplotlib as mpl
 
@@ -22,10 +22,9 @@ mpl.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 from scipy.optimize import linprog
+from tests.helpers import problems, reference
 
-import problems
-import reference
-from eccos_rs.assignment import assign, frontier
+from eccos_rs.solver.assignment import assign, frontier
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -14,9 +14,8 @@ import anchors
 import numpy as np
 import pytest
 import table
+from tests.helpers import problems, reference
 
-import problems
-import reference
 from eccos_rs import Status, assign, certify
 
 if TYPE_CHECKING:

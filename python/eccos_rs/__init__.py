@@ -53,31 +53,31 @@ __all__ = [
 # Where each public name lives. A name is imported when it is first used, so that `import eccos_rs` loads
 # neither onnxruntime nor a server.
 _HOMES = {
-    "route": "router",
-    "Router": "router",
-    "Plan": "plan",
-    "PlanRow": "plan",
-    "LLM": "pool",
-    "Endpoint": "pool",
-    "Pool": "pool",
-    "Policy": "policy",
-    "Query": "query",
-    "assign": "assignment",
-    "Assignment": "assignment",
-    "Status": "assignment",
-    "Alternatives": "assignment",
-    "Certificate": "assignment",
-    "Frontier": "assignment",
-    "certify": "assignment",
-    "frontier": "assignment",
+    "route": "routing.router",
+    "Router": "routing.router",
+    "Plan": "routing.plan",
+    "PlanRow": "routing.plan",
+    "LLM": "routing.pool",
+    "Endpoint": "routing.pool",
+    "Pool": "routing.pool",
+    "Policy": "routing.policy",
+    "Query": "routing.query",
+    "assign": "solver.assignment",
+    "Assignment": "solver.assignment",
+    "Status": "solver.assignment",
+    "Alternatives": "solver.assignment",
+    "Certificate": "solver.assignment",
+    "Frontier": "solver.assignment",
+    "certify": "solver.assignment",
+    "frontier": "solver.assignment",
     "Prediction": "predict.protocol",
     "Predictor": "predict.protocol",
     "TrainedPredictor": "predict.trained",
     "RetrievalPredictor": "predict.trained",
     "HybridPredictor": "predict.hybrid",
-    "Bundle": "bundle",
-    "Session": "online.session",
-    "SyncSession": "online.blocking",
+    "Bundle": "predict.bundle",
+    "Session": "session.facade",
+    "SyncSession": "session.blocking",
     "Record": "records",
     "RecordTable": "records",
     "read_records": "records",
@@ -98,17 +98,6 @@ _HOMES = {
 }
 
 if TYPE_CHECKING:
-    from eccos_rs.assignment import (
-        Alternatives,
-        Assignment,
-        Certificate,
-        Frontier,
-        Status,
-        assign,
-        certify,
-        frontier,
-    )
-    from eccos_rs.bundle import Bundle
     from eccos_rs.errors import (
         BundleError,
         DeviceError,
@@ -124,17 +113,28 @@ if TYPE_CHECKING:
         RecordError,
         StoreError,
     )
-    from eccos_rs.online.blocking import SyncSession
-    from eccos_rs.online.session import Session
-    from eccos_rs.plan import Plan, PlanRow
-    from eccos_rs.policy import Policy
-    from eccos_rs.pool import LLM, Endpoint, Pool
+    from eccos_rs.predict.bundle import Bundle
     from eccos_rs.predict.hybrid import HybridPredictor
     from eccos_rs.predict.protocol import Prediction, Predictor
     from eccos_rs.predict.trained import RetrievalPredictor, TrainedPredictor
-    from eccos_rs.query import Query
     from eccos_rs.records import Record, RecordTable, read_records, write_records
-    from eccos_rs.router import Router, route
+    from eccos_rs.routing.plan import Plan, PlanRow
+    from eccos_rs.routing.policy import Policy
+    from eccos_rs.routing.pool import LLM, Endpoint, Pool
+    from eccos_rs.routing.query import Query
+    from eccos_rs.routing.router import Router, route
+    from eccos_rs.session.blocking import SyncSession
+    from eccos_rs.session.facade import Session
+    from eccos_rs.solver.assignment import (
+        Alternatives,
+        Assignment,
+        Certificate,
+        Frontier,
+        Status,
+        assign,
+        certify,
+        frontier,
+    )
 
     __version__: str
 

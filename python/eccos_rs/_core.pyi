@@ -4,7 +4,7 @@ from typing import Any, Self, TypeAlias, final
 import numpy as np
 from numpy.typing import NDArray
 
-from eccos_rs._arrays import Arrays, Effort
+from eccos_rs.solver._arrays import Arrays, Effort
 
 _Floats: TypeAlias = NDArray[np.float64]
 _Singles: TypeAlias = NDArray[np.float32]

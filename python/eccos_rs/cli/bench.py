@@ -21,10 +21,10 @@ from eccos_rs.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from eccos_rs.plan import Plan
-    from eccos_rs.policy import Policy
-    from eccos_rs.query import Query
-    from eccos_rs.router import Router
+    from eccos_rs.routing.plan import Plan
+    from eccos_rs.routing.policy import Policy
+    from eccos_rs.routing.query import Query
+    from eccos_rs.routing.router import Router
 
 __all__ = ["bench"]
 
@@ -106,9 +106,9 @@ def _sizes(text: str) -> list[int]:
 
 
 def _router(bundle: str | None, predictor: str, device: str, threads: int | None) -> Router:
-    from eccos_rs.bundle import Bundle
-    from eccos_rs.pool import Pool
-    from eccos_rs.router import Router
+    from eccos_rs.predict.bundle import Bundle
+    from eccos_rs.routing.pool import Pool
+    from eccos_rs.routing.router import Router
 
     loaded = Bundle.load(bundle)
     made = loaded.predictor(predictor, device=device, threads=threads, cache_size=0)

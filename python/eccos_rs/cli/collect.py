@@ -69,11 +69,11 @@ def collect(
 
     Exit status 1 when something is missing at the end: the ceiling was reached, or calls failed for good.
     """
-    from eccos_rs.pool import Pool
     from eccos_rs.records.collect import CollectOptions
     from eccos_rs.records.collect import collect as run
     from eccos_rs.records.collect.endpoint import Retry
     from eccos_rs.records.tokens import token_counter
+    from eccos_rs.routing.pool import Pool
 
     options = CollectOptions(
         max_cost=max_cost,

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from eccos_rs.errors import InputError, MissingExtraError, QueryError
-from eccos_rs.query import Query
+from eccos_rs.routing.query import Query
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

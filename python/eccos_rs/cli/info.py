@@ -14,8 +14,8 @@ from eccos_rs.cli.common import console
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from eccos_rs.bundle import Bundle
-    from eccos_rs.pool import Pool
+    from eccos_rs.predict.bundle import Bundle
+    from eccos_rs.routing.pool import Pool
 
 __all__ = ["info"]
 
@@ -61,8 +61,8 @@ def info(
 
 
 def _open(target: str | None) -> tuple[Bundle | None, Pool]:
-    from eccos_rs.bundle import Bundle
-    from eccos_rs.pool import Pool
+    from eccos_rs.predict.bundle import Bundle
+    from eccos_rs.routing.pool import Pool
 
     if target is not None and (target.endswith(".toml") or Path(target).is_file()):
         return None, Pool.load(target)

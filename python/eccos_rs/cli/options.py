@@ -10,7 +10,7 @@ import typer
 from eccos_rs.errors import PolicyError
 
 if TYPE_CHECKING:
-    from eccos_rs.policy import Policy
+    from eccos_rs.routing.policy import Policy
 
 __all__ = [
     "BundleName",
@@ -67,7 +67,7 @@ def policy_of(**values: Any) -> Policy:
     typer.BadParameter
         Something is out of range, or two goals are given: that is usage, as much as how options are spelt.
     """
-    from eccos_rs.policy import Policy
+    from eccos_rs.routing.policy import Policy
 
     try:
         return Policy(**values)

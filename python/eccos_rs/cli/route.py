@@ -27,8 +27,8 @@ from eccos_rs.cli.options import (
 from eccos_rs.errors import InputError, MissingExtraError
 
 if TYPE_CHECKING:
-    from eccos_rs.plan import Plan
-    from eccos_rs.router import Router
+    from eccos_rs.routing.plan import Plan
+    from eccos_rs.routing.router import Router
 
 __all__ = ["route"]
 
@@ -165,13 +165,13 @@ def _input_form(form: str) -> InputForm:
 def _router(
     bundle: str | None, predictor: str, device: str, pool: Path | None, threads: int | None
 ) -> Router:
-    from eccos_rs.router import Router
+    from eccos_rs.routing.router import Router
 
     return Router.load(bundle, predictor=predictor, device=device, pool=pool, threads=threads)
 
 
 def _narrowed(router: Router, models: str) -> Router:
-    from eccos_rs.router import Router
+    from eccos_rs.routing.router import Router
 
     names = [name.strip() for name in models.split(",") if name.strip()]
     return Router(router.pool.select(names), router.predictor)

@@ -75,7 +75,7 @@ def serve(
     ECCOS_TOKENS holds the clients' bearer tokens, separated by commas. A page with live figures is at /,
     metrics for Prometheus at /metrics.
     """  # noqa: D301 - \b keeps typer from joining the lines
-    from eccos_rs.router import Router
+    from eccos_rs.routing.router import Router
 
     policy = policy_of(
         min_quality=min_quality, budget=budget, per=per, quality_value=quality_value,

@@ -11,12 +11,12 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from eccos_rs.render import cells, response_words, stage_lines, summary
+from eccos_rs.routing.render import cells, response_words, stage_lines, summary
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from eccos_rs.plan import Plan
+    from eccos_rs.routing.plan import Plan
 
 __all__ = ["show_plan"]
 

@@ -210,7 +210,7 @@ class Priced(PerQuery):
 
     def choose(self, batch: Batch, dial: float) -> Scores:
         """Score with the prices of the last batch, then learn those of this one."""
-        from eccos_rs.assignment import assign
+        from eccos_rs.solver.assignment import assign
 
         scores = super().choose(batch, dial)
         if not np.isfinite(batch.capacity).any():

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from contextlib import AbstractContextManager
 
-    from eccos_rs.bundle import Bundle
+    from eccos_rs.predict.bundle import Bundle
     from eccos_rs.records import RecordTable
 
     Progress = Callable[[str, int], AbstractContextManager[Callable[[int], object]]]
@@ -124,8 +124,8 @@ def evidence_from_bundle(
         Fewer than two of its models are in the data, or nothing is left to judge.
     """
     import eccos_rs
-    from eccos_rs.pool import Pool
-    from eccos_rs.query import Query
+    from eccos_rs.routing.pool import Pool
+    from eccos_rs.routing.query import Query
 
     names = [name for name in bundle.models if name in table.models]
     if len(names) < 2:

@@ -15,14 +15,14 @@ from eccos_rs.evaluate.evidence import neighbour_means
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from eccos_rs.bundle import Bundle
-    from eccos_rs.pool import Pool
+    from eccos_rs.predict.bundle import Bundle
     from eccos_rs.predict.calibration import Scores
     from eccos_rs.predict.encoder import Encoded
     from eccos_rs.predict.neighbours import NeighbourEstimate
     from eccos_rs.predict.protocol import Prediction
-    from eccos_rs.query import Query
     from eccos_rs.records import RecordTable
+    from eccos_rs.routing.pool import Pool
+    from eccos_rs.routing.query import Query
 
 __all__ = ["PLAIN", "Forecasts", "trained_texts"]
 
@@ -86,7 +86,7 @@ class Forecasts:
         first : Prediction
             What `first` gave for them.
         """
-        from eccos_rs.problem import costs_of
+        from eccos_rs.routing.problem import costs_of
 
         names = table.models
         encoding = first.seconds.get("tokenize", 0.0) + first.seconds.get("encode", 0.0)

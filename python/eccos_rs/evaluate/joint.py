@@ -11,9 +11,9 @@ from eccos_rs.errors import InputError
 from eccos_rs.evaluate.baselines import price_of
 
 if TYPE_CHECKING:
-    from eccos_rs.assignment import Assignment
     from eccos_rs.evaluate.contender import Batch, View
     from eccos_rs.records import RecordTable
+    from eccos_rs.solver.assignment import Assignment
 
 __all__ = ["MODES", "Joint"]
 
@@ -57,7 +57,7 @@ class Joint:
 
     def solve(self, batch: Batch, dial: float) -> Assignment:
         """Solve one batch at one position of the dial."""
-        from eccos_rs.assignment import assign
+        from eccos_rs.solver.assignment import assign
 
         cost, quality = self.view.cost[batch.rows], self.view.quality[batch.rows]
         limits = np.isfinite(batch.capacity).any()

@@ -13,11 +13,11 @@ from eccos_rs.evaluate.curves import Estimate, Resamples, summarise
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from eccos_rs.assignment import Assignment
     from eccos_rs.evaluate.contender import View
     from eccos_rs.evaluate.harness import Held
     from eccos_rs.evaluate.settings import Setting
-    from eccos_rs.promise import Margin
+    from eccos_rs.routing.promise import Margin
+    from eccos_rs.solver.assignment import Assignment
 
 __all__ = ["PROMISES", "Chosen", "Guarantee", "Promise", "chosen_pairs", "keep_promises", "keep_with_margin"]
 
@@ -120,9 +120,9 @@ def _solve(
     confidence: float | None = None,
 ) -> tuple[Assignment, Margin | None]:  # fmt: skip
     """Solve one batch as the router would: the same code, fed with arrays."""
-    from eccos_rs.policy import Policy
-    from eccos_rs.problem import Problem
-    from eccos_rs.promise import solve
+    from eccos_rs.routing.policy import Policy
+    from eccos_rs.routing.problem import Problem
+    from eccos_rs.routing.promise import solve
 
     cost, quality = view.cost[rows], view.quality[rows]
     problem = Problem(
@@ -179,7 +179,7 @@ def keep_promises(
 def _keep(
     view: View, setting: Setting, held: Held, resamples: Resamples, *, promised: float, batches: int
 ) -> Promise:
-    from eccos_rs.assignment import Status
+    from eccos_rs.solver.assignment import Status
 
     n = len(held.table)
     count, predicted, realised, cost = np.zeros(n), np.zeros(n), np.zeros(n), np.zeros(n)

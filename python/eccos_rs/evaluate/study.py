@@ -228,7 +228,7 @@ def _pairs(evidence: Evidence) -> list[tuple[str, str]]:
 
 def identity(view: View, evidence: Evidence) -> Identity:
     """Check the theorem on these scores: one quality row is one price, so a batch gains nothing by itself."""
-    from eccos_rs.assignment import assign
+    from eccos_rs.solver.assignment import assign
 
     held = evidence.held
     table, rows = held.table, np.arange(len(held.table))

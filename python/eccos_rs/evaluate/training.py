@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from contextlib import AbstractContextManager
 
-    from eccos_rs.bundle import Bundle
+    from eccos_rs.predict.bundle import Bundle
     from eccos_rs.records import RecordTable
     from eccos_rs.train.options import TrainOptions
 
@@ -67,7 +67,7 @@ def train_part(
     ndarray of bool, shape (N,), or None
         Rows that were trained on; None for an opened bundle, whose own record says.
     """
-    from eccos_rs.bundle import Bundle
+    from eccos_rs.predict.bundle import Bundle
 
     if fraction is None:
         yield Bundle.load(bundle), None

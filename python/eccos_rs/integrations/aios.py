@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from eccos_rs.assignment import assign
 from eccos_rs.errors import InputError, PoolError
 from eccos_rs.integrations.pricing import price_map, priced_llm
-from eccos_rs.online.limits import Limits
-from eccos_rs.online.steering import Steering
-from eccos_rs.policy import Policy
-from eccos_rs.pool import LLM, Pool
-from eccos_rs.query import Query
-from eccos_rs.router import Router
+from eccos_rs.routing.policy import Policy
+from eccos_rs.routing.pool import LLM, Pool
+from eccos_rs.routing.query import Query
+from eccos_rs.routing.router import Router
+from eccos_rs.session.limits import Limits
+from eccos_rs.session.steering import Steering
+from eccos_rs.solver.assignment import assign
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from eccos_rs.predict.protocol import Prediction, Predictor
-    from eccos_rs.problem import Problem
+    from eccos_rs.routing.problem import Problem
 
 __all__ = ["EccosRouting"]
 

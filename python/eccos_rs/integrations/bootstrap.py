@@ -12,7 +12,7 @@ from eccos_rs.errors import InputError, RecordError
 from eccos_rs.predict.neighbours import NeighbourSettings
 from eccos_rs.predict.protocol import Prediction
 from eccos_rs.predict.retrieval import ExactIndex, Retrieval
-from eccos_rs.query import Query
+from eccos_rs.routing.query import Query
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

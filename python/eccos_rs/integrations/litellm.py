@@ -15,17 +15,17 @@ from eccos_rs.integrations.pricing import (
     name_in_pool,
     pool_from_model_list,
 )
-from eccos_rs.online.blocking import SyncSession
-from eccos_rs.query import Query
-from eccos_rs.router import Router
+from eccos_rs.routing.query import Query
+from eccos_rs.routing.router import Router
+from eccos_rs.session.blocking import SyncSession
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from eccos_rs.online.lease import Lease
-    from eccos_rs.policy import Policy
-    from eccos_rs.pool import Pool
     from eccos_rs.predict.protocol import Predictor
+    from eccos_rs.routing.policy import Policy
+    from eccos_rs.routing.pool import Pool
+    from eccos_rs.session.lease import Lease
 
 __all__ = ["EccosPlugin", "EccosStrategy", "pool_from_model_list"]
 

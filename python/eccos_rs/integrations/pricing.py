@@ -6,7 +6,7 @@ import difflib
 from typing import TYPE_CHECKING, Any
 
 from eccos_rs.errors import MissingExtraError, PoolError
-from eccos_rs.pool import LLM, Pool
+from eccos_rs.routing.pool import LLM, Pool
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

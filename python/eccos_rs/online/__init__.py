@@ -1,20 +1,10 @@
-"""Streaming: sessions, live limits, budgets over time, feedback that is kept."""
+"""Deprecated name of `eccos_rs.session`."""
 
-from eccos_rs.online.blocking import SyncSession
-from eccos_rs.online.feedback import Alarm, ModelRecord
-from eccos_rs.online.lease import Acknowledgement, Lease
-from eccos_rs.online.pacing import Pace
-from eccos_rs.online.session import Session
-from eccos_rs.online.stats import ModelStats, SessionStats
+import warnings
 
-__all__ = [
-    "Acknowledgement",
-    "Alarm",
-    "Lease",
-    "ModelRecord",
-    "ModelStats",
-    "Pace",
-    "Session",
-    "SessionStats",
-    "SyncSession",
-]
+from eccos_rs.session import *  # noqa: F403
+from eccos_rs.session import __all__  # noqa: F401
+
+warnings.warn(
+    "eccos_rs.online is now eccos_rs.session; the old name goes in 0.3", DeprecationWarning, stacklevel=2
+)

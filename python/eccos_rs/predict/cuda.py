@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from eccos_rs.bundle import Bundle
+    from eccos_rs.predict.bundle import Bundle
 
 __all__ = ["CudaEncoder", "provider_list", "slices_by_length", "start_session"]
 

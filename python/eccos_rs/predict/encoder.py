@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from eccos_rs.bundle import Bundle
+    from eccos_rs.predict.bundle import Bundle
 
 __all__ = ["CpuEncoder", "Encoded", "Encoder", "open_encoder"]
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from eccos_rs.query import Query
+    from eccos_rs.routing.query import Query
 
 __all__ = ["Prediction", "Predictor"]
 

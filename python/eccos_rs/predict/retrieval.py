@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from eccos_rs.bundle import Bundle
+    from eccos_rs.predict.bundle import Bundle
     from eccos_rs.predict.gpu_search import DeviceSearch
     from eccos_rs.predict.neighbours import NeighbourEstimate
 

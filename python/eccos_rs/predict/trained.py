@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from eccos_rs.bundle import Bundle
+    from eccos_rs.predict.bundle import Bundle
     from eccos_rs.predict.neighbours import NeighbourEstimate
-    from eccos_rs.query import Query
+    from eccos_rs.routing.query import Query
 
 __all__ = ["BundlePredictor", "RetrievalPredictor", "TrainedPredictor"]
 

@@ -16,14 +16,14 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from eccos_rs.errors import EccosError, InputError, StoreError
-from eccos_rs.online import Session
-from eccos_rs.online.schema import open_store
 from eccos_rs.serve.breaker import Breakers
 from eccos_rs.serve.gateway import ROUTED_NAMES, Gateway, status_of
 from eccos_rs.serve.metrics import Metrics, page_figures
 from eccos_rs.serve.security import BearerTokens, SizeLimits
 from eccos_rs.serve.upstream import Upstream
 from eccos_rs.serve.wire import CLIENT_LEFT, RequestError, error_response, read_json
+from eccos_rs.session import Session
+from eccos_rs.session.schema import open_store
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
-    from eccos_rs.policy import Policy
-    from eccos_rs.router import Router
+    from eccos_rs.routing.policy import Policy
+    from eccos_rs.routing.router import Router
 
     Endpoint = Callable[[Request], Awaitable[Response]]
 

@@ -19,11 +19,11 @@ from eccos_rs.serve.wire import CLIENT_LEFT, RequestError, query_of, read_json, 
 if TYPE_CHECKING:
     from starlette.requests import Request
 
-    from eccos_rs.online import Lease, Session
-    from eccos_rs.query import Query
+    from eccos_rs.routing.query import Query
     from eccos_rs.serve.breaker import Breakers
     from eccos_rs.serve.metrics import Metrics
     from eccos_rs.serve.upstream import Upstream
+    from eccos_rs.session import Lease, Session
 
 __all__ = ["ROUTED_NAMES", "Gateway", "Wish", "status_of"]
 

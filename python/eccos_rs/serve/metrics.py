@@ -13,9 +13,9 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from eccos_rs.online import Session
-    from eccos_rs.online.stats import ModelStats, SessionStats
     from eccos_rs.serve.breaker import Breakers
+    from eccos_rs.session import Session
+    from eccos_rs.session.stats import ModelStats, SessionStats
 
 __all__ = ["Metrics", "page_figures"]
 

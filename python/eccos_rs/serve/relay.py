@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
     from starlette.types import Receive, Scope, Send
 
-    from eccos_rs.online import Lease
     from eccos_rs.serve.metrics import Metrics
     from eccos_rs.serve.upstream import Reply
+    from eccos_rs.session import Lease
 
 __all__ = ["Relay", "RelayedStream"]
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
     from types import SimpleNamespace
 
-    from eccos_rs.pool import LLM, Pool
+    from eccos_rs.routing.pool import LLM, Pool
 
 __all__ = ["EndpointLeft", "Reply", "Upstream", "UpstreamError"]
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from starlette.responses import JSONResponse
 
 from eccos_rs.errors import InputError
-from eccos_rs.query import Query
+from eccos_rs.routing.query import Query
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Mapping

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from eccos_rs.bundle import SHIPPED
 from eccos_rs.errors import InputError, MissingExtraError
+from eccos_rs.predict.bundle import SHIPPED
 from eccos_rs.records.files import replacing
 from eccos_rs.train.options import PUBLISHED
 

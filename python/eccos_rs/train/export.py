@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from eccos_rs.bundle import Bundle, write_bundle
+from eccos_rs.predict.bundle import Bundle, write_bundle
 from eccos_rs.predict.retrieval import ExactIndex, HnswIndex
 from eccos_rs.records.fingerprint import encode_fingerprints
 from eccos_rs.train.fit import KINDS
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from eccos_rs.pool import Pool
+    from eccos_rs.routing.pool import Pool
     from eccos_rs.train.fit import Fitted
 
 __all__ = ["export_bundle", "input_token_coefficients"]

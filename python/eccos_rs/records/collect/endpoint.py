@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import random
+import socket
 import time
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -16,7 +18,7 @@ from eccos_rs.errors import EccosError, MissingExtraError, PoolError
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
 
-    from eccos_rs.pool import LLM
+    from eccos_rs.routing.pool import LLM
 
 __all__ = ["CallError", "Caller", "Reply", "Retry"]
 
@@ -284,12 +286,46 @@ def _status_error(error: Any) -> CallError:
 
 
 def _connection_error(error: Any) -> CallError:
-    import httpx
+    refused = _never_connected(error)
+    what = "the connection was refused" if refused else "the connection broke"
+    return CallError(f"{what}: {_brief(error.__cause__ or error)}", again=True, charged=not refused)
 
-    cause = error.__cause__
-    reached = not isinstance(cause, (httpx.ConnectError, httpx.ConnectTimeout))
-    what = "the connection broke" if reached else "the connection was refused"
-    return CallError(f"{what}: {_brief(cause or error)}", again=True, charged=reached)
+
+# What the system answers while a connection is being made; a broken one gives ECONNRESET, EPIPE and the like.
+_NOT_CONNECTED = frozenset(
+    {
+        errno.ECONNREFUSED,
+        errno.EHOSTUNREACH,
+        errno.ENETUNREACH,
+        errno.EHOSTDOWN,
+        errno.ENETDOWN,
+        errno.EADDRNOTAVAIL,
+    }
+)
+# The HTTP libraries name a failed connection alike, and not all of them keep the system's error behind it.
+_CONNECT_ERRORS = frozenset({"ConnectError", "ConnectTimeout", "ConnectionTimeoutError"})
+
+
+def _never_connected(error: BaseException) -> bool:
+    """Whether the call failed before a connection stood, so that nothing can have been charged.
+
+    Read from the chain of causes, whichever HTTP library the client uses inside.
+    """
+    pending: list[BaseException | None] = [error]
+    seen: set[int] = set()
+    while pending:
+        each = pending.pop()
+        if each is None or id(each) in seen:
+            continue
+        seen.add(id(each))
+        if type(each).__name__ in _CONNECT_ERRORS or isinstance(each, socket.gaierror):
+            return True
+        if isinstance(each, OSError) and each.errno in _NOT_CONNECTED:
+            return True
+        pending += [each.__cause__, each.__context__]
+        if isinstance(each, BaseExceptionGroup):
+            pending += each.exceptions
+    return False
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:

@@ -17,11 +17,11 @@ from eccos_rs.records.collect.usage import Usage, check_usage, most_input_tokens
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from eccos_rs.pool import LLM
     from eccos_rs.records.collect.journal import Journal
     from eccos_rs.records.collect.money import Reservation
     from eccos_rs.records.collect.state import State
     from eccos_rs.records.collect.task import Task
+    from eccos_rs.routing.pool import LLM
 
 __all__ = ["Run"]
 

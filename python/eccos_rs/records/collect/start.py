@@ -19,8 +19,8 @@ from eccos_rs.records.record import write_records
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from eccos_rs.pool import LLM, Pool
     from eccos_rs.records.collect.task import Task
+    from eccos_rs.routing.pool import LLM, Pool
 
 __all__ = ["collect", "collect_async"]
 

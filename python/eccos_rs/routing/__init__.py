@@ -1,0 +1,1 @@
+"""Routing a batch: queries, pool, policy, problem, plan, and the router that joins them."""

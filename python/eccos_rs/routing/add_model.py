@@ -1,0 +1,54 @@
+"""From records to a predictor that knows one model more; the fitting is `eccos_rs.predict.onboarding`'s."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from eccos_rs.errors import InputError
+from eccos_rs.predict.onboarding import Newcomer, PredictorWithNewcomers, fit_newcomer
+from eccos_rs.records import RecordTable
+from eccos_rs.routing.query import Query
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from eccos_rs.predict.protocol import Predictor
+    from eccos_rs.records import Record
+
+__all__ = ["with_newcomer"]
+
+
+def with_newcomer(predictor: Predictor, name: str, records: Iterable[Record] | RecordTable) -> Predictor:
+    """Return the predictor with a further column for a new model.
+
+    Parameters
+    ----------
+    predictor : Predictor
+        It may have newcomers already; each is fitted against the models that were trained.
+    name : str
+        The new model's, as the records give it.
+    records : iterable of Record, or RecordTable
+        Those with an answer of this model are used.
+
+    Raises
+    ------
+    InputError
+        The predictor knows the model already, or there are too few labels.
+    """
+    if name in predictor.models:
+        raise InputError(f"model {name!r} is known to the predictor already")
+    listed = records.records() if isinstance(records, RecordTable) else records
+    answers = [(record.query, each) for record in listed for each in record.outputs if each.model == name]
+    base: Predictor = predictor
+    earlier: tuple[Newcomer, ...] = ()
+    if isinstance(predictor, PredictorWithNewcomers):
+        base, earlier = predictor.base, predictor.newcomers
+    newcomer = fit_newcomer(
+        name,
+        base.predict([Query(text) for text, _ in answers]),
+        np.array([answer.quality for _, answer in answers], dtype=np.float64),
+        np.array([answer.output_tokens for _, answer in answers], dtype=np.float64),
+    )
+    return PredictorWithNewcomers(base, (*earlier, newcomer))

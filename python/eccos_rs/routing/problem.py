@@ -1,0 +1,327 @@
+"""From predictions to the solver's problem: costs, hard needs, capacities."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from eccos_rs.errors import NoModelError, PolicyError, QueryError
+from eccos_rs.routing.query import all_plain
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from numpy.typing import NDArray
+
+    from eccos_rs.predict.protocol import Prediction
+    from eccos_rs.routing.policy import Policy
+    from eccos_rs.routing.pool import LLM, Pool
+    from eccos_rs.routing.query import Query
+
+__all__ = ["Problem", "build_problem", "costs_of", "output_tokens_of"]
+
+_TOKENS_A_PRICE = 1e6
+"""Prices are US dollars per this many tokens."""
+
+_SMALL, _NODES = 1024, 2000
+"""Up to so many queries branch and bound closes the gap that rounding leaves, within so many nodes: a
+millisecond or two. Larger batches round to within the tolerance by themselves."""
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """What the solver is given for one batch of N queries and M models.
+
+    Attributes
+    ----------
+    cost : ndarray of float64, shape (N, M)
+        US dollars.
+    quality : ndarray of float32, shape (N, M)
+        Predicted success in [0, 1].
+    output_tokens : ndarray of float64, shape (N, M)
+        Expected output tokens, cut at a query's `max_output_tokens`.
+    allowed : ndarray of bool, shape (N, M)
+        Pairs that the hard needs and the queries' own floors leave.
+    load : ndarray of float64, shape (2, N, M), or None
+        Requests and tokens, when some model has a limit of tokens; None means requests alone.
+    capacity : ndarray of float64, shape (M,) or (2, M), or None
+        Limits of requests, or of requests and tokens; infinity for none.
+    priority, group : ndarray of int64, shape (N,), or None
+        None when all queries are alike.
+    groups : tuple of str
+        The names behind the numbers in `group`.
+    unroutable : mapping of int to str
+        Queries that no model may take, each with the reason.
+    """
+
+    cost: NDArray[np.float64]
+    quality: NDArray[np.float32]
+    output_tokens: NDArray[np.float64]
+    allowed: NDArray[np.bool_]
+    load: NDArray[np.float64] | None
+    capacity: NDArray[np.float64] | None
+    priority: NDArray[np.int64] | None
+    group: NDArray[np.int64] | None
+    groups: tuple[str, ...]
+    unroutable: dict[int, str]
+
+    def options(self, policy: Policy) -> dict[str, Any]:
+        """Return the keywords of `assign` that this problem and a policy give, the goal aside."""
+        options: dict[str, Any] = {
+            "allowed": None if self.allowed.all() else self.allowed,
+            "load": self.load,
+            "capacity": self.capacity,
+            "priority": self.priority,
+            "overload": policy.overload,
+            # Queries without a model were refused by name before, unless the policy defers them.
+            "unroutable": "defer",
+            "tolerance": policy.tolerance,
+            "time_limit": policy.time_limit,
+            "alternatives": True,
+        }
+        if policy.tolerance > 0 and len(self.cost) <= _SMALL:
+            options["node_limit"] = _NODES
+        if self.group is not None:
+            options["group"] = self.group
+            for name in ("group_min_quality", "group_budget"):
+                limits = getattr(policy, name)
+                if limits is not None:
+                    options[name] = np.array([limits.get(group, np.nan) for group in self.groups])
+        return options
+
+    def strongest(self) -> NDArray[np.int64]:
+        """Return for each query the model with the highest mean quality of those it may take; -1 for none."""
+        return self._first_of(self.quality.sum(axis=0, dtype=np.float64))
+
+    def cheapest(self) -> NDArray[np.int64]:
+        """Return for each query the model with the lowest total cost of those it may take; -1 for none."""
+        return self._first_of(-self.cost.sum(axis=0))
+
+    def _first_of(self, score: NDArray[np.float64]) -> NDArray[np.int64]:
+        best = np.where(self.allowed, score, -np.inf).argmax(axis=1)
+        return np.where(self.allowed.any(axis=1), best, -1)
+
+
+def output_tokens_of(prediction: Prediction, queries: Sequence[Query] | None = None) -> NDArray[np.float64]:
+    """Return the expected output tokens (N, M), cut at each query's `max_output_tokens`."""
+    tokens = prediction.output_tokens.astype(np.float64)
+    if queries is not None and any(query.max_output_tokens is not None for query in queries):
+        caps = [query.max_output_tokens or np.inf for query in queries]
+        np.minimum(tokens, np.array(caps, dtype=np.float64)[:, None], out=tokens)
+    return tokens
+
+
+def costs_of(
+    pool: Pool, input_tokens: NDArray[np.int64], output_tokens: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return (input tokens x input price + output tokens x output price) / 1e6, in US dollars, (N, M)."""
+    columns = _columns_of(pool)
+    cost: NDArray[np.float64] = output_tokens * columns.output_price
+    cost += input_tokens[:, None] * columns.input_price
+    cost /= _TOKENS_A_PRICE
+    return cost
+
+
+def build_problem(pool: Pool, prediction: Prediction, queries: Sequence[Query], policy: Policy) -> Problem:
+    """Put a batch into arrays.
+
+    Parameters
+    ----------
+    pool : Pool
+        M models.
+    prediction : Prediction
+        N rows, M columns in the order of the pool.
+    queries : sequence of Query
+        N of them.
+    policy : Policy
+
+    Returns
+    -------
+    Problem
+
+    Raises
+    ------
+    NoModelError
+        No model may take a query, and the policy does not defer such queries.
+    QueryError, PolicyError
+        A model or a group is named that is not there.
+    """
+    plain = all_plain(queries)
+    output = output_tokens_of(prediction, None if plain else queries)
+    allowed = _allowed(pool, prediction, () if plain else queries, output, policy)
+    unroutable: dict[int, str] = {}
+    for row in () if allowed.all() else np.flatnonzero(~allowed.any(axis=1)).tolist():
+        reason = _why_none(
+            pool, prediction, queries[row], row=row, floor=_floor(queries[row], policy), output=output[row]
+        )
+        if policy.unroutable == "raise":
+            name = "" if queries[row].id is None else f" (id {queries[row].id!r})"
+            raise NoModelError(f"query {row}{name}: no model may take it: {reason}")
+        unroutable[row] = reason
+    load, capacity = _workload(pool, prediction, output, policy)
+    priority = None if plain else np.array([query.priority for query in queries], dtype=np.int64)
+    group, groups = _groups(queries, policy)
+    return Problem(
+        cost=costs_of(pool, prediction.input_tokens, output),
+        quality=prediction.quality,
+        output_tokens=output,
+        allowed=allowed,
+        load=load,
+        capacity=capacity,
+        priority=priority if priority is not None and priority.any() else None,
+        group=group,
+        groups=groups,
+        unroutable=unroutable,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Columns:
+    """A pool as arrays, one number a model; infinity for no limit."""
+
+    input_price: NDArray[np.float64]
+    output_price: NDArray[np.float64]
+    window: NDArray[np.float64]
+    vision: NDArray[np.bool_]
+    tools: NDArray[np.bool_]
+    requests: NDArray[np.float64]
+    tokens: NDArray[np.float64]
+
+
+@lru_cache(maxsize=64)
+def _columns_of(pool: Pool) -> _Columns:
+    def numbers(values: Iterable[float | None]) -> NDArray[np.float64]:
+        return np.array([np.inf if value is None else value for value in values], dtype=np.float64)
+
+    return _Columns(
+        input_price=numbers(model.input_price for model in pool),
+        output_price=numbers(model.output_price for model in pool),
+        window=numbers(model.context_window for model in pool),
+        vision=np.array([model.vision for model in pool], dtype=np.bool_),
+        tools=np.array([model.tools for model in pool], dtype=np.bool_),
+        requests=numbers(map(_requests, pool)),
+        tokens=numbers(model.tokens_per_minute for model in pool),
+    )
+
+
+def _allowed(
+    pool: Pool, prediction: Prediction, queries: Sequence[Query], output: NDArray[np.float64], policy: Policy
+) -> NDArray[np.bool_]:
+    """Return who may take which query; no `queries` stand for ones without needs."""
+    columns = _columns_of(pool)
+    prompt = prediction.input_tokens[:, None]
+    if not queries:
+        allowed: NDArray[np.bool_] = prompt + output <= columns.window
+        if policy.query_floor:
+            allowed &= prediction.quality >= policy.query_floor
+        return allowed
+    extra = np.array([[query.context_tokens or 0] for query in queries], dtype=np.int64)
+    allowed = prompt + extra + output <= columns.window
+    for ability in ("vision", "tools"):
+        needed = np.array([[getattr(query, ability)] for query in queries], dtype=np.bool_)
+        if needed.any():
+            allowed &= ~needed | getattr(columns, ability)
+    for row, query in enumerate(queries):
+        if query.models is not None:
+            allowed[row] &= np.isin(np.arange(len(pool)), _columns(pool, query, row))
+    floors = np.array([[_floor(query, policy)] for query in queries], dtype=np.float64)
+    if floors.any():
+        allowed &= prediction.quality >= floors
+    return allowed
+
+
+def _floor(query: Query, policy: Policy) -> float:
+    floor = policy.query_floor if query.min_quality is None else query.min_quality
+    return 0.0 if floor is None else floor
+
+
+def _columns(pool: Pool, query: Query, row: int) -> list[int]:
+    names = query.models or ()
+    unknown = [name for name in names if name not in pool.names]
+    if unknown:
+        raise QueryError(
+            f"query {row} allows {unknown[0]!r}, which is not in the pool{_near(unknown[0], pool)}"
+        )
+    return [pool.index(name) for name in names]
+
+
+def _why_none(
+    pool: Pool,
+    prediction: Prediction,
+    query: Query,
+    *,
+    row: int,
+    floor: float,
+    output: NDArray[np.float64],
+) -> str:
+    """Say for each model what rules it out, the first reason found."""
+    most = 6
+    reasons = []
+    for column, model in enumerate(pool):
+        prompt = int(prediction.input_tokens[row])
+        needed = prompt + (query.context_tokens or 0) + float(output[column])
+        reason = _why_not(model, query, needed, prompt)
+        if reason is None:
+            reason = f"predicted success {prediction.quality[row, column]:.3f} is below the floor {floor:g}"
+        reasons.append(f"{model.name}: {reason}")
+    if len(reasons) > most:
+        reasons[most:] = [f"and {len(reasons) - most} more alike"]
+    return "; ".join(reasons)
+
+
+def _why_not(model: LLM, query: Query, needed: float, prompt: int) -> str | None:
+    if query.models is not None and model.name not in query.models:
+        return "not among the models the query allows"
+    if query.vision and not model.vision:
+        return "no vision"
+    if query.tools and not model.tools:
+        return "no tools"
+    if model.context_window is not None and needed > model.context_window:
+        return (
+            f"context window of {model.context_window:,} tokens, needed are {needed:,.0f} "
+            f"({prompt:,} of prompt, the rest for the answer and what the query asks beyond)"
+        )
+    return None
+
+
+def _workload(
+    pool: Pool, prediction: Prediction, output: NDArray[np.float64], policy: Policy
+) -> tuple[NDArray[np.float64] | None, NDArray[np.float64] | None]:
+    """Return load and capacity: requests alone, or requests and tokens where a model limits those."""
+    given = policy.capacity or {}
+    for name in given:
+        if name not in pool.names:
+            raise PolicyError(f"capacity names {name!r}, which is not in the pool{_near(name, pool)}")
+    columns = _columns_of(pool)
+    requests = columns.requests.copy()
+    for name, limit in given.items():
+        requests[pool.index(name)] = limit
+    if np.isfinite(columns.tokens).any():
+        load = np.ones((2, *output.shape))
+        load[1] = output + prediction.input_tokens[:, None]
+        return load, np.stack([requests, columns.tokens])
+    return None, requests if np.isfinite(requests).any() else None
+
+
+def _requests(model: LLM) -> float:
+    # A batch is handed over at once: what runs at a time and what starts within a minute both limit it.
+    limits = [limit for limit in (model.slots, model.requests_per_minute) if limit is not None]
+    return float(min(limits, default=np.inf))
+
+
+def _groups(queries: Sequence[Query], policy: Policy) -> tuple[NDArray[np.int64] | None, tuple[str, ...]]:
+    if not policy.group_min_quality and not policy.group_budget:
+        return None, ()
+    # Queries without a group stand in one of their own, which has no limits.
+    names = tuple(sorted({query.group or "" for query in queries}))
+    at = {name: number for number, name in enumerate(names)}
+    return np.array([at[query.group or ""] for query in queries], dtype=np.int64), names
+
+
+def _near(name: str, pool: Pool) -> str:
+    near = difflib.get_close_matches(name, pool.names, n=1)
+    return f"; did you mean {near[0]!r}?" if near else f"; it holds {', '.join(pool.names)}"

@@ -1,0 +1,390 @@
+"""A configured router: queries, pool, predictor and policy make a plan."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, Self
+
+from eccos_rs.errors import InputError, PolicyError, PoolError, QueryError
+from eccos_rs.predict.protocol import Prediction, Predictor
+from eccos_rs.routing.plan import Plan
+from eccos_rs.routing.policy import Policy
+from eccos_rs.routing.pool import LLM, Pool
+from eccos_rs.routing.problem import Problem, build_problem, costs_of, output_tokens_of
+from eccos_rs.routing.promise import solve
+from eccos_rs.routing.query import Query
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from os import PathLike
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from eccos_rs.records import Record, RecordTable
+
+__all__ = ["Router", "route"]
+
+Item = str | Query | Mapping[str, Any] | list[Mapping[str, Any]]
+"""What a batch holds: texts, chats, mappings or `Query`."""
+
+SLICE = 1024
+"""Queries predicted at a time: what a slice needs is freed before the next, so memory stays bounded."""
+
+
+class Router:
+    """Routes batches to the models of one pool.
+
+    Parameters
+    ----------
+    pool : Pool
+        The models to route among; the predictor must know each of them.
+    predictor : Predictor
+        Text to predicted success and output length.
+    policy : Policy, optional
+        The default of `route`; without one it is ``Policy()``.
+
+    Raises
+    ------
+    PoolError
+        The predictor does not know a model of the pool.
+
+    Examples
+    --------
+    >>> router = Router.load()
+    >>> plan = router.route(["What is 2 + 2?"], min_quality=0.7)
+    >>> plan.models[0] in router.pool.names, plan.mean_quality >= 0.7
+    (True, True)
+    """
+
+    def __init__(self, pool: Pool, predictor: Predictor, policy: Policy | None = None) -> None:
+        if not isinstance(pool, Pool):
+            raise PoolError(f"pool must be a Pool, got {type(pool).__name__}")
+        if not isinstance(predictor, Predictor):
+            raise InputError(
+                f"predictor must have models and predict(queries), got {type(predictor).__name__}"
+            )
+        if policy is not None and not isinstance(policy, Policy):
+            raise PolicyError(f"policy must be a Policy, got {type(policy).__name__}")
+        unknown = [name for name in pool.names if name not in predictor.models]
+        if unknown:
+            raise PoolError(
+                f"the predictor does not know {', '.join(map(repr, unknown))}; it knows "
+                f"{', '.join(predictor.models)}. Train it with that model's records, or leave the model out"
+            )
+        self.pool = pool
+        self.predictor = predictor
+        self.policy = Policy() if policy is None else policy
+
+    @classmethod
+    def load(
+        cls,
+        path_or_name: str | PathLike[str] | None = None,
+        *,
+        predictor: str = "hybrid",
+        device: str = "auto",
+        pool: Pool | str | PathLike[str] | None = None,
+        policy: Policy | None = None,
+        threads: int | None = None,
+    ) -> Router:
+        """Make a router of a bundle.
+
+        Parameters
+        ----------
+        path_or_name : str or path, optional
+            A bundle's folder or the name of a shipped one; None takes the one inside the wheel.
+        predictor : {"hybrid", "trained", "retrieval"}
+        device : {"auto", "cpu", "cuda"}
+            ``auto`` takes CUDA where it can really be started, else the CPU; `Plan.device` says which.
+        pool : Pool or path, optional
+            In place of the bundle's own: other prices, limits, endpoints, or fewer models.
+        policy : Policy, optional
+        threads : int, optional
+            For the encoder on a CPU; None chooses.
+
+        Returns
+        -------
+        Router
+
+        Raises
+        ------
+        BundleError, DeviceError, PoolError
+        """
+        from eccos_rs.predict.bundle import Bundle
+
+        # The pool first: it is read in no time, and a typo in it should not wait for the weights.
+        own = pool if pool is None or isinstance(pool, Pool) else Pool.load(pool)
+        bundle = Bundle.load(path_or_name)
+        own = Pool.load(bundle.pool_path) if own is None else own
+        return cls(own, bundle.predictor(predictor, device=device, threads=threads), policy)
+
+    @property
+    def device(self) -> str | None:
+        """Where the predictor runs, when it says so."""
+        device = getattr(self.predictor, "device", None)
+        return None if device is None else str(device)
+
+    def __repr__(self) -> str:
+        goal, value = self.policy.goal
+        return f"Router({', '.join(self.pool.names)}; {goal}={value:g}; {type(self.predictor).__name__})"
+
+    def add_model(self, model: LLM, records: Iterable[Record] | RecordTable) -> Self:
+        """Add a model that the predictor was not trained on, from some dozens of labelled queries.
+
+        Parameters
+        ----------
+        model : LLM
+            With its prices; its name is that of the records' outputs.
+        records : iterable of Record, or RecordTable
+            Queries with an answer of this model, 50 to 500 of them. They should be like the traffic, and not
+            those the predictor was trained on: it knows those too well.
+
+        Returns
+        -------
+        Router
+            This one; batches that are being routed meanwhile keep the old pool.
+
+        Raises
+        ------
+        PoolError
+            The pool has a model of this name already.
+        InputError
+            The predictor knows the model already, or there are too few labels.
+
+        Notes
+        -----
+        Nothing is retrained: see `eccos_rs.predict.onboarding`. With thousands of labels ``eccos train`` does
+        better.
+        """
+        from eccos_rs.routing.add_model import with_newcomer
+
+        if not isinstance(model, LLM):
+            raise PoolError(f"model must be an LLM, got {type(model).__name__}")
+        pool = Pool([*self.pool, model])
+        # In this order: a batch that meets the new pool meets a predictor that knows it.
+        self.predictor = with_newcomer(self.predictor, model.name, records)
+        self.pool = pool
+        return self
+
+    def predict(
+        self, batch: Iterable[Item], *, progress: Callable[[int], object] | None = None
+    ) -> Prediction:
+        """Predict success and output length.
+
+        Parameters
+        ----------
+        batch : iterable of str, chat, mapping or Query
+        progress : callable, optional
+            Called with the number of queries that were just done.
+
+        Returns
+        -------
+        Prediction
+            N rows in the order of the batch, M columns in the order of the pool.
+        """
+        return _predict(self.pool.names, self.predictor, _queries(batch), progress, keep_embedding=True)
+
+    def costs(self, prediction: Prediction, queries: Sequence[Query] | None = None) -> NDArray[np.float64]:
+        """Return what each query would cost at each model.
+
+        Parameters
+        ----------
+        prediction : Prediction
+            Columns in the order of the pool.
+        queries : sequence of Query, optional
+            For their `max_output_tokens`, above which nothing is priced.
+
+        Returns
+        -------
+        ndarray of float64, shape (N, M)
+            US dollars.
+        """
+        return costs_of(self.pool, prediction.input_tokens, output_tokens_of(prediction, queries))
+
+    def problem(
+        self, prediction: Prediction, queries: Sequence[Query], policy: Policy | None = None
+    ) -> Problem:
+        """Return the arrays that `assign` is given for these queries: costs, hard needs, capacities.
+
+        Raises
+        ------
+        NoModelError
+            No model may take a query, and the policy does not defer such queries.
+        """
+        return build_problem(self.pool, prediction, queries, self.policy if policy is None else policy)
+
+    def route(
+        self,
+        batch: Iterable[Item],
+        *,
+        policy: Policy | None = None,
+        progress: Callable[[int], object] | None = None,
+        **policy_fields: Any,
+    ) -> Plan:
+        """Choose a model for every query of a batch.
+
+        Parameters
+        ----------
+        batch : iterable of str, chat, mapping or Query
+            A chat is a list of messages. An empty batch gives an empty plan.
+        policy : Policy, optional
+            In place of the router's own.
+        progress : callable, optional
+            Called with the number of queries that were just predicted.
+        **policy_fields
+            Fields of `Policy` that are changed for this call, such as ``min_quality=0.8``.
+
+        Returns
+        -------
+        Plan
+            What cannot be met is told by its `status`, with the best that can be had.
+
+        Raises
+        ------
+        QueryError, PolicyError
+            Something passed in is malformed; the sentence names it.
+        NoModelError
+            No model may take a query, and the policy does not defer such queries.
+        Overloaded
+            The capacity is short and the policy says ``overload="raise"``.
+        """
+        start = perf_counter()
+        policy = self.policy if policy is None else policy
+        if policy_fields:
+            policy = _replaced(policy, policy_fields)
+        if policy.per is not None:
+            raise PolicyError(f"per={policy.per!r} paces a session; a batch's budget is for the batch alone")
+        queries, pool = _queries(batch), self.pool
+        prediction = _predict(pool.names, self.predictor, queries, progress, keep_embedding=False)
+        problem = build_problem(pool, prediction, queries, policy)
+        before = perf_counter()
+        assignment, promised, margin = solve(problem, policy)
+        after = perf_counter()
+        seconds = {**prediction.seconds, "assign": after - before}
+        seconds["other"] = max(0.0, perf_counter() - start - sum(seconds.values()))
+        return Plan(
+            queries=tuple(queries),
+            pool=pool,
+            policy=policy,
+            prediction=prediction,
+            problem=problem,
+            assignment=assignment,
+            promised=promised,
+            margin=margin,
+            device=self.device,
+            seconds=seconds,
+        )
+
+
+def route(
+    batch: Iterable[Item],
+    *,
+    pool: Pool | str | PathLike[str] | None = None,
+    router: Router | None = None,
+    policy: Policy | None = None,
+    **policy_fields: Any,
+) -> Plan:
+    """Choose a model for every query of a batch: the one call.
+
+    With nothing configured it uses the bundle shipped in the wheel, loaded once and kept.
+
+    Parameters
+    ----------
+    batch : iterable of str, chat, mapping or Query
+    pool : Pool or path, optional
+        In place of the bundle's own.
+    router : Router, optional
+        In place of the shipped one; it has its own pool, so `pool` is not given beside it.
+    policy : Policy, optional
+        What is promised; without one 97 % of the quality of sending all to the strongest model.
+    **policy_fields
+        Fields of `Policy`, such as ``min_quality=0.8``, ``budget=0.05`` or ``quality_value=0.01``.
+
+    Returns
+    -------
+    Plan
+
+    Examples
+    --------
+    >>> plan = route(["What is 2 + 2?", "Prove that there are infinitely many primes."], budget=0.01)
+    >>> len(plan.models), plan.total_cost <= 0.01
+    (2, True)
+    """
+    if router is not None and pool is not None:
+        raise InputError("pool was given beside router, which has its own; give one of them")
+    if router is None:
+        router = _default_router()
+        if pool is not None:
+            own = pool if isinstance(pool, Pool) else Pool.load(pool)
+            router = Router(own, router.predictor)
+    return router.route(batch, policy=policy, **policy_fields)
+
+
+_loading = threading.Lock()
+
+
+def _default_router() -> Router:
+    # The lock keeps two threads that ask first from loading the weights twice.
+    with _loading:
+        return _load_default()
+
+
+@lru_cache(maxsize=1)
+def _load_default() -> Router:
+    return Router.load()
+
+
+def _queries(batch: Iterable[Item]) -> list[Query]:
+    if isinstance(batch, str | bytes | Query | Mapping):
+        raise QueryError(
+            f"a batch is a list of queries, got a single {type(batch).__name__}; put it in a list"
+        )
+    try:
+        items = iter(batch)
+    except TypeError:
+        raise QueryError(f"a batch is a list of queries, got {type(batch).__name__}") from None
+    queries = []
+    for at, item in enumerate(items):
+        try:
+            queries.append(Query(item) if type(item) is str else Query.of(item))
+        except QueryError as error:
+            raise QueryError(f"query {at}: {error}") from error
+    return queries
+
+
+def _replaced(policy: Policy, fields: dict[str, Any]) -> Policy:
+    """Change fields of a policy; a service asks for the same change again and again."""
+    try:
+        return _known_policy(policy, **fields)
+    except TypeError:  # a mapping is no key
+        return policy.replace(**fields)
+
+
+@lru_cache(maxsize=64, typed=True)
+def _known_policy(policy: Policy, **fields: Any) -> Policy:
+    return policy.replace(**fields)
+
+
+def _predict(
+    models: Sequence[str],
+    predictor: Predictor,
+    queries: Sequence[Query],
+    progress: Callable[[int], object] | None,
+    *,
+    keep_embedding: bool,
+) -> Prediction:
+    """Predict in slices, for these models in this order."""
+    parts = []
+    for start in range(0, max(1, len(queries)), SLICE):
+        some = queries[start : start + SLICE]
+        part = predictor.predict(some)
+        if len(part) != len(some):
+            raise InputError(f"the predictor gave {len(part)} rows for {len(some)} queries")
+        part = part.select(models)
+        parts.append(part if keep_embedding else part.without_embedding())
+        if progress is not None and some:
+            progress(len(some))
+    return parts[0] if len(parts) == 1 else Prediction.concatenate(parts)

@@ -1,0 +1,131 @@
+"""The session for threads: the same, on an event loop of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+from eccos_rs.errors import EccosError
+from eccos_rs.session.facade import Session
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Mapping
+    from types import TracebackType
+
+    from eccos_rs.routing.query import Query
+    from eccos_rs.routing.router import Router
+    from eccos_rs.session.lease import Lease
+    from eccos_rs.session.stats import SessionStats
+
+__all__ = ["SyncSession"]
+
+T = TypeVar("T")
+
+
+class SyncSession:
+    """A `Session` that any thread may use; queries of all threads share its micro-batches and limits.
+
+    Parameters
+    ----------
+    router : Router
+    **options
+        As for `Session`.
+
+    Examples
+    --------
+    >>> def answer(session, query):
+    ...     with session.acquire(query) as lease:
+    ...         return call(lease.llm.endpoint, query)
+    """
+
+    def __init__(self, router: Router, **options: Any) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="eccos-session", daemon=True)
+        self._thread.start()
+        self._open = True
+        try:
+            self._session = self._run(_make(router, options))
+        except BaseException:
+            self._stop()
+            raise
+
+    @property
+    def session(self) -> Session:
+        """The session within, for what belongs on its loop."""
+        return self._session
+
+    def acquire(
+        self, query: str | Query | Mapping[str, Any] | list[Mapping[str, Any]], **options: Any
+    ) -> Lease:
+        """Choose a model and take a slot; blocks until there is one. See `Session.acquire`.
+
+        The lease is a context manager, and its `release` may be called from any thread.
+        """
+        return self._run(self._session.acquire(query, **options))
+
+    def feedback(self, lease_id: str, quality: float) -> None:
+        """Report how good an answer was; returns when it is on the disk. See `Session.feedback`."""
+        self._run(self._session.feedback(lease_id, quality))
+
+    def stats(self) -> SessionStats:
+        """Return a snapshot. See `Session.stats`."""
+        return self._run(_stats(self._session))
+
+    def down(self, model: str) -> None:
+        """Give a model nothing more until `up`."""
+        self._run(_call(self._session.down, model))
+
+    def up(self, model: str) -> None:
+        """Let a model take queries again."""
+        self._run(_call(self._session.up, model))
+
+    def close(self, timeout: float | None = 30.0) -> None:
+        """Drain the session and end its thread. See `Session.close`."""
+        if self._open:
+            self._run(self._session.close(timeout))
+            self._stop()
+
+    def _run(self, work: Coroutine[Any, Any, T]) -> T:
+        if not self._open:
+            work.close()
+            raise EccosError("the session is closed; it takes no more queries")
+        if threading.current_thread() is self._thread:
+            work.close()
+            raise EccosError("called from the session's own thread, which it would block; use its session")
+        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return future.result()
+        except BaseException:
+            # Ctrl-C while waiting: whoever no longer waits must not be given a slot.
+            future.cancel()
+            raise
+
+    def _stop(self) -> None:
+        self._open = False
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close(30.0 if kind is None else 0.0)
+
+    def __repr__(self) -> str:
+        return f"Sync{self._session!r}"
+
+
+async def _make(router: Router, options: dict[str, Any]) -> Session:
+    return Session(router, **options)
+
+
+async def _stats(session: Session) -> SessionStats:
+    return session.stats()
+
+
+async def _call(function: Any, *arguments: Any) -> Any:
+    return function(*arguments)

@@ -1,0 +1,62 @@
+"""The doors of a session: what callers pass in is checked once, here."""
+
+from __future__ import annotations
+
+import math
+from numbers import Real
+from typing import TYPE_CHECKING, Any
+
+from eccos_rs.errors import InputError, PolicyError
+from eccos_rs.predict.protocol import Prediction
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from eccos_rs.routing.policy import Policy
+    from eccos_rs.routing.pool import Pool
+
+__all__ = ["checked_number", "checked_policy", "checked_prediction", "checked_timeout", "mask_of"]
+
+
+def checked_number(name: str, value: Any, most: float = math.inf) -> float:
+    """Return a finite number in [0, most], or raise `InputError`."""
+    number = isinstance(value, Real) and not isinstance(value, bool)
+    if not number or not math.isfinite(value) or not 0 <= value <= most:
+        wanted = f"a number in [0, {most:g}]" if most < math.inf else "a finite number of at least 0"
+        raise InputError(f"{name}: got {value!r}, wanted {wanted}")
+    return float(value)
+
+
+def checked_policy(policy: Policy, pool: Pool) -> None:
+    """Raise `PoolError` or `PolicyError` for what a session cannot promise."""
+    for name in policy.capacity or {}:
+        pool.index(name)
+    for name in ("group_min_quality", "group_budget"):
+        if getattr(policy, name) is not None:
+            raise PolicyError(f"{name} is for a batch; a session keeps one promise over its whole stream")
+
+
+def checked_timeout(value: Any) -> float:
+    """Return seconds (None: inf), or raise `InputError`."""
+    if value is None or value == math.inf:
+        return math.inf
+    return checked_number("timeout", value)
+
+
+def mask_of(names: str | Iterable[str], pool: Pool) -> int:
+    """Return models as bits; PoolError: a name is not in the pool."""
+    mask = 0
+    for name in (names,) if isinstance(names, str) else names:
+        mask |= 1 << pool.index(name)
+    return mask
+
+
+def checked_prediction(prediction: Any, pool: Pool) -> Prediction:
+    """Return a prediction of one query with the pool's columns, or raise `InputError`."""
+    if not isinstance(prediction, Prediction):
+        raise InputError(f"prediction: got {type(prediction).__name__}, wanted a Prediction of one query")
+    if len(prediction) != 1:
+        raise InputError(
+            f"prediction: got {len(prediction)} rows, wanted 1; use prediction.rows(slice(i, i + 1))"
+        )
+    return prediction.select(pool.names)

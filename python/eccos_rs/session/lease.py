@@ -1,0 +1,249 @@
+"""What a caller holds while a model works for it."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+    from concurrent.futures import Future
+    from types import TracebackType
+
+    from eccos_rs.routing.pool import LLM
+    from eccos_rs.session.facade import Session
+    from eccos_rs.session.waiting import Waiter
+
+__all__ = ["Acknowledgement", "Lease"]
+
+
+class Acknowledgement:
+    """Says when feedback lies durably in the store: ``await`` it, or ask `result` from another thread.
+
+    Without feedback, or without a store, it is there at once.
+    """
+
+    __slots__ = ("_future",)
+
+    def __init__(self, future: Future[Any] | None = None) -> None:
+        self._future = future
+
+    def __await__(self) -> Generator[Any, None, None]:
+        if self._future is not None:
+            import asyncio
+
+            yield from asyncio.shield(asyncio.wrap_future(self._future)).__await__()
+
+    def result(self, timeout: float | None = None) -> None:
+        """Wait, blocking, until the feedback is durable.
+
+        Parameters
+        ----------
+        timeout : float, optional
+            Seconds.
+
+        Raises
+        ------
+        StoreError
+            The store did not take it.
+        InputError
+            The store knows no such lease.
+        TimeoutError
+            It took longer than `timeout`.
+        """
+        if self._future is not None:
+            self._future.result(timeout)
+
+    @property
+    def done(self) -> bool:
+        """True once it is decided, either way."""
+        return self._future is None or self._future.done()
+
+
+class Lease:
+    """A model's slot, with what was expected of it, until `release`.
+
+    Made by `Session.acquire`; also a context manager, which gives the slot back on every way out (as
+    failed when an exception leaves the block). A lease that is dropped without either gives its slot back
+    when it is collected, with a `ResourceWarning`.
+
+    Attributes
+    ----------
+    id : str
+        For `Session.feedback`; not to be guessed.
+    index, runner : int
+        The model's place in the pool, and the runner-up's; -1 when the query was deferred, or for none.
+    granted : float
+        When, on the session's clock.
+    retry_after : float or None
+        Seconds after which a deferred query may fit.
+    """
+
+    __slots__ = (
+        "__weakref__", "_acknowledgement", "_session", "_waiter", "bucket", "expected", "granted", "id",
+        "index", "prices", "retry_after", "runner",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        session: Session,
+        waiter: Waiter,
+        *,
+        id: str,
+        granted: float,
+        index: int = -1,
+        runner: int = -1,
+        bucket: int = -1,
+        expected: float = 0.0,
+        prices: tuple[float, float] = (0.0, 0.0),
+        retry_after: float | None = None,
+    ) -> None:
+        self._session: Session | None = session if index >= 0 else None
+        self._acknowledgement: Acknowledgement | None = None
+        self._waiter = waiter
+        self.id = id
+        self.index = index
+        self.runner = runner
+        self.expected = expected  # predicted success, corrected by what feedback says of the model
+        self.bucket = bucket
+        self.granted = granted
+        self.prices = prices
+        self.retry_after = retry_after
+
+    @property
+    def deferred(self) -> bool:
+        """True when no model was found in time; try again in `retry_after` seconds."""
+        return self.index < 0
+
+    @property
+    def llm(self) -> LLM | None:
+        """The model, with its prices and its endpoint; None when deferred."""
+        return None if self.index < 0 else self._waiter.pool[self.index]
+
+    @property
+    def model(self) -> str | None:
+        """The model's name; None when deferred."""
+        return None if self.index < 0 else self._waiter.pool[self.index].name
+
+    @property
+    def predicted_quality(self) -> float:
+        """Expected success, in [0, 1], as the predictor gave it; 0 when deferred."""
+        return float(self._waiter.quality[self.index]) if self.index >= 0 else 0.0
+
+    @property
+    def output_tokens(self) -> float:
+        """Expected output tokens; 0 when deferred."""
+        return float(self._waiter.output_tokens[self.index]) if self.index >= 0 else 0.0
+
+    @property
+    def input_tokens(self) -> int:
+        """Estimated prompt tokens."""
+        return self._waiter.input_tokens
+
+    @property
+    def cost(self) -> float:
+        """Expected US dollars; 0 when deferred."""
+        return float(self._waiter.cost[self.index]) if self.index >= 0 else 0.0
+
+    @property
+    def runner_up(self) -> str | None:
+        """The next best model by reduced cost among those that could take the query now."""
+        return None if self.runner < 0 else self._waiter.pool[self.runner].name
+
+    @property
+    def waited(self) -> float:
+        """Seconds between the prediction and the grant."""
+        return max(self.granted - self._waiter.predicted, 0.0)
+
+    @property
+    def quality_price(self) -> float:
+        """US dollars that one more expected success was worth at the moment of the decision."""
+        return self.prices[0]
+
+    @property
+    def reason(self) -> str:
+        """One sentence: why this model."""
+        waiter = self._waiter
+        if self.index < 0:
+            return f"deferred: nothing fits; try again in {self.retry_after or 0.0:.3g} s"
+        choices = waiter.mask.bit_count()
+        if choices == 1:
+            return f"{self.model} is the only model that may take it"
+        price, premium = self.prices
+        said = (
+            f"{self.model} has the least cost less quality among {choices} models, with one success worth "
+            f"${price:.6g}: predicted success {self.predicted_quality:.3f} at ${self.cost:.6g}"
+        )
+        if premium > 0:
+            said += f", its slot priced at ${premium:.6g}"
+        if self.runner < 0:
+            return said
+        worth = float(waiter.quality[self.runner])
+        return f"{said}; next {self.runner_up}: {worth:.3f} at ${float(waiter.cost[self.runner]):.6g}"
+
+    @property
+    def released(self) -> bool:
+        """True once the slot was given back."""
+        return self._session is None
+
+    def release(
+        self,
+        *,
+        output_tokens: float | None = None,
+        quality: float | None = None,
+        cost: float | None = None,
+        failed: bool = False,
+    ) -> Acknowledgement:
+        """Give the slot back, at once, and report what really happened. From any thread.
+
+        Parameters
+        ----------
+        output_tokens : float, optional
+            Tokens the model wrote; settles the tokens per minute and the cost.
+        quality : float, optional
+            How good the answer was, in [0, 1]. Journalled; see the return value.
+        cost : float, optional
+            US dollars really paid; by default worked out from `output_tokens`, else the prediction.
+        failed : bool
+            The model gave no answer: nothing was spent unless `output_tokens` or `cost` say so, and the
+            prediction does not count towards the promised quality.
+
+        Returns
+        -------
+        Acknowledgement
+            Await it (or call ``.result()``) to know that the `quality` is durably in the store.
+            A second release changes nothing and returns the first acknowledgement.
+
+        Raises
+        ------
+        InputError
+            A number is out of range; the slot is given back all the same.
+        """
+        session, self._session = self._session, None
+        if session is not None:
+            self._acknowledgement = session._release(self, output_tokens, quality, cost, failed)
+        return self._acknowledgement or Acknowledgement()
+
+    def __enter__(self) -> Lease:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release(failed=kind is not None)
+
+    def __del__(self) -> None:
+        session = getattr(self, "_session", None)
+        if session is not None and not session.closed:
+            held = repr(self)
+            self.release(failed=True)
+            warnings.warn(f"{held} was dropped without release", ResourceWarning, source=self, stacklevel=1)
+
+    def __repr__(self) -> str:
+        if self.index < 0:
+            return f"Lease({self.id}, deferred, retry_after={self.retry_after})"
+        state = "released" if self._session is None else "held"
+        return (
+            f"Lease({self.id}, {self.model!r}, {state}, predicted_quality={self.predicted_quality:.3f}, "
+            f"cost=${self.cost:.6g})"
+        )

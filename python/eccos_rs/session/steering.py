@@ -1,0 +1,295 @@
+"""One price of quality for the whole stream, and a price for each model's capacity.
+
+A promise forced on every micro-batch costs money for nothing: what counts is the mean over the stream. So the
+quality row is dualised: queries are decided at a *price*, and the price comes from solving the recent past
+as one batch, for the mean that the future must have so that the stream as a whole keeps its promise.
+"""
+
+from __future__ import annotations
+
+import math
+from statistics import NormalDist
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from eccos_rs.solver.assignment import Assignment, Status, assign
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from eccos_rs.routing.policy import Policy
+    from eccos_rs.session.limits import Limits, ModelLimits
+    from eccos_rs.session.pacing import Pacer
+
+__all__ = ["History", "Steering"]
+
+_HISTORY = 1024
+"""Queries of the recent past that stand for the future."""
+
+_TOKENS_PER_SECOND = 50.0
+"""Assumed speed of a model of which nothing has come back yet."""
+
+_ENOUGH = 32
+"""Queries that outweigh a price from an earlier run."""
+
+_STALE = 5.0
+"""Seconds after which a price is worked out again at the next query."""
+
+_HASTE = 0.002
+"""Share of a budget after whose spending a price is worked out again, however few queries it took."""
+
+_DEEPEST = 0.05
+"""Debt or credit of mean quality, over one history's length, beyond which none is carried on."""
+
+
+class History:
+    """The last queries: what each would have cost and been worth at every model.
+
+    Parameters
+    ----------
+    models : int
+    size : int
+        How many are kept.
+    """
+
+    def __init__(self, models: int, size: int = _HISTORY) -> None:
+        self.size = size
+        self.seen = 0
+        self._cost = np.zeros((size, models))
+        self._quality = np.zeros((size, models), dtype=np.float32)
+        self._tokens = np.zeros((size, models))
+        self._allowed = np.zeros((size, models), dtype=np.bool_)
+
+    def __len__(self) -> int:
+        return min(self.seen, self.size)
+
+    def add(
+        self,
+        cost: NDArray[np.float64],
+        quality: NDArray[np.float32],
+        tokens: NDArray[np.float64],
+        allowed: NDArray[np.bool_],
+    ) -> None:
+        """Remember a batch of queries, each with at least one model allowed."""
+        rows = np.arange(self.seen, self.seen + len(cost))[-self.size :] % self.size
+        for kept, new in (
+            (self._cost, cost), (self._quality, quality), (self._tokens, tokens), (self._allowed, allowed),
+        ):  # fmt: skip
+            kept[rows] = new[-self.size :]
+        self.seen += len(cost)
+
+    @property
+    def cost(self) -> NDArray[np.float64]:
+        """US dollars, shape (n, M)."""
+        return self._cost[: len(self)]
+
+    @property
+    def quality(self) -> NDArray[np.float32]:
+        """Predicted success, shape (n, M)."""
+        return self._quality[: len(self)]
+
+    @property
+    def tokens(self) -> NDArray[np.float64]:
+        """Prompt and predicted output tokens, shape (n, M)."""
+        return self._tokens[: len(self)]
+
+    @property
+    def allowed(self) -> NDArray[np.bool_]:
+        """Pairs that may be chosen, shape (n, M)."""
+        return self._allowed[: len(self)]
+
+
+class Steering:
+    """Keeps the price at which queries are decided.
+
+    Parameters
+    ----------
+    policy : Policy
+    models : int
+    pacer : Pacer, optional
+        With a budget.
+    price : float, optional
+        To begin with, from an earlier run.
+    """
+
+    def __init__(
+        self, policy: Policy, models: int, pacer: Pacer | None = None, price: float | None = None
+    ) -> None:
+        self.policy = policy
+        self.pacer = pacer
+        self.history = History(models)
+        self.price = price if policy.quality_value is None else policy.quality_value
+        """US dollars that one more success is worth; None before the first query."""
+        self.slot_price = np.zeros(models)
+        """US dollars for one more request at each model, where the stream as a whole wants too many."""
+        self.target = math.nan
+        """Mean corrected quality asked of the next queries."""
+        self.promised = math.nan
+        """Mean quality asked of the stream; NaN for a budget or a price."""
+        self.aimed = math.nan
+        """The same, with the margin of the policy's confidence: what debt and credit are counted from."""
+        self.decided = 0
+        self.debt = 0.0
+        self._since = 0
+        self._steered = -math.inf
+        self._committed = 0.0
+        self._resumed = self.price is not None
+        self._warm: Assignment | None = None
+
+    def count(self, quality: float, decisions: int = 1) -> None:
+        """Count decisions (or take them back) with the sum of their corrected predicted quality."""
+        self.decided += decisions
+        self._since += max(decisions, 0)
+        if not math.isnan(self.aimed):
+            self._owe(decisions * self.aimed - quality)
+
+    def judged(self, expected: float, realised: float) -> None:
+        """Take a realised quality in place of what was expected (and counted) of it."""
+        if not math.isnan(self.aimed):
+            self._owe(expected - realised)
+
+    def _owe(self, quality: float) -> None:
+        # What cannot be made good within one history is let go: a strong model that was down for an hour
+        # must not be followed by an hour of needless splendour.
+        most = _DEEPEST * self.history.size
+        self.debt = min(max(self.debt + quality, -most), most)
+
+    def due(self, now: float) -> bool:
+        """Say whether enough has changed for the price to be worked out again: queries, or time."""
+        if self.price is None:
+            return True
+        # A price that thousands of queries have made is not thrown away for what three new ones say.
+        if self._resumed and self.history.seen < _ENOUGH:
+            return False
+        if self._since >= max(1, min(len(self.history) // 4, self.history.size // 4)):
+            return True
+        if self.pacer is not None and self.pacer.committed - self._committed > _HASTE * self.pacer.budget:
+            return True
+        # Thin traffic: the budget left and the capacity asked for change with time alone.
+        return now - self._steered >= _STALE
+
+    def steer(self, limits: Limits, now: float, arrivals_per_second: float) -> None:
+        """Work the prices out again from the recent past.
+
+        Parameters
+        ----------
+        limits : Limits
+        now : float
+            On the session's clock, in seconds.
+        arrivals_per_second : float
+        """
+        self._since = 0
+        self._steered = now
+        if not len(self.history):
+            return
+        self._aim()
+        options: dict[str, object] = {"allowed": self.history.allowed, "warm_start": self._warm}
+        share = self._capacity_share(limits.models, arrivals_per_second)
+        if share is not None:
+            options["capacity"] = share * len(self.history)
+        cost, quality = self.history.cost, self.history.quality
+        if self.policy.quality_value is not None:
+            if share is not None:
+                found = assign(cost, quality, quality_value=self.price, **options)  # type: ignore[arg-type]
+                self.slot_price = self._slot_prices(found)
+            return
+        if self.pacer is not None:
+            self._committed = self.pacer.committed
+            budget = self.pacer.allowance() * len(self.history)
+            found = assign(cost, quality, budget=budget, **options)  # type: ignore[arg-type]
+        else:
+            found = assign(cost, quality, min_quality=self.target, **options)  # type: ignore[arg-type]
+        self._warm = found
+        self.price = self._price_of(found)
+        self.slot_price = self._slot_prices(found) if share is not None else np.zeros_like(self.slot_price)
+
+    def _aim(self) -> None:
+        policy, history = self.policy, self.history
+        if policy.min_quality is not None:
+            self.promised = policy.min_quality
+        elif policy.relative_quality is not None:
+            masked = np.where(history.allowed, history.quality, np.nan)
+            counts = history.allowed.sum(axis=0)
+            means = np.where(counts > 0, np.nansum(masked, axis=0) / np.maximum(counts, 1), -1.0)
+            # The strongest that a query may take: where the strongest of all is ruled out, its own best.
+            strongest = int(np.argmax(means))
+            own = np.where(history.allowed, history.quality, -1.0).max(axis=1)
+            reached = np.where(history.allowed[:, strongest], history.quality[:, strongest], own)
+            self.promised = policy.relative_quality * float(reached.mean(dtype=np.float64))
+        else:
+            return
+        self.aimed = self.promised
+        if policy.confidence is not None:
+            # The flip of n coins with a mean of p: what the realised mean of one history may fall short.
+            spread = math.sqrt(self.promised * (1.0 - self.promised) / history.size)
+            self.aimed += NormalDist().inv_cdf(policy.confidence) * spread
+        self.target = min(max(self.aimed + self.debt / history.size, 0.0), 1.0)
+
+    def _price_of(self, found: Assignment) -> float:
+        # The multiplier is where one of these very queries is torn between two models. A hair more, and it
+        # goes to the better one: a promised mean is kept from above.
+        dual = found.duals.requirement * (1.0 if self.pacer is not None else 1.0 + 1e-6)
+        if self.pacer is not None:
+            if found.status is Status.BUDGET_UNREACHABLE:
+                return 0.0
+            # In budget mode the multiplier is the success that a dollar buys.
+            dual = 1.0 / dual if dual > 0 else math.inf
+        if math.isfinite(dual) and found.status is not Status.QUALITY_UNREACHABLE:
+            return dual
+        return self.dearest()
+
+    def dearest(self) -> float:
+        """Return a price at which quality decides nearly alone: a thousandth of it outweighs any cost."""
+        return 1e3 * float(self.history.cost.max(initial=1e-9))
+
+    def _capacity_share(
+        self, models: list[ModelLimits], arrivals_per_second: float
+    ) -> NDArray[np.float64] | None:
+        """Return the share of the stream that each model can carry, when any cannot carry all of it."""
+        history = self.history
+        if len(history) < 64 or arrivals_per_second <= 0:
+            return None
+        output_seconds = history.tokens.mean(axis=0) / _TOKENS_PER_SECOND
+        mean_tokens = history.tokens.mean(axis=0)
+        share = np.full(len(models), np.inf)
+        for at, model in enumerate(models):
+            if model.slots is not None:
+                held = model.seconds or float(output_seconds[at])
+                share[at] = model.slots / max(held, 1e-9)
+            if model.requests is not None:
+                share[at] = min(share[at], model.requests.limit / 60.0)
+            if model.tokens is not None:
+                share[at] = min(share[at], model.tokens.limit / 60.0 / max(float(mean_tokens[at]), 1.0))
+            if not model.up:
+                share[at] = 0.0
+        share /= arrivals_per_second
+        # Nothing binds, or everything does: in neither case is there a choice that prices could guide.
+        if share.min() >= 1.0 or share.sum() <= 1.0:
+            return None
+        return share
+
+    def _slot_prices(self, found: Assignment) -> NDArray[np.float64]:
+        if found.status is Status.OVERLOADED:
+            return np.zeros_like(self.slot_price)
+        prices = np.asarray(found.capacity_price, dtype=np.float64)
+        return np.where(np.isfinite(prices), prices, 0.0)
+
+    def premium(self, limits: Limits) -> NDArray[np.float64]:
+        """Return what a slot of each model costs now, in US dollars: the less, the emptier the model is.
+
+        The price rests on estimates of arrivals and service times. Were they wrong, a price on an idle model
+        would only turn queries away from it. A model that is at least half busy asks the full price.
+        """
+        if not self.slot_price.any():
+            return self.slot_price
+        busy = np.ones(len(limits.models))
+        for at, model in enumerate(limits.models):
+            uses = []
+            if model.slots:
+                uses.append(model.in_flight / model.slots)
+            for window in (model.requests, model.tokens):
+                if window is not None and window.limit:
+                    uses.append(window.used / window.limit)
+            busy[at] = min(2.0 * max(uses, default=1.0), 1.0)
+        return self.slot_price * busy

@@ -1,0 +1,1 @@
+"""The solver alone: numpy in, numpy out; `assign`, `certify` and `frontier`."""

@@ -1,0 +1,308 @@
+"""What an assignment's figures ought to be, in plain numpy: the arithmetic behind `certify`.
+
+With multipliers `y >= 0` of the rows (requirement, capacities, limits of the groups), whoever found them, no
+assignment of the served queries has a smaller sum of `p` than
+
+    sum_i min_j (p[i, j] + what the rows charge for the pair)  -  sum of the multipliers times the limits
+
+`p` is the cost, minus the quality (budget mode), or cost minus value (price mode).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from eccos_rs.solver._answer import Status
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from eccos_rs.solver._answer import Assignment
+    from eccos_rs.solver._arrays import Arrays
+
+    Floats = NDArray[np.float64]
+    Verdict = tuple[str, bool, str]
+
+ROUNDING = 1e-9
+"""Relative: what sums in another order, and a limit met exactly, may differ by."""
+
+
+@dataclass(frozen=True)
+class Data:
+    """The problem in float64, forbidden pairs zeroed; `may` has the floors of the queries in it."""
+
+    cost: Floats
+    quality: Floats
+    load: Floats
+    capacity: Floats
+    allowed: NDArray[np.bool_]
+    may: NDArray[np.bool_]
+    mode: str
+    limit: float
+    group: NDArray[Any]
+    group_floor: Floats
+    group_budget: Floats
+    priority: NDArray[np.int64]
+    one_each: bool
+    defer_unroutable: bool
+
+
+def read(raw: Arrays) -> Data:
+    """Widen and fill in what was left out."""
+    n, m, r = raw["shape"]
+    allowed = np.ones((n, m), bool) if raw["allowed"] is None else raw["allowed"].astype(bool)
+    quality = np.where(allowed, raw["quality"], 0).astype(np.float64)
+    load = np.ones((r, n, m)) if raw["load"] is None else raw["load"].reshape(r, n, m).astype(np.float64)
+    floor, budget = raw["group_min_quality"], raw["group_budget"]
+    groups = max(0 if limits is None else len(limits) for limits in (floor, budget))
+    return Data(
+        cost=np.where(allowed, raw["cost"], 0).astype(np.float64),
+        quality=quality,
+        load=np.where(allowed, load, 0.0),
+        capacity=np.full((r, m), np.inf) if raw["capacity"] is None else raw["capacity"].reshape(r, m),
+        allowed=allowed,
+        may=allowed if raw["query_floor"] is None else allowed & ~(quality < raw["query_floor"][:, None]),
+        mode=raw["goal"][0],
+        limit=raw["goal"][1],
+        group=np.zeros(n, np.uint32) if raw["group"] is None else raw["group"],
+        group_floor=np.full(groups, np.nan) if floor is None else floor,
+        group_budget=np.full(groups, np.nan) if budget is None else budget,
+        priority=np.zeros(n, np.int64) if raw["priority"] is None else raw["priority"],
+        one_each=raw["load"] is None,
+        defer_unroutable=raw["defer_unroutable"],
+    )
+
+
+def _near(a: float, b: float, size: float = 0.0) -> bool:
+    """Say whether two figures differ by no more than rounding; two NaN are the same figure."""
+    if np.isnan(a) or np.isnan(b):
+        return bool(np.isnan(a) and np.isnan(b))
+    return a == b or abs(a - b) <= ROUNDING * max(abs(a), abs(b), size)
+
+
+class Recomputed:
+    """The figures of an assignment, and the verdicts over its claims."""
+
+    def __init__(self, data: Data, answer: Assignment) -> None:
+        self.data, self.answer = data, answer
+        m = data.cost.shape[1]
+        model = np.asarray(answer.model, np.int64)
+        self.served = np.flatnonzero((model >= 0) & (model < m))
+        self.model = model[self.served]
+        self.left = np.flatnonzero((model < 0) | (model >= m))
+        self.cost = float(self._taken(data.cost).sum())
+        self.total = float(self._taken(data.quality).sum())
+        self.mean = self.total / len(self.served) if len(self.served) else float("nan")
+        weights = [self._taken(load) for load in data.load]
+        self.used = np.array([np.bincount(self.model, w, m) for w in weights]).reshape(data.capacity.shape)
+
+    def _taken(self, values: NDArray[Any]) -> NDArray[Any]:
+        return np.asarray(values[self.served, self.model])
+
+    @property
+    def aim(self) -> str:
+        """What was optimised; when the goal itself is out of reach, what comes nearest to it."""
+        return self.answer.aim
+
+    @property
+    def given_up(self) -> bool:
+        """True when the requirement was out of reach, so that its row charges nothing."""
+        return self.aim != {"quality": "cost", "budget": "quality", "price": "value"}[self.data.mode]
+
+    @property
+    def objective(self) -> float:
+        """In the unit of the answer."""
+        if not len(self.served):
+            return 0.0
+        if self.aim == "quality":
+            return self.mean
+        return self.cost - (self.data.limit * self.total if self.aim == "value" else 0.0)
+
+    @cached_property
+    def bound(self) -> float:
+        """What the multipliers prove, in the unit of the answer."""
+        data, duals, rows = self.data, self.answer.duals, self.served
+        if not len(rows):
+            return 0.0
+        cost, quality, may = data.cost[rows], data.quality[rows], data.may[rows]
+        signs = {"cost": (1.0, 0.0), "quality": (0.0, -1.0), "value": (1.0, -data.limit)}[self.aim]
+        score = signs[0] * cost + signs[1] * quality
+        fixed = 0.0
+        y = 0.0 if self.given_up or data.mode == "price" else duals.requirement
+        if data.mode == "quality":
+            score -= y * quality
+            fixed += y * data.limit * len(rows)
+        elif data.mode == "budget":
+            score += y * cost
+            fixed -= y * data.limit if y else 0.0
+        mu = duals.capacity.reshape(data.capacity.shape)
+        score += np.einsum("rj,rij->ij", mu, data.load[:, rows])
+        fixed -= float((mu[mu > 0] * data.capacity[mu > 0]).sum())
+        fixed += self._charge_groups(score, cost, quality, data.group[rows])
+        value = float(np.where(may, score, np.inf).min(axis=1).sum()) + fixed
+        # Two bounds need no multipliers: no cost is below 0, no quality above 1.
+        if self.aim == "quality":
+            return min(-value / len(rows), 1.0)
+        return max(value, 0.0) if self.aim == "cost" else value
+
+    def _charge_groups(self, score: Floats, cost: Floats, quality: Floats, group: NDArray[Any]) -> float:
+        """Charge each pair for its group's limits, in place; return the constant part."""
+        data, duals = self.data, self.answer.duals
+        fixed = 0.0
+        for g, floor in enumerate(data.group_floor):
+            if duals.group_quality.size and (y := float(duals.group_quality[g])) and not np.isnan(floor):
+                inside = group == g
+                score[inside] -= y * quality[inside]
+                fixed += y * float(floor) * int(inside.sum())
+        for g, budget in enumerate(data.group_budget):
+            if duals.group_budget.size and (y := float(duals.group_budget[g])) and np.isfinite(budget):
+                inside = group == g
+                score[inside] += y * cost[inside]
+                fixed -= y * float(budget)
+        return fixed
+
+    @property
+    def gap(self) -> float:
+        """Relative, to the bound of the answer; rounding is no gap."""
+        bound = self.answer.bound
+        if abs(self.objective - bound) <= 1e-14 * self.size or not len(self.served):
+            return 0.0
+        return abs(self.objective - bound) / abs(bound) if bound else float("inf")
+
+    @cached_property
+    def size(self) -> float:
+        """What rounding is relative to; cost minus value may cancel, its parts do not."""
+        if self.aim == "value":
+            return self.cost + self.data.limit * self.total
+        return max(abs(self.objective), abs(self.bound))
+
+    def feasible(self) -> Iterator[Verdict]:
+        """Mask, floors, capacities, limits of the groups."""
+        data = self.data
+        outside = self.served[~self._taken(data.allowed).astype(bool)]
+        yield "allowed pairs", not len(outside), f"{len(outside)} queries on a forbidden model"
+        below = self.served[~self._taken(data.may).astype(bool)]
+        yield "floors of the queries", not len(below), f"{len(below)} queries below their floor"
+        # A sum of n terms is known to n ulps; requests are whole numbers and exact.
+        slack = 0.0 if data.one_each else 4e-16 * max(1, len(self.served))
+        over = self.used - data.capacity * (1 + slack)
+        finite = np.isfinite(data.capacity)
+        most = float(over[finite].max(initial=0.0))
+        yield "capacities", most <= 0, f"largest excess {most:.6g}"
+        short, dear = self._groups()
+        promised = {"group_quality", "group_budget"} & set(self.answer.reasons)
+        if len(data.group_floor):
+            ok = short <= ROUNDING or "group_quality" in promised
+            yield "quality of the groups", ok, f"largest shortfall of a mean {max(short, 0.0):.6g}"
+            ok = dear <= ROUNDING or "group_budget" in promised
+            yield "budgets of the groups", ok, f"largest relative excess {max(dear, 0.0):.6g}"
+
+    def _groups(self) -> tuple[float, float]:
+        """Largest shortfall of a group's mean, and largest relative excess of a group's budget."""
+        data, group = self.data, self.data.group[self.served]
+        groups = len(data.group_floor)
+        members = np.bincount(group, minlength=groups)[:groups]
+        quality = np.bincount(group, self._taken(data.quality), groups)[:groups]
+        cost = np.bincount(group, self._taken(data.cost), groups)[:groups]
+        short = np.where(members > 0, data.group_floor - quality / np.maximum(members, 1), np.nan)
+        dear = (cost - data.group_budget) / np.maximum(data.group_budget, 1e-300)
+        return (
+            float(np.nanmax(short, initial=-np.inf)) if groups else 0.0,
+            float(np.nanmax(np.where(cost > 0, dear, -1.0), initial=-np.inf)) if groups else 0.0,
+        )
+
+    def sums(self) -> Iterator[Verdict]:
+        """Cost, quality, objective, violation."""
+        answer = self.answer
+        for name, said, found, size in (
+            ("cost", answer.cost, self.cost, self.cost),
+            ("quality", answer.quality, self.mean, 1.0),
+            ("objective", answer.objective, self.objective, self.size),
+            ("violation", answer.violation, self.missed, 1.0 if self.data.mode == "quality" else self.cost),
+        ):
+            yield name, _near(said, found, size), f"said {said!r}, found {found!r}"
+
+    @property
+    def missed(self) -> float:
+        """By how much the requirement is missed: mean quality or US dollars."""
+        data = self.data
+        if data.mode == "quality" and len(self.served):
+            short = data.limit - self.mean
+            return short if short > ROUNDING else 0.0
+        if data.mode == "budget":
+            over = self.cost - data.limit
+            return over if over > ROUNDING * data.limit else 0.0
+        return 0.0
+
+    def proof(self) -> Iterator[Verdict]:
+        """Multipliers, bounds, gap."""
+        answer, duals = self.answer, self.answer.duals
+        arrays = (duals.capacity, duals.group_quality, duals.group_budget)
+        proper = duals.requirement >= 0 and all(bool((y >= 0).all()) for y in arrays)
+        unlimited = ~np.isfinite(self.data.capacity)
+        proper = proper and not duals.capacity.reshape(unlimited.shape)[unlimited].any()
+        yield "multipliers", proper, "all >= 0, and 0 where there is no limit"
+        sign = -1.0 if self.aim == "quality" else 1.0
+        rounding = ROUNDING * self.size
+        ok = sign * (answer.dual_bound - self.bound) <= rounding
+        yield "dual bound", ok, f"said {answer.dual_bound!r}, the multipliers prove {self.bound!r}"
+        branched = sign * (answer.bound - answer.dual_bound) > rounding
+        by = f"{answer.nodes} branch-and-bound nodes" if branched else "the multipliers"
+        yield "bound", not branched or answer.nodes > 0 or answer.proven, f"{answer.bound!r}, by {by}"
+        ok = sign * (self.objective - answer.bound) >= -rounding
+        yield "objective within the bound", ok, f"objective {self.objective!r}, bound {answer.bound!r}"
+        # Both ends of the gap are known to within rounding of themselves.
+        yield "gap", _near(answer.gap, self.gap, 2.0), f"said {answer.gap!r}, found {self.gap!r}"
+
+    def status(self, tolerance: float) -> Iterator[Verdict]:
+        """Judge what the status says, and who was deferred."""
+        answer, data = self.answer, self.data
+        status = answer.status
+        met = self.missed == 0.0 and max(self._groups()) <= ROUNDING
+        unroutable = self.left[~data.may[self.left].any(axis=1)]
+        deferred = np.setdiff1d(self.left, unroutable)
+        checks = {
+            Status.OPTIMAL: met and not len(deferred) and self.gap <= tolerance + ROUNDING,
+            Status.FEASIBLE: met and not len(deferred),
+            Status.QUALITY_UNREACHABLE: not met and not len(deferred),
+            Status.BUDGET_UNREACHABLE: not met and not len(deferred),
+            Status.OVERLOADED: bool(len(deferred)),
+        }
+        ok = checks[status] and (not len(unroutable) or data.defer_unroutable)
+        yield (
+            "status",
+            ok,
+            f"{status}, {len(self.left)} without a model, promises {'kept' if met else 'missed'}",
+        )
+        if len(deferred) and data.one_each:
+            wrong = self._wrongly_deferred(deferred)
+            yield "deferral", not wrong, wrong or "no deferred query could be served instead of a lower one"
+
+    def _wrongly_deferred(self, deferred: NDArray[np.intp]) -> str:
+        """Follow chains of moves from each deferred query to room, or to a query that ranks lower."""
+        data = self.data
+        m = data.cost.shape[1]
+        room = self.used[0] + 1 <= data.capacity[0]
+        at = [self.served[self.model == j] for j in range(m)]
+        step = np.array([data.may[rows].any(axis=0) if len(rows) else np.zeros(m, bool) for rows in at])
+        reach = np.eye(m, dtype=bool) | step
+        for _ in range(max(1, m.bit_length())):
+            reach = reach @ reach
+        # Rank: higher priority first, then lower index; the lowest of each model.
+        lowest = [min(((data.priority[i], -i) for i in rows), default=None) for rows in at]
+        for i in deferred:
+            models = np.flatnonzero(reach[data.may[i]].any(axis=0))
+            if room[models].any():
+                return f"query {i} is deferred although there is room for it"
+            mine = (data.priority[i], -i)
+            for j in models:
+                last = lowest[j]
+                if last is not None and last < mine:
+                    return f"query {i} is deferred although query {-last[1]}, which ranks lower, is served"
+        return ""

@@ -1,0 +1,231 @@
+"""The solver alone: numpy in, numpy out, in the manner of `scipy.optimize`."""
+
+from __future__ import annotations
+
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from eccos_rs import _core
+from eccos_rs.errors import Overloaded, ProblemError
+from eccos_rs.solver import _arrays
+from eccos_rs.solver._answer import (
+    Alternatives,
+    Assignment,
+    Duals,
+    Repair,
+    Status,
+    repair_sentence,
+    sentence,
+)
+from eccos_rs.solver.certificate import Certificate, Claim, certify
+from eccos_rs.solver.tradeoff import Frontier, frontier
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+__all__ = [
+    "Alternatives",
+    "Assignment",
+    "Certificate",
+    "Claim",
+    "Duals",
+    "Frontier",
+    "Repair",
+    "Status",
+    "assign",
+    "certify",
+    "frontier",
+]
+
+_STATUS = {str(status): status for status in Status}
+
+
+def assign(
+    cost: ArrayLike,
+    quality: ArrayLike,
+    *,
+    min_quality: float | None = None,
+    budget: float | None = None,
+    quality_value: float | None = None,
+    load: ArrayLike | None = None,
+    capacity: ArrayLike | None = None,
+    allowed: ArrayLike | None = None,
+    query_floor: ArrayLike | None = None,
+    priority: ArrayLike | None = None,
+    group: ArrayLike | None = None,
+    group_min_quality: ArrayLike | None = None,
+    group_budget: ArrayLike | None = None,
+    overload: str = "defer",
+    unroutable: str = "raise",
+    tolerance: float = 1e-4,
+    time_limit: float | None = None,
+    node_limit: int | None = None,
+    threads: int | None = None,
+    warm_start: Assignment | None = None,
+    alternatives: bool = False,
+) -> Assignment:
+    """Assign every query to one model at least cost, within a quality promise and capacities.
+
+    Exactly one of `min_quality`, `budget` and `quality_value` says what is wanted.
+
+    Parameters
+    ----------
+    cost : (N, M) array_like
+        US dollars for query i answered by model j; finite, >= 0. float32 and float64 are read as they lie;
+        other dtypes and arrays that are not C-contiguous are copied once.
+    quality : (N, M) array_like
+        Probability in [0, 1] that model j answers query i well.
+    min_quality : float, optional
+        Minimise the total cost with a mean quality of at least this.
+    budget : float, optional
+        Maximise the mean quality with a total cost of at most this, in US dollars.
+    quality_value : float, optional
+        Minimise cost minus this many US dollars for each well answered query.
+    load : (N, M) or (R, N, M) array_like, optional
+        Use of each of R limited resources; >= 0. Default: every query is one request.
+    capacity : (M,) or (R, M) array_like, optional
+        Limits of the load; >= 0, infinity for none. Default: none.
+    allowed : (N, M) array_like of bool, optional
+        Pairs that may be chosen. Cost, quality and load of a forbidden pair may be anything, NaN too.
+    query_floor : float or (N,) array_like, optional
+        Least quality of the very pair chosen for each query; NaN for none.
+    priority : (N,) array_like of int, optional
+        Who is served first when not everything fits: higher first, then lower index.
+    group : (N,) array_like of int, optional
+        Group (tenant) of each query, 0..G-1, for the next two.
+    group_min_quality, group_budget : (G,) array_like, optional
+        Each group's own least mean quality, and its highest total cost in US dollars; NaN for none.
+    overload : {"defer", "raise"}
+        When the capacities hold fewer queries than there are: leave the rest without a model, or raise.
+    unroutable : {"raise", "defer"}
+        What to do with a query that no model may take.
+    tolerance : float
+        Relative gap at which an answer counts as optimal. 0 asks for branch and bound until the best is
+        proven or a limit is reached: for small batches.
+    time_limit : float, optional
+        Seconds; then the best so far is returned with its gap.
+    node_limit : int, optional
+        Branch-and-bound nodes.
+    threads : int, optional
+        For large problems; the answer does not depend on it. Default: chosen by size.
+    warm_start : Assignment, optional
+        The answer to a similar problem, to start from its prices.
+    alternatives : bool
+        Also report each query's second choice and the change of price that would flip it.
+
+    Returns
+    -------
+    Assignment
+        A problem that cannot be met as asked is an answer too: see `Assignment.status` and `.explanation`.
+
+    Raises
+    ------
+    ProblemError
+        An argument is malformed, or a query has no model (and `unroutable` is "raise"). It is a `ValueError`.
+    Overloaded
+        Not everything fits and `overload` is "raise".
+
+    Notes
+    -----
+    The interpreter is let go while the solver runs, so the arrays must not be written meanwhile. Ctrl-C ends
+    a long solve. The same input gives the same bytes, at any number of threads.
+
+    Examples
+    --------
+    Two queries, a cheap and a strong model. The promise is met at least cost by sending the harder one to the
+    strong model:
+
+    >>> from eccos_rs import assign
+    >>> found = assign([[0.001, 0.01], [0.001, 0.01]], [[0.9, 0.95], [0.4, 0.9]], min_quality=0.9)
+    >>> found.model
+    array([0, 1], dtype=int32)
+    >>> found.status, round(found.cost, 3), round(found.quality, 2)
+    (<Status.OPTIMAL: 'optimal'>, 0.011, 0.9)
+    """
+    start = perf_counter()
+    if overload != "defer":
+        _arrays.one_of("overload", overload, ("defer", "raise"))
+    asked = _arrays.goal(min_quality, budget, quality_value)
+    problem = _arrays.problem(
+        cost,
+        quality,
+        asked,
+        load=load,
+        capacity=capacity,
+        allowed=allowed,
+        query_floor=query_floor,
+        priority=priority,
+        group=group,
+        group_min_quality=group_min_quality,
+        group_budget=group_budget,
+        unroutable=unroutable,
+    )
+    effort = _arrays.effort(tolerance, time_limit, node_limit, threads)
+    if warm_start is not None:
+        effort["warm_start"] = _warm(warm_start, asked[0])
+    raw = _core.assign(problem, effort, alternatives)
+    if overload == "raise" and raw["status"] == "overloaded":
+        raise Overloaded(_explain(raw, problem["shape"])[0] or "the capacities are below the demand")
+    return _assignment(raw, asked[0], problem["shape"], start)
+
+
+def _warm(earlier: Assignment, mode: str) -> Any:
+    """Take the multipliers of an earlier answer; prices of another mode have another unit: left out."""
+    if not isinstance(earlier, Assignment):
+        raise ProblemError(f"warm_start is a {type(earlier).__name__}, wanted an Assignment")
+    if earlier.mode != mode:
+        return None
+    duals = earlier.duals
+    return duals.requirement, (duals.capacity, duals.group_quality, duals.group_budget)
+
+
+def _explain(raw: dict[str, Any], shape: tuple[int, int, int]) -> tuple[str | None, Repair | None]:
+    """Put the reasons into words, and the repair into words and numbers."""
+    if raw["reasons"] is None:
+        return None, None
+    _, m, r = shape
+    words = [sentence(name, dict(numbers)) for name, numbers in raw["reasons"]]
+    floor, budget, raised = raw["repair"]
+    more = None
+    if raised:
+        more = np.zeros((r, m))
+        for resource, model, by in raised:
+            more[resource, model] = by
+        more = more if r > 1 else more[0]
+    repair = Repair(floor, budget, more)
+    last = repair_sentence(repair, raised, r)
+    return " ".join(words if last is None else [*words, last]), repair
+
+
+def _assignment(raw: dict[str, Any], mode: str, shape: tuple[int, int, int], start: float) -> Assignment:
+    """Make the answer of the core's dictionary, whose other keys are the names of the fields."""
+    explanation, repair = _explain(raw, shape)
+    _, m, r = shape
+    requirement, (capacity, group_quality, group_budget) = raw["duals"]
+    if r > 1:
+        capacity = capacity.reshape(r, m)
+        raw["capacity_price"] = raw["capacity_price"].reshape(r, m)
+    if raw["alternatives"] is not None:
+        second, margin = raw["alternatives"]
+        if raw["aim"] == "quality":
+            # The margin counts quality, and `requirement` is the quality that a dollar buys.
+            with np.errstate(divide="ignore", invalid="ignore"):
+                margin = margin / requirement
+        raw["alternatives"] = Alternatives(second, margin)
+    raw["status"] = _STATUS[raw["status"]]
+    raw["mode"] = mode
+    raw["duals"] = Duals.of(
+        {
+            "requirement": requirement,
+            "capacity": capacity,
+            "group_quality": group_quality,
+            "group_budget": group_budget,
+        }
+    )
+    raw["explanation"] = explanation
+    raw["reasons"] = () if raw["reasons"] is None else tuple(name for name, _ in raw["reasons"])
+    raw["repair"] = repair
+    raw["seconds"] = perf_counter() - start
+    return Assignment.of(raw)
