@@ -1,0 +1,85 @@
+"""What is known of a model from the published scores that ship."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from eccos_rs.catalogue.scores import benchmarks, knowledge
+
+
+def test_a_measured_model_keeps_its_own_scores() -> None:
+    known = knowledge("gpt-4o-2024-05-13")
+    assert known.basis == "category scores"
+    assert known.note == ""
+    score = known.scores["mmlu_pro/law"]
+    assert score.kind == "answers"
+    assert known.expected("mmlu_pro/law").value == pytest.approx(score.value, abs=0.02)
+    assert known.level_sd < 0.1
+
+
+def test_of_a_model_no_board_lists_nothing_is_claimed() -> None:
+    known = knowledge("no-such-model-9000")
+    assert known.basis == "nothing"
+    assert known.spellings == ()
+    assert known.level_sd == 0.65
+    assert known.mean_tokens is None
+
+
+def test_a_filled_score_is_less_sure_than_a_measured_one() -> None:
+    known = knowledge("openai/gpt-5-mini")
+    assert known.basis == "other benchmarks"
+    filled, measured = known.expected("math_l5"), known.expected("livebench/coding")
+    assert filled.kind == "filled"
+    assert measured.kind == "board"
+    assert 0.3 < filled.sd <= 0.65
+    assert measured.sd < 0.1
+
+
+def test_stronger_models_are_expected_to_score_higher() -> None:
+    names = ("llama-3.1-8b-instruct", "gpt-4o-mini", "gpt-5-mini", "claude-opus-4.8")
+    levels = [knowledge(name).level for name in names]
+    assert levels == sorted(levels)
+
+
+def test_own_scores_go_first_and_move_what_is_filled() -> None:
+    weak, strong = (
+        knowledge("my-model", scores={"mmlu_pro": value}, mean_tokens=420) for value in (0.4, 0.8)
+    )
+    assert strong.basis == "overall score"
+    assert strong.mean_tokens == 420
+    assert strong.expected("mmlu_pro").value == pytest.approx(0.8, abs=0.03)
+    assert strong.expected("gsm8k").value > weak.expected("gsm8k").value
+    assert strong.level_sd < 0.2
+
+
+def test_what_is_left_out_does_not_tell() -> None:
+    with_it, without = knowledge("gpt-4o-2024-05-13"), knowledge("gpt-4o-2024-05-13", without=["mmlu-pro"])
+    assert without.basis != "category scores"
+    assert without.level_sd > with_it.level_sd
+    assert not any(score.source == "mmlu-pro" for score in without.scores.values())
+
+
+def test_another_effort_is_told_and_widens() -> None:
+    known = knowledge("gpt-5.4", effort="low")
+    assert known.note == "effort medium" or known.note.startswith("effort ")
+    assert (
+        known.scores["livebench/coding"].sd
+        > knowledge("gpt-5.4", effort="high").scores["livebench/coding"].sd
+    )
+
+
+@pytest.mark.parametrize("name", ["gpt-4o", "o3", "qwen3-32b", "no-such-model"])
+def test_every_benchmark_has_an_expectation_in_range(name: str) -> None:
+    known = knowledge(name)
+    for benchmark in benchmarks():
+        score = known.expected(benchmark)
+        assert 0 < score.value < 1
+        assert 0 < score.sd < 2.5
+        assert math.isfinite(score.log_odds)
+
+
+def test_an_unknown_benchmark_is_refused() -> None:
+    with pytest.raises(KeyError, match="no board lists"):
+        knowledge("gpt-4o").expected("no_such_benchmark")
