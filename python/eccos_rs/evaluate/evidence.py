@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from eccos_rs.domain.pricing import cost_matrix
 from eccos_rs.errors import InputError
 from eccos_rs.evaluate.contender import View
 from eccos_rs.records import RecordTable
@@ -154,7 +155,7 @@ def neighbour_means(
     """
     quality = _mean(success, near)
     expected = _mean(tokens, near)
-    cost = (input_tokens[:, None] * prices[:, 0] + expected * prices[:, 1]) / 1e6
+    cost = cost_matrix(input_tokens, expected, prices)
     return View(name, quality.astype(np.float32), cost, np.log1p(expected), seconds)
 
 

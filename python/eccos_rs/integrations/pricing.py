@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import TYPE_CHECKING, Any
 
+from eccos_rs.domain.pricing import TOKENS_PER_PRICE_UNIT
+from eccos_rs.domain.validation import nearest_name
 from eccos_rs.errors import MissingExtraError, PoolError
 from eccos_rs.routing.pool import LLM, Pool
 
@@ -81,16 +82,16 @@ def priced_llm(
         key = f"{side}_cost_per_token"
         value = stated.get(key, entry.get(key))
         if value is None:
-            near = difflib.get_close_matches(model, list(prices), n=1)
-            hint = f"; near is {near[0]!r}" if near else ""
+            near = nearest_name(model, prices)
+            hint = f"; near is {near!r}" if near else ""
             raise PoolError(
                 f"no {side} price of model {model!r} is known{hint}. State {key} for it (0 when it is free): "
                 "an unknown price taken as 0 would send everything there"
             )
-        cost[side] = 1e6 * float(value)
+        cost[side] = TOKENS_PER_PRICE_UNIT * float(value)
     cached = stated.get("cache_read_input_token_cost", entry.get("cache_read_input_token_cost"))
     known: dict[str, Any] = {
-        "cached_input_price": None if cached is None else 1e6 * float(cached),
+        "cached_input_price": None if cached is None else TOKENS_PER_PRICE_UNIT * float(cached),
         "context_window": _whole(entry.get("max_input_tokens")),
         "vision": bool(entry.get("supports_vision", False)),
         "tools": bool(entry.get("supports_function_calling", False)),

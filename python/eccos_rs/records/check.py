@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from eccos_rs.domain.validation import nearest_name
 from eccos_rs.errors import RecordError
 
 if TYPE_CHECKING:
@@ -144,15 +144,15 @@ def check_columns(
     """
     for column in needed:
         if column not in row:
-            near = difflib.get_close_matches(column, [str(key) for key in row], n=1, cutoff=0.75)
-            hint = f"; did {near[0]!r} mean it?" if near else f"; the columns are {', '.join(map(repr, row))}"
+            near = nearest_name(column, row, cutoff=0.75)
+            hint = f"; did {near!r} mean it?" if near else f"; the columns are {', '.join(map(repr, row))}"
             raise place.at(f"{place.column}{column}").fail("the column is missing" + hint)
     if "*" in ignore:
         return
     for column in row:
         if column not in known and column not in ignore:
-            near = difflib.get_close_matches(str(column), list(known), n=1, cutoff=0.75)
-            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(known))};"
+            near = nearest_name(column, known, cutoff=0.75)
+            hint = f"did you mean {near!r}?" if near else f"known are {', '.join(sorted(known))};"
             raise place.at(f"{place.column}{column}").fail(
                 f"nobody knows this column; {hint} "
                 f"to leave it out, name it in ignore (--ignore-column {column})"

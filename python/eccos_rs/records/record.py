@@ -9,6 +9,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
+from eccos_rs.domain.pricing import call_cost
 from eccos_rs.errors import RecordError
 from eccos_rs.records.check import MOST_TOKENS, Place, check_columns
 from eccos_rs.records.files import iter_rows, parquet, replacing, suffix_of, write_json_lines
@@ -117,8 +118,7 @@ class ReadOptions:
                 f"model {model!r} has neither a cost here nor a price ({listed}); "
                 "a missing price is never taken as 0: name a pool file with its prices (--pool)"
             )
-        price_in, price_out = self.prices[model]
-        return (tokens[0] * price_in + tokens[1] * price_out) / 1e6
+        return call_cost(*tokens, *self.prices[model])
 
     def report(self, error: RecordError) -> None:
         """Pass an error on, or raise it."""

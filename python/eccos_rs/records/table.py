@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from array import array
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from eccos_rs.domain.validation import did_you_mean
 from eccos_rs.errors import InputError, RecordError
 from eccos_rs.records.grouping import normalise, text_groups
 from eccos_rs.records.record import Output, Prices, Record, read_records
@@ -178,9 +178,8 @@ class RecordTable:
         place = {name: index for index, name in enumerate(self.models)}
         for name in models:
             if name not in place:
-                near = difflib.get_close_matches(name, self.models, n=1)
-                hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(self.models)}"
-                raise RecordError(f"models: the data set has no model {name!r}; {hint}")
+                hint = did_you_mean(name, self.models, otherwise="it has")
+                raise RecordError(f"models: the data set has no model {name!r}{hint}")
         if len(set(models)) < len(models):
             raise RecordError(f"models: got {list(models)}, wanted each name once")
         cols = [place[name] for name in models]

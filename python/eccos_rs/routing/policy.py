@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -10,6 +9,7 @@ from numbers import Real
 from types import MappingProxyType
 from typing import Any, Literal
 
+from eccos_rs.domain.validation import check_choice, check_number, did_you_mean, shown
 from eccos_rs.errors import PolicyError
 
 __all__ = ["DEFAULT_RELATIVE_QUALITY", "GOALS", "Policy"]
@@ -107,10 +107,10 @@ class Policy:
         _check("time_limit", self.time_limit, 0.0, math.inf, "be a positive, finite number of seconds")
         if self.time_limit == 0:
             raise PolicyError("time_limit must be a positive, finite number of seconds, got 0")
-        _check_choice("overload", self.overload, ("defer", "raise"))
-        _check_choice("unroutable", self.unroutable, ("raise", "defer"))
+        check_choice("overload", self.overload, ("defer", "raise"), error=PolicyError)
+        check_choice("unroutable", self.unroutable, ("raise", "defer"), error=PolicyError)
         if self.per is not None:
-            _check_choice("per", self.per, ("hour", "day", "month"))
+            check_choice("per", self.per, ("hour", "day", "month"), error=PolicyError)
             if self.budget is None:
                 raise PolicyError(f"per={self.per!r} is the period of a budget, and no budget was given")
         self._check_confidence()
@@ -155,9 +155,7 @@ class Policy:
         """
         for name in changes:
             if name not in _FIELDS:
-                near = difflib.get_close_matches(name, _FIELDS, n=1)
-                hint = f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(_FIELDS)}"
-                raise PolicyError(f"unknown policy field {name!r}{hint}")
+                raise PolicyError(f"unknown policy field {name!r}{did_you_mean(name, _FIELDS)}")
         values = {name: getattr(self, name) for name in _FIELDS}
         if any(changes.get(name) is not None for name in GOALS):
             values.update(dict.fromkeys(GOALS))
@@ -181,16 +179,8 @@ def _rebuild(values: dict[str, Any]) -> Policy:
 
 
 def _check(name: str, value: Any, least: float, most: float, wanted: str) -> None:
-    if value is None:
-        return
-    number = not isinstance(value, bool) and isinstance(value, Real)
-    if not number or not math.isfinite(value) or not least <= value <= most:
-        raise PolicyError(f"{name} must {wanted}, got {value!r}")
-
-
-def _check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise PolicyError(f"{name} must be one of {', '.join(choices)}; got {value!r}")
+    if value is not None:
+        check_number(name, value, error=PolicyError, least=least, most=most, wanted=wanted)
 
 
 def _checked_mapping(name: str, value: Any, most: float) -> Mapping[str, float]:
@@ -200,5 +190,5 @@ def _checked_mapping(name: str, value: Any, most: float) -> Mapping[str, float]:
         wrong = isinstance(number, bool) or not isinstance(number, Real) or math.isnan(number)
         if wrong or not 0 <= number <= most:
             wanted = "of at least 0" if most == math.inf else f"in [0, {most:g}]"
-            raise PolicyError(f"{name} of {key!r} must be a number {wanted}, got {number!r}")
+            raise PolicyError(f"{name} of {key!r} must be a number {wanted}, got {shown(number)}")
     return MappingProxyType(dict(value))

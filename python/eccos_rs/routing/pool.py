@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
-import math
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from numbers import Integral, Real
+from numbers import Integral
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from eccos_rs.domain.validation import check_number, did_you_mean
 from eccos_rs.errors import PoolError
 
 if TYPE_CHECKING:
@@ -186,7 +185,7 @@ class Pool(Sequence[LLM]):
         if not isinstance(value, str):
             return self._models.index(value, start, len(self._models) if stop is None else stop)
         if value not in self._at:
-            raise PoolError(f"there is no model {value!r} in the pool{_near(value, self.names)}")
+            raise PoolError(f"there is no model {value!r} in the pool{did_you_mean(value, self.names)}")
         return self._at[value]
 
     def select(self, names: Iterable[str]) -> Pool:
@@ -323,21 +322,12 @@ def _without_none(item: LLM | Endpoint) -> dict[str, Any]:
 def _check_keys(where: str, table: Mapping[str, Any], known: Sequence[str]) -> None:
     for key in table:
         if key not in known:
-            raise PoolError(f"unknown key {key!r} in {where}{_near(key, known)}")
-
-
-def _near(word: str, known: Sequence[str]) -> str:
-    near = difflib.get_close_matches(word, known, n=1)
-    return f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(known)}"
+            raise PoolError(f"unknown key {key!r} in {where}{did_you_mean(key, known)}")
 
 
 def _check_number(name: str, value: Any, *, of: str = "", positive: bool = False) -> None:
-    if value is None:
-        return
-    number = isinstance(value, Real) and not isinstance(value, bool)
-    if not number or not math.isfinite(value) or value < 0 or (positive and value == 0):
-        wanted = "greater than 0" if positive else "of at least 0"
-        raise PoolError(f"{name}{of} must be a finite number {wanted}, got {value!r}")
+    if value is not None:
+        check_number(f"{name}{of}", value, error=PoolError, above=positive)
 
 
 def _check_text(name: str, value: Any, *, of: str = "") -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from eccos_rs.domain.pricing import cost_matrix
+from eccos_rs.domain.validation import did_you_mean
 from eccos_rs.errors import NoModelError, PolicyError, QueryError
 from eccos_rs.routing.query import all_plain
 
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Problem", "build_problem", "costs_of", "output_tokens_of"]
 
-_TOKENS_A_PRICE = 1e6
 """Prices are US dollars per this many tokens."""
 
 _SMALL, _NODES = 1024, 2000
@@ -118,12 +118,8 @@ def output_tokens_of(prediction: Prediction, queries: Sequence[Query] | None = N
 def costs_of(
     pool: Pool, input_tokens: NDArray[np.int64], output_tokens: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Return (input tokens x input price + output tokens x output price) / 1e6, in US dollars, (N, M)."""
-    columns = _columns_of(pool)
-    cost: NDArray[np.float64] = output_tokens * columns.output_price
-    cost += input_tokens[:, None] * columns.input_price
-    cost /= _TOKENS_A_PRICE
-    return cost
+    """Return what each query costs at each model of the pool, US dollars, (N, M)."""
+    return cost_matrix(input_tokens, output_tokens, _columns_of(pool).prices)
 
 
 def build_problem(pool: Pool, prediction: Prediction, queries: Sequence[Query], policy: Policy) -> Problem:
@@ -183,8 +179,8 @@ def build_problem(pool: Pool, prediction: Prediction, queries: Sequence[Query], 
 class _Columns:
     """A pool as arrays, one number a model; infinity for no limit."""
 
-    input_price: NDArray[np.float64]
-    output_price: NDArray[np.float64]
+    prices: NDArray[np.float64]
+    """Input and output price, (M, 2)."""
     window: NDArray[np.float64]
     vision: NDArray[np.bool_]
     tools: NDArray[np.bool_]
@@ -198,8 +194,7 @@ def _columns_of(pool: Pool) -> _Columns:
         return np.array([np.inf if value is None else value for value in values], dtype=np.float64)
 
     return _Columns(
-        input_price=numbers(model.input_price for model in pool),
-        output_price=numbers(model.output_price for model in pool),
+        prices=np.array([(model.input_price, model.output_price) for model in pool], dtype=np.float64),
         window=numbers(model.context_window for model in pool),
         vision=np.array([model.vision for model in pool], dtype=np.bool_),
         tools=np.array([model.tools for model in pool], dtype=np.bool_),
@@ -323,5 +318,4 @@ def _groups(queries: Sequence[Query], policy: Policy) -> tuple[NDArray[np.int64]
 
 
 def _near(name: str, pool: Pool) -> str:
-    near = difflib.get_close_matches(name, pool.names, n=1)
-    return f"; did you mean {near[0]!r}?" if near else f"; it holds {', '.join(pool.names)}"
+    return did_you_mean(name, pool.names, otherwise="it holds")

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from numbers import Integral, Real
 from operator import attrgetter
 from typing import Any
 
+from eccos_rs.domain.validation import check_number, check_whole, did_you_mean
 from eccos_rs.errors import QueryError
 
 __all__ = ["Query"]
@@ -183,8 +181,7 @@ def _of_mapping(item: Mapping[str, Any]) -> Query:
     for key, value in item.items():
         name = "text" if key in _TEXT_KEYS else "max_output_tokens" if key in _OUTPUT_KEYS else key
         if name not in _FIELDS:
-            near = difflib.get_close_matches(str(key), [*_FIELDS, *_TEXT_KEYS, *_OUTPUT_KEYS], n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(_FIELDS)}"
+            hint = did_you_mean(key, [*_FIELDS, *_TEXT_KEYS, *_OUTPUT_KEYS])
             raise QueryError(f"unknown key {key!r} in a query{hint}")
         if value is None:
             continue
@@ -277,16 +274,10 @@ def _names(models: Any) -> tuple[str, ...]:
 
 
 def _check_int(name: str, value: Any, *, least: int | None, optional: bool = True) -> None:
-    if value is None and optional:
-        return
-    if isinstance(value, bool) or not isinstance(value, Integral) or (least is not None and value < least):
-        wanted = "an int" if least is None else f"an int of at least {least}"
-        raise QueryError(f"{name} must be {wanted}, got {value!r}")
+    if value is not None or not optional:
+        check_whole(name, value, error=QueryError, least=least)
 
 
 def _check_unit(name: str, value: Any) -> None:
-    if value is None:
-        return
-    number = isinstance(value, Real) and not isinstance(value, bool)
-    if not number or not math.isfinite(value) or not 0 <= value <= 1:
-        raise QueryError(f"{name} must lie in [0, 1], got {value!r}")
+    if value is not None:
+        check_number(name, value, error=QueryError, most=1.0)

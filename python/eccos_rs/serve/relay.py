@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.responses import StreamingResponse
 
+from eccos_rs.domain.pricing import model_cost
 from eccos_rs.serve.upstream import EndpointLeft
 from eccos_rs.serve.wire import error_body, event, usage_of
 
@@ -78,10 +79,7 @@ class Relay:
         llm = self.lease.llm
         if read is None or written is None or llm is None:
             return None
-        cached = min(cached, read)
-        cached_price = llm.input_price if llm.cached_input_price is None else llm.cached_input_price
-        dollars = (read - cached) * llm.input_price + cached * cached_price + written * llm.output_price
-        return dollars / 1e6
+        return model_cost(llm, read, written, cached_tokens=cached)
 
 
 class RelayedStream(StreamingResponse):

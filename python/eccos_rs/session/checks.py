@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from numbers import Real
 from typing import TYPE_CHECKING, Any
 
+from eccos_rs.domain.validation import check_number
 from eccos_rs.errors import InputError, PolicyError
 from eccos_rs.predict.protocol import Prediction
 
@@ -20,11 +20,7 @@ __all__ = ["checked_number", "checked_policy", "checked_prediction", "checked_ti
 
 def checked_number(name: str, value: Any, most: float = math.inf) -> float:
     """Return a finite number in [0, most], or raise `InputError`."""
-    number = isinstance(value, Real) and not isinstance(value, bool)
-    if not number or not math.isfinite(value) or not 0 <= value <= most:
-        wanted = f"a number in [0, {most:g}]" if most < math.inf else "a finite number of at least 0"
-        raise InputError(f"{name}: got {value!r}, wanted {wanted}")
-    return float(value)
+    return check_number(name, value, error=InputError, most=most)
 
 
 def checked_policy(policy: Policy, pool: Pool) -> None:

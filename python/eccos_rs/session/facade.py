@@ -9,6 +9,7 @@ import time
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, Self
 
+from eccos_rs.domain.pricing import model_cost
 from eccos_rs.errors import EccosError, Overloaded, StoreError
 from eccos_rs.routing.query import Query
 from eccos_rs.session.accounts import Accounts
@@ -287,7 +288,7 @@ class Session:
         real = 0.0 if failed and tokens is None else tokens
         if cost is None and real is not None:
             prompt = 0 if failed and tokens is None else lease.input_tokens
-            cost = (prompt * llm.input_price + real * llm.output_price) / 1e6
+            cost = model_cost(llm, prompt, real)
         difference = 0 if real is None else math.ceil(real) - math.ceil(lease.output_tokens)
         self._limits.models[at].give_back(lease.bucket, difference, now - lease.granted, now)
         self._accounts.settled(lease, tokens, lease.cost if cost is None else cost, failed)

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from eccos_rs.domain.pricing import cost_matrix
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -107,7 +109,7 @@ def routing_figures(made: Calibrated, table: RecordTable, prices: NDArray[np.flo
     quality, success = made.quality[rows].astype(np.float64), table.quality[rows].astype(np.float64)
     spent = table.cost[rows]
     tokens = made.output_tokens[rows].astype(np.float64)
-    cost = (table.input_tokens[rows, None] * prices[:, 0] + tokens * prices[:, 1]) / 1e6
+    cost = cost_matrix(table.input_tokens[rows], tokens, prices)
     all_to_best = spent[:, int(success.mean(axis=0).argmax())].mean()
     curve = np.array(
         [_realised(quality, cost, success, spent, value) for value in np.geomspace(1e-6, 10.0, 120)]

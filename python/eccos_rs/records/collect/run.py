@@ -7,6 +7,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from eccos_rs.domain.pricing import model_cost
 from eccos_rs.records.collect.endpoint import Caller, CallError, Reply
 from eccos_rs.records.collect.grade import judged_score
 from eccos_rs.records.collect.money import Ledger
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from eccos_rs.records.collect.money import Reservation
     from eccos_rs.records.collect.state import State
     from eccos_rs.records.collect.task import Task
-    from eccos_rs.routing.pool import LLM
 
 __all__ = ["Run"]
 
@@ -193,7 +193,7 @@ class Run:
         usage = check_usage(
             reply.usage, call.messages, reply.text, longest=call.longest, count=self.options.count
         )
-        cost = _price(caller.model, usage.input_tokens, usage.output_tokens)
+        cost = model_cost(caller.model, usage.input_tokens, usage.output_tokens)
         held.spend(cost)
         return reply, usage, cost
 
@@ -209,7 +209,7 @@ class Run:
             return 0.0
         # The answer is part of what the judge reads; its bytes bound its tokens, at some 8 bytes a token.
         asked = most_input_tokens(judge_messages(task, "")) + 8 * self._longest(task)
-        return _price(self.judge.model, asked, JUDGE_TOKENS)
+        return model_cost(self.judge.model, asked, JUDGE_TOKENS)
 
     async def _record(self, event: dict[str, Any]) -> None:
         await self.log.append(event)
@@ -238,8 +238,4 @@ class _Call:
     @property
     def most(self) -> float:
         """The most it can cost, US dollars."""
-        return _price(self.caller.model, most_input_tokens(self.messages), self.longest)
-
-
-def _price(model: LLM, input_tokens: int, output_tokens: int) -> float:
-    return (input_tokens * model.input_price + output_tokens * model.output_price) / 1e6
+        return model_cost(self.caller.model, most_input_tokens(self.messages), self.longest)

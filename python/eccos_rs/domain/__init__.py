@@ -1,0 +1,1 @@
+"""What every package agrees on and none owns: the cost of a call, the checks of numbers and names."""
