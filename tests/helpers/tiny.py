@@ -181,7 +181,7 @@ def manifest(name: str, rows: int) -> dict[str, Any]:
             "max_tokens": MAX_TOKENS,
             "dimension": WIDTH,
             "variants": {
-                "int8": {"file": "predictor.int8.onnx"},
+                "int8": {"file": "predictor.int8.onnx", "unsigned": "predictor.uint8.onnx"},
                 "float16": {"file": "predictor.float16.onnx"},
             },
         },

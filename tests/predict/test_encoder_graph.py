@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from scipy.special import erf, softmax
 
 from eccos_rs.errors import InputError
+from eccos_rs.predict.device import int8_saturates
 from eccos_rs.predict.features import summarise_tokens
 from tests.helpers import tiny
 
@@ -91,7 +93,9 @@ def test_the_exact_graph_is_the_twin(tmp_path: Path, length: int, hidden: bool) 
         np.testing.assert_allclose(one[0], wanted, atol=2e-5)
 
 
-@pytest.mark.parametrize(("arithmetic", "tolerance"), [("float32", 0.02), ("float16", 0.03), ("int8", 0.12)])
+@pytest.mark.parametrize(
+    ("arithmetic", "tolerance"), [("float32", 0.02), ("float16", 0.03), ("int8", 0.12), ("uint8", 0.12)]
+)
 def test_every_arithmetic_is_near_the_reference(tmp_path: Path, arithmetic: str, tolerance: float) -> None:
     weights = tiny.weights()
     opened = session(tmp_path, weights, arithmetic)
@@ -124,13 +128,36 @@ def test_weights_are_stored_once(tmp_path: Path) -> None:
 
     weights = tiny.weights()
     sizes = {}
-    for kinds in (("int8",), ("float32",), ("float32", "float16"), ("int8", "float32", "float16")):
+    both = ("float32", "float16")
+    for kinds in (("int8",), ("int8", "uint8"), ("float32",), both, ("int8", *both)):
         store = WeightFile()
         for kind in kinds:
             build_graph(weights, kind, store)
         sizes[kinds] = len(store.tobytes())
     # int8 is the coarse half of what float32 reads, so all three together are little more than float32 alone.
     assert sizes["int8", "float32", "float16"] < 1.3 * sizes["float32",]
+    # The unsigned form reads the same bytes.
+    assert sizes["int8", "uint8"] < 1.05 * sizes["int8",]
+
+
+def test_the_unsigned_form_never_saturates(tmp_path: Path) -> None:
+    """Weights and activations at their extremes: two products of u8 and s8 are beyond 16 bits."""
+    weights = tiny.weights()
+    extreme = np.where(weights.layers[0].up > 0, np.float32(0.5), np.float32(-0.5))
+    layers = tuple(replace(layer, up=extreme, qkv=np.sign(layer.qkv) * 0.5) for layer in weights.layers)
+    weights = replace(weights, layers=layers)
+    ids = sample_ids(20)
+    wanted = twin(weights, ids)
+    errors = {
+        kind: max(float(np.abs(one[0] - other).max()) for one, other in zip(got, wanted, strict=True))
+        for kind in ("int8", "uint8")
+        for got in [run(session(tmp_path, weights, kind), ids)]
+    }
+    assert errors["uint8"] < 0.15
+    if int8_saturates():
+        assert errors["int8"] > 2 * errors["uint8"]
+    else:
+        assert errors["int8"] == pytest.approx(errors["uint8"], abs=1e-4)
 
 
 def test_the_float32_graph_is_standard(tmp_path: Path) -> None:
@@ -143,8 +170,6 @@ def test_the_float32_graph_is_standard(tmp_path: Path) -> None:
 
 
 def test_inputs_that_do_not_fit_are_refused() -> None:
-    from dataclasses import replace
-
     good = tiny.weights()
     with pytest.raises(InputError, match="inputs: got"):
         replace(good, inputs=("low", "letters"))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from eccos_rs.predict.device import int8_saturates
 from eccos_rs.predict.encoder import CpuEncoder, Encoded
 from tests.helpers import tiny
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 pytest.importorskip("onnx")
 
 PRICES = np.array([0.4, 1.6, 6.4])
+# The form of the 8-bit graph that this processor computes without loss.
+INT8_FILE = "predictor.uint8.onnx" if int8_saturates() else "predictor.int8.onnx"
 
 
 def encoded(rows: int, logits: Any, seed: int = 0) -> Encoded:
@@ -95,6 +98,7 @@ def test_graphs_that_pass_ship_and_the_rest_do_not(tmp_path: Path) -> None:
     assert set(loose.files) == {
         "predictor.onnx",
         "predictor.int8.onnx",
+        "predictor.uint8.onnx",
         "predictor.float16.onnx",
         "weights.bin",
         "neighbours.onnx",
@@ -102,7 +106,9 @@ def test_graphs_that_pass_ship_and_the_rest_do_not(tmp_path: Path) -> None:
     table = loose.encoder_table()
     assert table["file"] == "predictor.onnx"
     assert table["variants"]["int8"]["file"] == "predictor.int8.onnx"
+    assert table["variants"]["int8"]["unsigned"] == "predictor.uint8.onnx"
     assert table["variants"]["int8"]["rows"] == 60
+    assert set(table["variants"]) == {"int8", "float16"}
 
     # Whatever the arithmetic, the expected tokens of a model add up to what the reference expects.
     store = WeightFile("exact.bin")
@@ -111,7 +117,7 @@ def test_graphs_that_pass_ship_and_the_rest_do_not(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(content)
     totals = {
         name: np.exp(made.length_mean + made.length_std**2 / 2).sum(axis=0)
-        for name in ("exact.onnx", "predictor.onnx", "predictor.int8.onnx")
+        for name in ("exact.onnx", "predictor.onnx", INT8_FILE)
         for made in [CpuEncoder(tmp_path / name, name, dimension=tiny.WIDTH, models=3, threads=1).run(ids)]
     }
     for name, total in totals.items():

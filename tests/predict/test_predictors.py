@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import threading
@@ -12,13 +13,16 @@ import numpy as np
 import pytest
 
 from eccos_rs.errors import BundleError, InputError
+from eccos_rs.predict import device as devices
 from eccos_rs.predict import trained
+from eccos_rs.predict.bundle import Bundle
+from eccos_rs.predict.encoder import graph_file, open_encoder
 from eccos_rs.predict.protocol import Prediction, Predictor
 from eccos_rs.routing.query import Query
 from tests.helpers import tiny
 
 if TYPE_CHECKING:
-    from eccos_rs.predict.bundle import Bundle
+    from pathlib import Path
 
 pytest.importorskip("onnx")
 
@@ -280,3 +284,17 @@ def test_a_process_of_its_own_prints_nothing_and_stays_small(bundle: Bundle) -> 
     assert got["rows"] == 8_000
     assert got["heavy"] == []
     assert got["grown"] < 60
+
+
+def test_the_form_of_the_8_bit_graph_follows_the_processor(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for saturates, name in ((True, "predictor.uint8.onnx"), (False, "predictor.int8.onnx")):
+        monkeypatch.setattr(devices, "int8_saturates", lambda saturates=saturates: saturates)
+        assert graph_file(bundle, "int8").name == name
+        assert open_encoder(bundle, "cpu").variant == "int8"
+    # A bundle from before the unsigned form: what cannot be computed as it was checked is not the default.
+    older = Bundle.load(shutil.copytree(bundle.path, tmp_path / "older"))
+    del older.manifest["encoder"]["variants"]["int8"]["unsigned"]
+    monkeypatch.setattr(devices, "int8_saturates", lambda: True)
+    assert open_encoder(older, "cpu").variant == "float32"

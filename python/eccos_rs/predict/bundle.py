@@ -148,7 +148,7 @@ class Bundle:
             CPU threads for the encoder; never more than the process may run on. The default is all of those.
         variant : {"float32", "int8", "float16"}, optional
             The encoder's arithmetic, of those that passed their accuracy check. The default is the fastest
-            one on the device.
+            one that the device computes without loss.
         cache_size : int, optional
             Number of texts whose encodings are remembered; 0 for none. The default is 8192 on a CPU, and none
             on a GPU, where encoding again is as fast.

@@ -78,11 +78,16 @@ def cpu_flags() -> frozenset[str]:
 
 
 def has_int8_dot_products() -> bool:
-    """Say whether 8-bit products are summed exactly and fast (VNNI on x86, dot product on arm).
-
-    Without them x86 saturates a 16-bit sum on the way, which costs accuracy, so float32 is the better choice.
-    """
+    """Say whether 8-bit products are summed exactly and fast (VNNI on x86, dot product on arm)."""
     return bool(cpu_flags() & _VNNI)
+
+
+def int8_saturates() -> bool:
+    """Say whether a sum of products of unsigned and signed bytes loses bits here.
+
+    It does on x86 without VNNI, where two products are added up in 16 bits.
+    """
+    return platform.machine().lower() in {"x86_64", "amd64"} and not has_int8_dot_products()
 
 
 def cpu_name() -> str:
@@ -316,7 +321,7 @@ class DeviceReport:
 
     def lines(self) -> list[tuple[str, str]]:
         """Return the report as rows of a name and a value, for a person."""
-        kind = "8-bit integer dot products" if self.int8 else "no 8-bit dot products: float32 is used"
+        kind = "8-bit integer dot products" if self.int8 else "8-bit products without dot products"
         rows = [
             ("runtime", self.runtime or "ONNX Runtime is not installed"),
             ("providers", ", ".join(self.providers) or "none"),

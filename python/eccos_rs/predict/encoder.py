@@ -228,7 +228,7 @@ def open_encoder(
     threads : int, optional
         See `CpuEncoder`.
     variant : str, optional
-        The arithmetic; the default is the fastest one that the device has instructions for.
+        The arithmetic; the default is the fastest one that the device computes without loss.
 
     Returns
     -------
@@ -252,9 +252,7 @@ def open_encoder(
         except DeviceError:
             if device != "auto":
                 raise
-    name = variant or (
-        "int8" if "int8" in variants(bundle) and devices.has_int8_dot_products() else "float32"
-    )
+    name = variant or ("int8" if _int8_is_exact(bundle) else "float32")
     return CpuEncoder(
         graph_file(bundle, name),
         name,
@@ -282,7 +280,15 @@ def graph_file(bundle: Bundle, variant: str) -> Path:
         return bundle.file(encoder["file"])
     if variant not in variants(bundle):
         raise InputError(f"variant: got {variant!r}, this bundle has {', '.join(variants(bundle))}")
-    return bundle.file(encoder["variants"][variant]["file"])
+    table = encoder["variants"][variant]
+    unsigned = table.get("unsigned") if devices.int8_saturates() else None
+    return bundle.file(unsigned or table["file"])
+
+
+def _int8_is_exact(bundle: Bundle) -> bool:
+    """Say whether the bundle has an 8-bit graph that this processor computes as it was checked."""
+    table = bundle.table("encoder").get("variants", {}).get("int8")
+    return table is not None and ("unsigned" in table or not devices.int8_saturates())
 
 
 def _run_one(session: Any, ids: NDArray[np.int64]) -> Sequence[NDArray[np.float32]]:

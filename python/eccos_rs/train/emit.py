@@ -5,6 +5,8 @@ Three graphs compute the same function from the same weights:
 - ``float32``: standard operators alone, so that any ONNX runtime and TensorRT take it; padding allowed.
 - ``int8``: for CPUs. Matrix products on dynamically quantised activations with a scale for each output
   channel, and attention without a mask: a query runs alone and unpadded.
+- ``uint8``: the same with 128 added to the weights. It gives the same numbers on x86 processors without VNNI,
+  where a sum of products of unsigned and signed bytes saturates.
 - ``float16``: for GPUs. Fused attention, residual and normalisation; padding on the right allowed.
 
 All weights lie in one file beside the graphs, each stored once. A matrix is kept as an int8 one with a scale
@@ -30,7 +32,9 @@ if TYPE_CHECKING:
 
 __all__ = ["ARITHMETICS", "build_graph"]
 
-ARITHMETICS = ("float32", "int8", "float16")
+ARITHMETICS = ("float32", "int8", "uint8", "float16")
+# BitwiseXor is new in it; the other graphs stay with what more runtimes read.
+_OPSETS = {"uint8": 18}
 # Added to the attention scores of padding: far below any score, yet finite in float16 too.
 _MASKED = -1e4
 
@@ -42,7 +46,7 @@ def build_graph(weights: PredictorWeights, arithmetic: str, store: WeightFile, *
     ----------
     weights : PredictorWeights
         Encoder, features and heads.
-    arithmetic : {"float32", "int8", "float16"}
+    arithmetic : {"float32", "int8", "uint8", "float16"}
         See the module.
     store : WeightFile
         Receives the large tensors; the graph refers to it by its file name.
@@ -55,8 +59,8 @@ def build_graph(weights: PredictorWeights, arithmetic: str, store: WeightFile, *
         Inputs ``input_ids`` and ``attention_mask``, int64 (B, T); outputs ``embedding`` (B, D) of unit norm,
         ``success_logit``, ``length_mean`` and ``length_std`` (B, M), all float32.
     """
-    emit = {"float32": _Float32, "int8": _Int8, "float16": _Float16}[arithmetic]
-    layers = emit(Writer(store), weights, exact=exact)
+    emit = {"float32": _Float32, "int8": _Int8, "uint8": _Unsigned, "float16": _Float16}[arithmetic]
+    layers = emit(Writer(store, _OPSETS.get(arithmetic, OPSET)), weights, exact=exact)
     writer = layers.writer
     share = token_share(writer)
     states = layers.embed()
@@ -153,7 +157,7 @@ class _Float32(_Emitter):
         writer, heads = self.writer, self.weights.heads
         width = layer.output.shape[0] // heads
         packed = self._affine(x, self.stored_qkv(layer.qkv), layer.qkv_bias)
-        split = writer.op("Split", [packed], outputs=3, axis=-1)
+        split = writer.split(packed, 3)
         shape = writer.ints(0, 0, heads, width)
         # Queries and values as (B, heads, T, width), keys transposed as (B, heads, width, T).
         turns = ([0, 2, 1, 3], [0, 2, 3, 1], [0, 2, 1, 3])
@@ -204,6 +208,14 @@ class _Int8(_Emitter):
             inputs = [small, matrix, scale, scales, zero, zeros, writer.tensor(bias)]
             parts.append(writer.ms("MatMulIntegerToFloat", inputs))
         return str(writer.ms("MultiHeadAttention", parts, num_heads=self.weights.heads))
+
+
+class _Unsigned(_Int8):
+    """8-bit products of unsigned numbers alone."""
+
+    def quantized(self, weight: NDArray[np.float32]) -> tuple[str, str, str]:
+        small, scale = self.writer.unsigned(weight)
+        return small, scale, self.writer.tensor(np.full(weight.shape[1], 128, dtype=np.uint8))
 
 
 class _Float16(_Emitter):
@@ -261,7 +273,7 @@ def _model(writer: Writer, weights: PredictorWeights, arithmetic: str) -> Any:
         for name in ("embedding", "success_logit", "length_mean", "length_std")
     ]
     graph = helper.make_graph(writer.nodes, "predictor", inputs, outputs, list(writer.tensors.values()))
-    opsets = [helper.make_opsetid("", OPSET)]
+    opsets = [helper.make_opsetid("", writer.opset)]
     if arithmetic != "float32":
         opsets.append(helper.make_opsetid(MICROSOFT, 1))
     model = helper.make_model(graph, opset_imports=opsets, ir_version=IR, producer_name="eccos-rs")

@@ -55,7 +55,7 @@ def pool(writer: Writer, share: str, states: str) -> str:
 
 def _unit(writer: Writer, x: str) -> str:
     """Bring to unit norm; not by LpNormalization, which not every release has a GPU kernel for."""
-    return str(writer.op("Div", [x, writer.op("ReduceL2", [x], axes=[-1], keepdims=1)]))
+    return str(writer.op("Div", [x, writer.norm(x)]))
 
 
 def emit_heads(layers: Layers, weights: PredictorWeights, pooled: dict[str, str]) -> None:
@@ -76,7 +76,7 @@ def emit_heads(layers: Layers, weights: PredictorWeights, pooled: dict[str, str]
         x = standard_gelu(writer, layers.wide(x, weights.hidden, weights.hidden_bias))
     x = writer.op("MatMul", [x, layers.stored(weights.out)])
     x = writer.op("Add", [x, writer.tensor(weights.out_bias)])
-    logit, mean, variance = writer.op("Split", [x], outputs=3, axis=-1)
+    logit, mean, variance = writer.split(x, 3)
     if weights.kernel is not None:
         logit, mean = _kernel_mean(layers, weights.kernel, inputs, (logit, mean))
     if weights.length_shift is not None:
@@ -99,7 +99,7 @@ def _kernel_mean(layers: Layers, kernel: KernelHead, inputs: str, heads: tuple[s
     said = writer.op(
         "Add", [writer.op("MatMul", [near, layers.stored(kernel.dual)]), writer.tensor(kernel.bias)]
     )
-    success, length = writer.op("Split", [said], outputs=2, axis=-1)
+    success, length = writer.split(said, 2)
     success = writer.op("Clip", [success, *(writer.number(p) for p in (KERNEL_MARGIN, 1 - KERNEL_MARGIN))])
     odds = writer.op("Div", [success, writer.op("Sub", [writer.number(1), success])])
     both = zip((writer.op("Log", [odds]), length), heads, strict=True)

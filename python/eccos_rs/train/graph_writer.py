@@ -30,6 +30,7 @@ class Writer:
     """Collects nodes and tensors."""
 
     store: WeightFile
+    opset: int = OPSET
     nodes: list[Any] = field(default_factory=list)
     tensors: dict[str, Any] = field(default_factory=dict)
 
@@ -43,6 +44,17 @@ class Writer:
             helper.make_node(kind, list(inputs), names, name=f"{kind}_{number}", domain=domain, **attributes)
         )
         return names[0] if outputs == 1 else names
+
+    def split(self, x: str, parts: int) -> list[str]:
+        """Cut into equal parts along the last axis."""
+        count: dict[str, Any] = {} if self.opset < 18 else {"num_outputs": parts}
+        return list(self.op("Split", [x], outputs=parts, axis=-1, **count))
+
+    def norm(self, x: str) -> str:
+        """Add the Euclidean norm along the last axis, which stays with one entry."""
+        if self.opset < 18:
+            return str(self.op("ReduceL2", [x], axes=[-1], keepdims=1))
+        return str(self.op("ReduceL2", [x, self.ints(-1)], keepdims=1))
 
     def ms(self, kind: str, inputs: Sequence[str], **attributes: Any) -> Any:
         """Add a node of ONNX Runtime's own operators."""
@@ -70,10 +82,26 @@ class Writer:
 
     def quantized(self, array: NDArray[np.float32]) -> tuple[str, str, NDArray[np.float32]]:
         """Add an int8 matrix and a scale for each of its columns; returns their names and the remainder."""
+        small, scale, rest = self._rounded(array)
+        return self.tensor(small), self.tensor(scale), rest
+
+    @staticmethod
+    def _rounded(
+        array: NDArray[np.float32],
+    ) -> tuple[NDArray[np.int8], NDArray[np.float32], NDArray[np.float32]]:
         scale = np.maximum(np.abs(array).max(axis=0) / np.float32(127), np.float32(1e-12)).astype(np.float32)
         units = array / scale
         small = np.clip(np.rint(units), -127, 127)
-        return self.tensor(small.astype(np.int8)), self.tensor(scale), units - small
+        return small.astype(np.int8), scale, units - small
+
+    def unsigned(self, array: NDArray[np.float32]) -> tuple[str, str]:
+        """Add what `quantized` adds, 128 added to each number, as uint8; nothing more is stored for it."""
+        small, scale, _ = self._rounded(array)
+        # The same bytes read as uint8 are the numbers modulo 256; turning the highest bit over adds 128.
+        turned = self.op(
+            "BitwiseXor", [self.tensor(small.view(np.uint8)), self.tensor(np.array(128, np.uint8))]
+        )
+        return str(turned), self.tensor(scale)
 
     def weight(self, array: NDArray[np.float32]) -> str:
         """Add a float32 matrix that is stored as two int8 ones; the runtime adds them up once."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from eccos_rs.predict.calibration import expit
+from eccos_rs.predict.device import int8_saturates
 from eccos_rs.predict.encoder import CpuEncoder, Encoded
 from eccos_rs.train.emit import ARITHMETICS, build_graph
 from eccos_rs.train.emit_search import build_search_graph
@@ -27,10 +28,11 @@ if TYPE_CHECKING:
 
 __all__ = ["GRAPH_FILES", "GraphSet", "Limits", "VariantCheck", "make_graphs"]
 
-#: File name of the graph of each arithmetic.
+#: File name of the graph of each arithmetic; ``uint8`` is another form of ``int8``, not a variant of its own.
 GRAPH_FILES = {
     "float32": "predictor.onnx",
     "int8": "predictor.int8.onnx",
+    "uint8": "predictor.uint8.onnx",
     "float16": "predictor.float16.onnx",
 }
 WEIGHT_FILE = "weights.bin"
@@ -120,10 +122,12 @@ class GraphSet:
         others to ``variants``.
         """
         variants = {
-            name: {"file": GRAPH_FILES[name], **self.checks[name].to_table()}
-            for name in ARITHMETICS
+            name: {"file": GRAPH_FILES[name], **check.to_table()}
+            for name, check in self.checks.items()
             if name != "float32" and GRAPH_FILES[name] in self.files
         }
+        if "int8" in variants:
+            variants["int8"]["unsigned"] = GRAPH_FILES["uint8"]
         check = {name: each.to_table() for name, each in self.checks.items() if name == "float32"}
         return {
             "file": GRAPH_FILES["float32"],
@@ -172,6 +176,8 @@ def make_graphs(
     forecast = forecast or heads_forecast
     store = WeightFile(WEIGHT_FILE)
     graphs = {name: build_graph(weights, name, store).SerializeToString() for name in ARITHMETICS}
+    # The form of the 8-bit graph that this processor computes without loss; the other one says the same.
+    run_as = {"float32": "float32", "int8": "uint8" if int8_saturates() else "int8", "float16": "float16"}
     made: dict[str, Encoded] = {}
     exact = WeightFile("exact.bin")
     reference = build_graph(weights, "float32", exact, exact=True).SerializeToString()
@@ -185,12 +191,13 @@ def make_graphs(
         }.items():
             (at / name).write_bytes(data)
         wanted = _run(at / "reference.onnx", ids, weights, on_rows)
-        for name in graphs:
-            made[name] = _run(at / GRAPH_FILES[name], ids, weights, on_rows)
+        for name, form in run_as.items():
+            made[name] = _run(at / GRAPH_FILES[form], ids, weights, on_rows)
             shift = _length_shift(wanted, made[name])
             made[name] = replace(made[name], length_mean=made[name].length_mean + shift)
-            shifted = build_graph(replace(weights, length_shift=shift), name, store)
-            graphs[name] = shifted.SerializeToString()
+            for each in {"int8": ("int8", "uint8")}.get(name, (name,)):
+                shifted = build_graph(replace(weights, length_shift=shift), each, store)
+                graphs[each] = shifted.SerializeToString()
         checks = {
             name: compare(
                 wanted,
@@ -200,9 +207,11 @@ def make_graphs(
                 forecast=forecast,
                 limits=limits or Limits(),
             )
-            for name in graphs
+            for name in made
         }
     passed = {name for name, check in checks.items() if check.passed} | {"float32"}
+    if "int8" in passed:
+        passed.add("uint8")
     files = {GRAPH_FILES[name]: graph for name, graph in graphs.items() if name in passed}
     files[SEARCH_FILE] = build_search_graph().SerializeToString()
     return GraphSet({**files, store.name: store.tobytes()}, checks)

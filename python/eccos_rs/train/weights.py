@@ -244,10 +244,10 @@ class WeightFile:
 
     def put(self, array: NDArray[Any]) -> tuple[int, int]:
         """Store a tensor; returns its offset and its length in bytes."""
-        key = self.key(array)
+        data = array.tobytes()
+        key = sha256(data).hexdigest()  # of whatever type: the same bytes serve as int8 and as uint8
         if key not in self._place:
             gap = -self._size % _PAGE
-            data = array.tobytes()
             self._pieces += [bytes(gap), data]
             self._place[key] = (self._size + gap, len(data))
             self._size += gap + len(data)
