@@ -126,7 +126,8 @@ def _solve(
 
     cost, quality = view.cost[rows], view.quality[rows]
     problem = Problem(
-        cost=cost, quality=quality, output_tokens=np.ones_like(cost), allowed=np.ones(cost.shape,
+        cost=cost, quality=quality, output_tokens=np.ones_like(cost),
+        input_tokens=np.zeros(len(cost), dtype=np.int64), allowed=np.ones(cost.shape,
         dtype=np.bool_),
         load=None, capacity=capacity if np.isfinite(capacity).any() else None, priority=None, group=None,
         groups=(),

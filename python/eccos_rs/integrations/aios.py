@@ -178,7 +178,7 @@ class EccosRouting:
 
     def _choose(self, batch: list[Query], prediction: Prediction) -> list[int]:
         problem = self.router.problem(prediction, batch, self._policy)
-        tokens = problem.output_tokens + prediction.input_tokens[:, None]
+        tokens = problem.output_tokens + problem.input_tokens[:, None]
         steering = self._steering
         steering.history.add(problem.cost, problem.quality, tokens, problem.allowed)
         if steering.due(0.0):

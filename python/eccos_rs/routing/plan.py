@@ -171,8 +171,8 @@ class Plan(Sequence[PlanRow]):
 
     @property
     def input_tokens(self) -> NDArray[np.int64]:
-        """Tokens of each prompt, (N,)."""
-        return self.prediction.input_tokens
+        """Tokens of each prompt with what is attached to it, (N,)."""
+        return self.problem.input_tokens
 
     @cached_property
     def cost(self) -> NDArray[np.float64]:

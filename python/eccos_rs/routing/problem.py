@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from eccos_rs.routing.pool import LLM, Pool
     from eccos_rs.routing.query import Query
 
-__all__ = ["Problem", "build_problem", "costs_of", "output_tokens_of"]
+__all__ = ["Problem", "build_problem", "costs_of", "input_tokens_of", "output_tokens_of", "query_costs"]
 
 """Prices are US dollars per this many tokens."""
 
@@ -43,7 +43,9 @@ class Problem:
     quality : ndarray of float32, shape (N, M)
         Predicted success in [0, 1].
     output_tokens : ndarray of float64, shape (N, M)
-        Expected output tokens, cut at a query's `max_output_tokens`.
+        Expected output tokens of all `Query.n` answers, each cut at the query's `max_output_tokens`.
+    input_tokens : ndarray of int64, shape (N,)
+        Of the prompt with what is attached to it (tool definitions, images).
     allowed : ndarray of bool, shape (N, M)
         Pairs that the hard needs and the queries' own floors leave.
     load : ndarray of float64, shape (2, N, M), or None
@@ -61,6 +63,7 @@ class Problem:
     cost: NDArray[np.float64]
     quality: NDArray[np.float32]
     output_tokens: NDArray[np.float64]
+    input_tokens: NDArray[np.int64]
     allowed: NDArray[np.bool_]
     load: NDArray[np.float64] | None
     capacity: NDArray[np.float64] | None
@@ -107,12 +110,28 @@ class Problem:
 
 
 def output_tokens_of(prediction: Prediction, queries: Sequence[Query] | None = None) -> NDArray[np.float64]:
-    """Return the expected output tokens (N, M), cut at each query's `max_output_tokens`."""
+    """Return the expected output tokens of one answer (N, M), cut at each query's `max_output_tokens`."""
     tokens = prediction.output_tokens.astype(np.float64)
     if queries is not None and any(query.max_output_tokens is not None for query in queries):
         caps = [query.max_output_tokens or np.inf for query in queries]
         np.minimum(tokens, np.array(caps, dtype=np.float64)[:, None], out=tokens)
     return tokens
+
+
+def input_tokens_of(prediction: Prediction, queries: Sequence[Query] | None = None) -> NDArray[np.int64]:
+    """Return the input tokens (N,): those of the text and of what is attached to it."""
+    attached = [] if queries is None else [query.attached_tokens for query in queries]
+    return (
+        prediction.input_tokens + np.array(attached, dtype=np.int64)
+        if any(attached)
+        else prediction.input_tokens
+    )
+
+
+def times_answers(output: NDArray[np.float64], queries: Sequence[Query]) -> NDArray[np.float64]:
+    """Return the output tokens (N, M) of all answers that each query asks for."""
+    answers = [query.n for query in queries]
+    return output if max(answers, default=1) == 1 else output * np.array(answers, dtype=np.float64)[:, None]
 
 
 def costs_of(
@@ -148,23 +167,30 @@ def build_problem(pool: Pool, prediction: Prediction, queries: Sequence[Query], 
     """
     plain = all_plain(queries)
     output = output_tokens_of(prediction, None if plain else queries)
-    allowed = _allowed(pool, prediction, () if plain else queries, output, policy)
+    prompt = input_tokens_of(prediction, None if plain else queries)
+    allowed = _allowed(
+        pool, prediction, () if plain else queries, prompt=prompt, output=output, policy=policy
+    )
     unroutable: dict[int, str] = {}
     for row in () if allowed.all() else np.flatnonzero(~allowed.any(axis=1)).tolist():
         reason = _why_none(
-            pool, prediction, queries[row], row=row, floor=_floor(queries[row], policy), output=output[row]
-        )
+            pool, prediction.quality[row], queries[row], prompt=int(prompt[row]),
+            floor=_floor(queries[row], policy), output=output[row],
+        )  # fmt: skip
         if policy.unroutable == "raise":
             name = "" if queries[row].id is None else f" (id {queries[row].id!r})"
             raise NoModelError(f"query {row}{name}: no model may take it: {reason}")
         unroutable[row] = reason
-    load, capacity = _workload(pool, prediction, output, policy)
+    if not plain:
+        output = times_answers(output, queries)
+    load, capacity = _workload(pool, prompt, output, policy)
     priority = None if plain else np.array([query.priority for query in queries], dtype=np.int64)
     group, groups = _groups(queries, policy)
     return Problem(
-        cost=costs_of(pool, prediction.input_tokens, output),
+        cost=costs_of(pool, prompt, output),
         quality=prediction.quality,
         output_tokens=output,
+        input_tokens=prompt,
         allowed=allowed,
         load=load,
         capacity=capacity,
@@ -173,6 +199,16 @@ def build_problem(pool: Pool, prediction: Prediction, queries: Sequence[Query], 
         groups=groups,
         unroutable=unroutable,
     )
+
+
+def query_costs(
+    pool: Pool, prediction: Prediction, queries: Sequence[Query] | None = None
+) -> NDArray[np.float64]:
+    """Return what each query would cost at each model, (N, M), in US dollars; see `Router.costs`."""
+    output = output_tokens_of(prediction, queries)
+    if queries is not None:
+        output = times_answers(output, queries)
+    return costs_of(pool, input_tokens_of(prediction, queries), output)
 
 
 @dataclass(frozen=True, eq=False)
@@ -204,22 +240,28 @@ def _columns_of(pool: Pool) -> _Columns:
 
 
 def _allowed(
-    pool: Pool, prediction: Prediction, queries: Sequence[Query], output: NDArray[np.float64], policy: Policy
+    pool: Pool,
+    prediction: Prediction,
+    queries: Sequence[Query],
+    *,
+    prompt: NDArray[np.int64],
+    output: NDArray[np.float64],
+    policy: Policy,
 ) -> NDArray[np.bool_]:
     """Return who may take which query; no `queries` stand for ones without needs."""
     columns = _columns_of(pool)
-    prompt = prediction.input_tokens[:, None]
+    needed = prompt[:, None] + output
     if not queries:
-        allowed: NDArray[np.bool_] = prompt + output <= columns.window
+        allowed: NDArray[np.bool_] = needed <= columns.window
         if policy.query_floor:
             allowed &= prediction.quality >= policy.query_floor
         return allowed
     extra = np.array([[query.context_tokens or 0] for query in queries], dtype=np.int64)
-    allowed = prompt + extra + output <= columns.window
+    allowed = needed + extra <= columns.window
     for ability in ("vision", "tools"):
-        needed = np.array([[getattr(query, ability)] for query in queries], dtype=np.bool_)
-        if needed.any():
-            allowed &= ~needed | getattr(columns, ability)
+        asked = np.array([[getattr(query, ability)] for query in queries], dtype=np.bool_)
+        if asked.any():
+            allowed &= ~asked | getattr(columns, ability)
     for row, query in enumerate(queries):
         if query.models is not None:
             allowed[row] &= np.isin(np.arange(len(pool)), _columns(pool, query, row))
@@ -246,10 +288,10 @@ def _columns(pool: Pool, query: Query, row: int) -> list[int]:
 
 def _why_none(
     pool: Pool,
-    prediction: Prediction,
+    quality: NDArray[np.float32],
     query: Query,
     *,
-    row: int,
+    prompt: int,
     floor: float,
     output: NDArray[np.float64],
 ) -> str:
@@ -257,11 +299,10 @@ def _why_none(
     most = 6
     reasons = []
     for column, model in enumerate(pool):
-        prompt = int(prediction.input_tokens[row])
         needed = prompt + (query.context_tokens or 0) + float(output[column])
         reason = _why_not(model, query, needed, prompt)
         if reason is None:
-            reason = f"predicted success {prediction.quality[row, column]:.3f} is below the floor {floor:g}"
+            reason = f"predicted success {quality[column]:.3f} is below the floor {floor:g}"
         reasons.append(f"{model.name}: {reason}")
     if len(reasons) > most:
         reasons[most:] = [f"and {len(reasons) - most} more alike"]
@@ -284,7 +325,7 @@ def _why_not(model: LLM, query: Query, needed: float, prompt: int) -> str | None
 
 
 def _workload(
-    pool: Pool, prediction: Prediction, output: NDArray[np.float64], policy: Policy
+    pool: Pool, prompt: NDArray[np.int64], output: NDArray[np.float64], policy: Policy
 ) -> tuple[NDArray[np.float64] | None, NDArray[np.float64] | None]:
     """Return load and capacity: requests alone, or requests and tokens where a model limits those."""
     given = policy.capacity or {}
@@ -297,7 +338,7 @@ def _workload(
         requests[pool.index(name)] = limit
     if np.isfinite(columns.tokens).any():
         load = np.ones((2, *output.shape))
-        load[1] = output + prediction.input_tokens[:, None]
+        load[1] = output + prompt[:, None]
         return load, np.stack([requests, columns.tokens])
     return None, requests if np.isfinite(requests).any() else None
 

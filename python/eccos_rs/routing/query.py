@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from numbers import Integral
 from operator import attrgetter
 from typing import Any
 
-from eccos_rs.domain.validation import check_number, check_whole, did_you_mean
+from eccos_rs.domain.validation import check_number, check_whole, did_you_mean, shown
 from eccos_rs.errors import QueryError
+from eccos_rs.routing.attachments import IMAGE_PARTS, definition_tokens, image_tokens
 
-__all__ = ["Query"]
+__all__ = ["LARGEST", "Query"]
+
+LARGEST = 2**53
+"""Whole numbers of a query lie within this: float64 holds them exactly, and int64 their sums."""
+
+_MOST_CHOICES = 1024
 
 _TEXT_KEYS = ("query", "text", "prompt")
 _OUTPUT_KEYS = ("max_output_tokens", "max_completion_tokens", "max_tokens")
-_IMAGE_PARTS = ("image", "image_url", "input_image")
 _UNROUTABLE_PARTS = ("input_audio", "audio", "video", "video_url", "input_video")
 
 
@@ -40,6 +46,11 @@ class Query:
         output (attachments, tool definitions).
     max_output_tokens : int, optional
         The cap sent to the model; the predicted output is never priced above it.
+    extra_input_tokens : int
+        Input tokens beyond the text (tool definitions, schemas, files): they count in cost, context window
+        and tokens per minute. Images among the messages are estimated and need not be in it.
+    n : int
+        Answers asked for at once; each is paid for.
     priority : int
         When capacity is short, the lowest goes first into deferral.
     min_quality : float, optional
@@ -73,6 +84,8 @@ class Query:
     min_quality: float | None = None
     group: str | None = None
     id: str | None = None
+    extra_input_tokens: int = 0
+    n: int = 1
 
     def __post_init__(self) -> None:
         # A plain text is the usual query of a large batch, and there is nothing more to check about it.
@@ -92,7 +105,9 @@ class Query:
             object.__setattr__(self, "models", _names(self.models))
         _check_int("context_tokens", self.context_tokens, least=0)
         _check_int("max_output_tokens", self.max_output_tokens, least=1)
-        _check_int("priority", self.priority, least=None, optional=False)
+        _check_int("priority", self.priority, least=-LARGEST, optional=False)
+        _check_int("extra_input_tokens", self.extra_input_tokens, least=0, optional=False)
+        _check_int("n", self.n, least=1, most=_MOST_CHOICES, optional=False)
         _check_unit("min_quality", self.min_quality)
         for name in ("group", "id"):
             value = getattr(self, name)
@@ -107,7 +122,7 @@ class Query:
         for at, message in enumerate(messages):
             _check_message(at, message)
         object.__setattr__(self, "messages", tuple(messages))
-        if any(_part_type(part) in _IMAGE_PARTS for message in messages for part in _parts(message)):
+        if any(_part_type(part) in IMAGE_PARTS for message in messages for part in _parts(message)):
             object.__setattr__(self, "vision", True)
         if any(message["role"] == "tool" or message.get("tool_calls") for message in messages):
             object.__setattr__(self, "tools", True)
@@ -145,6 +160,16 @@ class Query:
         )
 
     @property
+    def attached_tokens(self) -> int:
+        """Input tokens that are not in `prompt`: `extra_input_tokens` and an estimate for every image."""
+        if not self.vision or self.messages is None:
+            return self.extra_input_tokens
+        parts = (part for message in self.messages for part in _parts(message))
+        return self.extra_input_tokens + sum(
+            image_tokens(part) for part in parts if _part_type(part) in IMAGE_PARTS
+        )
+
+    @property
     def prompt(self) -> str:
         """The text a predictor sees: valid Unicode, whatever came in.
 
@@ -162,7 +187,7 @@ class Query:
 
 _FIELDS = tuple(field.name for field in fields(Query))
 _REST = attrgetter(*(name for name in _FIELDS if name != "text"))
-_NOTHING_ELSE = (None, None, False, False, None, None, 0, None, None, None)
+_NOTHING_ELSE = (None, None, False, False, None, None, 0, None, None, None, 0, 1)
 """What `_REST` gives for a query that is a text and nothing else."""
 
 
@@ -189,6 +214,8 @@ def _of_mapping(item: Mapping[str, Any]) -> Query:
             raise QueryError(f"key {key!r} gives {name} a second time")
         values[name] = value
     if isinstance(values.get("tools"), list | tuple):
+        if "extra_input_tokens" not in values:
+            values["extra_input_tokens"] = definition_tokens(values["tools"])
         values["tools"] = bool(values["tools"])
     if isinstance(values.get("id"), int):
         values["id"] = str(values["id"])
@@ -215,6 +242,11 @@ def _check_message(at: int, message: Any) -> None:
         raise QueryError(
             f"message {at}: content must be a str or a list of parts, got {type(content).__name__}"
         )
+    calls = message.get("tool_calls")
+    if calls is not None and (
+        not isinstance(calls, list | tuple) or not all(isinstance(call, Mapping) for call in calls)
+    ):
+        raise QueryError(f"message {at}: tool_calls must be a list of mappings, got {shown(calls)}")
     for part in _parts(message):
         if not isinstance(part, str | Mapping):
             raise QueryError(f"message {at}: a content part must be a mapping, got {type(part).__name__}")
@@ -273,9 +305,12 @@ def _names(models: Any) -> tuple[str, ...]:
     return names
 
 
-def _check_int(name: str, value: Any, *, least: int | None, optional: bool = True) -> None:
-    if value is not None or not optional:
-        check_whole(name, value, error=QueryError, least=least)
+def _check_int(name: str, value: Any, *, least: int, most: int = LARGEST, optional: bool = True) -> None:
+    if value is None and optional:
+        return
+    # The bound above is named only to whom it concerns.
+    too_large = isinstance(value, Integral) and value > most
+    check_whole(name, value, error=QueryError, least=least, most=most if least < 0 or too_large else None)
 
 
 def _check_unit(name: str, value: Any) -> None:

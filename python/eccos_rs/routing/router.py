@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any, Self
 
 from eccos_rs.errors import InputError, PolicyError, PoolError, QueryError
 from eccos_rs.predict.protocol import Prediction, Predictor
+from eccos_rs.routing.blame import blame_rows
 from eccos_rs.routing.plan import Plan
 from eccos_rs.routing.policy import Policy
 from eccos_rs.routing.pool import LLM, Pool
-from eccos_rs.routing.problem import Problem, build_problem, costs_of, output_tokens_of
+from eccos_rs.routing.problem import Problem, build_problem, query_costs
 from eccos_rs.routing.promise import solve
 from eccos_rs.routing.query import Query
 
@@ -202,7 +203,7 @@ class Router:
         ndarray of float64, shape (N, M)
             US dollars.
         """
-        return costs_of(self.pool, prediction.input_tokens, output_tokens_of(prediction, queries))
+        return query_costs(self.pool, prediction, queries)
 
     def problem(
         self, prediction: Prediction, queries: Sequence[Query], policy: Policy | None = None
@@ -215,6 +216,12 @@ class Router:
             No model may take a query, and the policy does not defer such queries.
         """
         return build_problem(self.pool, prediction, queries, self.policy if policy is None else policy)
+
+    def _problem(
+        self, pool: Pool, queries: Sequence[Query], policy: Policy, progress: Callable[[int], object] | None
+    ) -> tuple[Prediction, Problem]:
+        prediction = _predict(pool.names, self.predictor, queries, progress, keep_embedding=False)
+        return prediction, build_problem(pool, prediction, queries, policy)
 
     def route(
         self,
@@ -258,8 +265,8 @@ class Router:
         if policy.per is not None:
             raise PolicyError(f"per={policy.per!r} paces a session; a batch's budget is for the batch alone")
         queries, pool = _queries(batch), self.pool
-        prediction = _predict(pool.names, self.predictor, queries, progress, keep_embedding=False)
-        problem = build_problem(pool, prediction, queries, policy)
+        with blame_rows(queries, lambda one: self._problem(pool, one, policy, None)):
+            prediction, problem = self._problem(pool, queries, policy, progress)
         before = perf_counter()
         assignment, promised, margin = solve(problem, policy)
         after = perf_counter()

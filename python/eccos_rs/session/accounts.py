@@ -140,8 +140,8 @@ class Accounts:
         embedding = pack_embedding(waiter.embedding) if embedding_wanted else None
         self.journal.lease(row if embedding is None else replace(row, embedding=embedding))
 
-    def settled(self, lease: Lease, tokens: float | None, cost: float, failed: bool) -> None:
-        """Enter what a lease really took."""
+    def settled(self, lease: Lease, tokens: float | None, cost: float, *, failed: bool, blamed: bool) -> None:
+        """Enter what a lease really took; a failure is counted where the model is `blamed` for it."""
         at = lease.index
         predicted = lease.cost
         self.spend[at] += cost
@@ -150,7 +150,7 @@ class Accounts:
             self.pacer.settle(predicted, cost, failed=failed)
         self._today += cost
         if failed:
-            self.failures[at] += 1
+            self.failures[at] += blamed
             self.decisions[at] -= 1
             self.expected_quality -= lease.expected
             self.steering.count(-lease.expected, -1)

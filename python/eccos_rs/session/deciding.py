@@ -81,7 +81,7 @@ class Intake:
             if not waiters:
                 return refused
         problem = build_problem(self._pool, prediction, [w.query for w in waiters], self._policy)
-        tokens = np.ceil(problem.output_tokens + prediction.input_tokens[:, None])
+        tokens = np.ceil(problem.output_tokens + problem.input_tokens[:, None])
         allowed = problem.allowed
         self._rule_out(waiters, allowed, problem.cost, tokens)
         usable = allowed.any(axis=1)
@@ -89,7 +89,7 @@ class Intake:
             self._history.add(problem.cost[usable], problem.quality[usable], tokens[usable], allowed[usable])
         packed = np.packbits(allowed, axis=1, bitorder="little")
         reserved = tokens.astype(np.int64).tolist() if self._counts_tokens else None
-        inputs = prediction.input_tokens.tolist()
+        inputs = problem.input_tokens.tolist()
         embedding = prediction.embedding
         for row, waiter in enumerate(waiters):
             waiter.mask = int.from_bytes(packed[row].tobytes(), "little")

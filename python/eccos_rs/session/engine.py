@@ -114,7 +114,7 @@ class Engine:
         self.outcomes["cancelled"] += 1
         outcome = waiter.outcome
         if outcome.done() and not outcome.cancelled() and outcome.exception() is None:
-            outcome.result().release(failed=True)
+            outcome.result().cancel()
         else:
             self._waiting.leave(waiter)
 

@@ -262,7 +262,9 @@ class Session:
         output_tokens: float | None,
         quality: float | None,
         cost: float | None,
+        *,
         failed: bool,
+        blamed: bool,
     ) -> Acknowledgement:
         """Give a lease's slot back whatever else is wrong, then report; from any thread."""
         try:
@@ -270,9 +272,9 @@ class Session:
             paid = None if cost is None else checked_number("cost", cost)
             judgement = None if quality is None else checked_number("quality", quality, most=1.0)
         except EccosError:
-            self._on_loop(self._settle, lease, None, None, True)
+            self._on_loop(self._settle, lease, None, None, True, blamed)
             raise
-        self._on_loop(self._settle, lease, tokens, paid, failed)
+        self._on_loop(self._settle, lease, tokens, paid, failed, blamed)
         return Acknowledgement() if judgement is None else self._judge(lease.id, judgement)
 
     def _on_loop(self, call: Callable[..., None], *arguments: Any) -> None:
@@ -282,7 +284,19 @@ class Session:
             with suppress(RuntimeError):  # the loop was closed meanwhile: nobody counts any more
                 self._loop.call_soon_threadsafe(call, *arguments)
 
-    def _settle(self, lease: Lease, tokens: float | None, cost: float | None, failed: bool) -> None:
+    def _cancel(self, lease: Lease) -> None:
+        self._on_loop(self._undo, lease)
+
+    def _undo(self, lease: Lease) -> None:
+        tokens = lease._waiter.tokens[lease.index]
+        self._limits.models[lease.index].undo(lease.bucket, tokens, self._clock())
+        self._accounts.settled(lease, 0.0, 0.0, failed=True, blamed=False)
+        self._engine.freed()
+        self._settle_down()
+
+    def _settle(
+        self, lease: Lease, tokens: float | None, cost: float | None, failed: bool, blamed: bool
+    ) -> None:
         now = self._clock()
         at, llm = lease.index, self.pool[lease.index]
         real = 0.0 if failed and tokens is None else tokens
@@ -291,7 +305,9 @@ class Session:
             cost = model_cost(llm, prompt, real)
         difference = 0 if real is None else math.ceil(real) - math.ceil(lease.output_tokens)
         self._limits.models[at].give_back(lease.bucket, difference, now - lease.granted, now)
-        self._accounts.settled(lease, tokens, lease.cost if cost is None else cost, failed)
+        self._accounts.settled(
+            lease, tokens, lease.cost if cost is None else cost, failed=failed, blamed=blamed
+        )
         self._saver.soon(self._loop)
         self._engine.freed()
         self._settle_down()

@@ -193,6 +193,7 @@ class Lease:
         quality: float | None = None,
         cost: float | None = None,
         failed: bool = False,
+        abandoned: bool = False,
     ) -> Acknowledgement:
         """Give the slot back, at once, and report what really happened. From any thread.
 
@@ -207,6 +208,9 @@ class Lease:
         failed : bool
             The model gave no answer: nothing was spent unless `output_tokens` or `cost` say so, and the
             prediction does not count towards the promised quality.
+        abandoned : bool
+            The caller left before the answer ended: as `failed`, but the model is not to blame and no failure
+            is counted.
 
         Returns
         -------
@@ -221,8 +225,21 @@ class Lease:
         """
         session, self._session = self._session, None
         if session is not None:
-            self._acknowledgement = session._release(self, output_tokens, quality, cost, failed)
+            self._acknowledgement = session._release(
+                self,
+                output_tokens,
+                quality,
+                cost,
+                failed=failed or abandoned,
+                blamed=failed and not abandoned,
+            )
         return self._acknowledgement or Acknowledgement()
+
+    def cancel(self) -> None:
+        """Give the slot back as if it had never been taken: no request, no token and no decision counts."""
+        session, self._session = self._session, None
+        if session is not None:
+            session._cancel(self)
 
     def __enter__(self) -> Lease:
         return self

@@ -133,11 +133,18 @@ class ModelLimits:
         return self.room(now) >= 1 and (self.tokens is None or self.tokens.room(now) >= tokens)
 
     def take(self, tokens: int, now: float) -> int:
-        """Take a slot, a request and the predicted tokens; return the token bucket (-1: none)."""
+        """Take a slot, a request and the predicted tokens; return the bucket (-1: no window)."""
         self.in_flight += 1
+        bucket = -1 if self.requests is None else self.requests.add(1, now)
+        return bucket if self.tokens is None else self.tokens.add(tokens, now)
+
+    def undo(self, bucket: int, tokens: int, now: float) -> None:
+        """Take back what `take` took, as if it had never been."""
+        self.in_flight -= 1
         if self.requests is not None:
-            self.requests.add(1, now)
-        return -1 if self.tokens is None else self.tokens.add(tokens, now)
+            self.requests.settle(bucket, -1, now)
+        if self.tokens is not None:
+            self.tokens.settle(bucket, -tokens, now)
 
     def give_back(self, bucket: int, difference: int, held: float, now: float) -> None:
         """Give the slot back after `held` seconds; `difference` is real less predicted tokens."""
