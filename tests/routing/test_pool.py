@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import pickle
+import re
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from eccos_rs import LLM, Endpoint, Pool, PoolError
+from eccos_rs.routing.endpoint import read_headers, read_key
 from tests.helpers.paths import DATA
 
 HOSTILE = DATA / "hostile"
@@ -136,3 +139,74 @@ def test_a_bad_file_is_refused_with_its_name_and_the_reason(file, sentence):
     with pytest.raises(PoolError, match=sentence) as caught:
         Pool.load(HOSTILE / file)
     assert str(HOSTILE / file) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "sentence"),
+    [
+        ("http://127.0.0.1:99999/v1", "Port out of range"),
+        ("http://127.0.0.1:0/v1", r"port in \[1, 65535\], got 0"),
+        ("http://127.0.0.1:x/v1", "cannot be read"),
+        ("http:///v1", "must name a host"),
+        ("http://a b/v1", "must name a host and hold no spaces"),
+        ("http://a/v1\nx", "must name a host and hold no spaces"),
+        ("http://[::1/v1", "cannot be read"),
+    ],
+)
+def test_an_address_that_cannot_be_one_is_refused_by_the_models_name(url, sentence):
+    text = Pool([LLM("m", 1, 2, endpoint=Endpoint("http://there"))]).to_toml()
+    text = text.replace(json.dumps("http://there"), json.dumps(url))
+    with pytest.raises(PoolError, match="model 'm'") as refused:
+        Pool.from_toml(text)
+    assert re.search(sentence, str(refused.value))
+
+
+@pytest.mark.parametrize("key", ["sk-proj-not-a-real-key-0000", "sk ant", "a.b", ""])
+def test_a_key_in_place_of_its_variable_is_not_repeated(key):
+    with pytest.raises(PoolError, match="name of an environment variable") as refused:
+        Endpoint("http://x", api_key_env=key)
+    assert not key or key not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "gsk_abcDEF1234567890abcDEF1234567890",
+        "AIzaSyD0000000000000000000000000000000",
+        "AKIA0000000000000000",
+    ],
+)
+def test_a_key_that_could_be_a_variables_name_is_not_repeated_either(name):
+    with pytest.raises(PoolError, match="'m': the variable with its key is not set") as refused:
+        read_key(Endpoint("http://x", api_key_env=name), "m")
+    assert name not in str(refused.value)
+
+
+def test_a_key_is_stripped_and_checked(monkeypatch):
+    endpoint = Endpoint("http://x", api_key_env="SOME_KEY")
+    with pytest.raises(PoolError, match="'m': the environment variable SOME_KEY with its key is not set"):
+        read_key(endpoint, "m")
+    monkeypatch.setenv("SOME_KEY", " sk-test\r\n")
+    assert read_key(endpoint, "m") == "sk-test"
+    for bad in ("sk\ntest", "sk-\x00", "sk-ключ"):
+        monkeypatch.setattr("os.environ", {"SOME_KEY": bad})
+        with pytest.raises(PoolError, match="SOME_KEY") as refused:
+            read_key(endpoint, "m")
+        assert bad not in str(refused.value)
+
+
+def test_headers_take_values_from_the_environment(monkeypatch):
+    endpoint = Endpoint("http://x", headers={"API-Key": "${SOME_KEY}", "x-a": "k ${SOME_KEY}!"})
+    with pytest.raises(PoolError, match="header 'API-Key': the environment variable SOME_KEY is not set"):
+        read_headers(endpoint, "m")
+    monkeypatch.setenv("SOME_KEY", "secret\n")
+    assert read_headers(endpoint, "m") == {"api-key": "secret", "x-a": "k secret!"}
+    assert "SOME_KEY" not in repr(Endpoint("http://x", headers={"a": "SOME_KEY"}))
+
+
+@pytest.mark.parametrize(
+    "headers", [{"a b": "x"}, {"": "x"}, {"a\n": "x"}, {"a": "x\ny"}, {"a": "é"}, {"a": 5}, "x"]
+)
+def test_a_malformed_header_is_refused(headers):
+    with pytest.raises(PoolError, match="header"):
+        Endpoint("http://x", headers=headers)

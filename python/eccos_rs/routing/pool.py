@@ -7,11 +7,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from numbers import Integral
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from eccos_rs.domain.validation import check_number, did_you_mean
 from eccos_rs.errors import PoolError
+from eccos_rs.routing.endpoint import Endpoint
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -20,47 +20,6 @@ __all__ = ["LLM", "SCHEMA_VERSION", "Endpoint", "Pool"]
 
 SCHEMA_VERSION = 1
 """The version of the pool file that this release reads and writes."""
-
-
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """Where a model is served: any address that speaks the OpenAI protocol.
-
-    Parameters
-    ----------
-    base_url : str
-        Begins with ``http://`` or ``https://``, as the ``openai`` client takes it.
-    model : str, optional
-        The name sent upstream; None sends the pool's name.
-    api_key_env : str, optional
-        The environment variable that holds the key. A key itself never lies in a pool.
-    headers : mapping of str to str, optional
-        Sent with every request.
-    timeout : float
-        Seconds.
-    """
-
-    base_url: str
-    model: str | None = None
-    api_key_env: str | None = None
-    headers: Mapping[str, str] | None = None
-    timeout: float = 600.0
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.base_url, str) or not self.base_url.startswith(("http://", "https://")):
-            raise PoolError(f"base_url must begin with http:// or https://, got {self.base_url!r}")
-        for name in ("model", "api_key_env"):
-            _check_text(name, getattr(self, name))
-        _check_number("timeout", self.timeout, positive=True)
-        if self.headers is not None:
-            pairs = self.headers.items() if isinstance(self.headers, Mapping) else [(None, None)]
-            if not all(isinstance(key, str) and isinstance(value, str) for key, value in pairs):
-                raise PoolError(f"headers must map names to texts, got {self.headers!r}")
-            object.__setattr__(self, "headers", MappingProxyType(dict(self.headers)))
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        headers = None if self.headers is None else dict(self.headers)
-        return Endpoint, (self.base_url, self.model, self.api_key_env, headers, self.timeout)
 
 
 @dataclass(frozen=True, slots=True)

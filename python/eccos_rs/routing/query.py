@@ -309,7 +309,7 @@ def _check_int(name: str, value: Any, *, least: int, most: int = LARGEST, option
     if value is None and optional:
         return
     # The bound above is named only to whom it concerns.
-    too_large = isinstance(value, Integral) and value > most
+    too_large = isinstance(value, Integral) and int(value) > most
     check_whole(name, value, error=QueryError, least=least, most=most if least < 0 or too_large else None)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import os
 import random
 import socket
 import time
@@ -14,6 +13,7 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
 from eccos_rs.errors import EccosError, MissingExtraError, PoolError
+from eccos_rs.routing.endpoint import read_headers, read_key
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
@@ -135,23 +135,16 @@ class Caller:
             raise PoolError(
                 f"model {self.model.name!r} has no endpoint: give it a [model.endpoint] with a base_url"
             )
-        key = "unused"
-        if endpoint.api_key_env is not None:
-            key = os.environ.get(endpoint.api_key_env, "")
-            if not key:
-                raise PoolError(
-                    f"model {self.model.name!r}: the environment variable {endpoint.api_key_env} with its "
-                    "key is not set"
-                )
+        key = read_key(endpoint, self.model.name)
         self.timeout = endpoint.timeout if self.timeout is None else self.timeout
         self._gate = asyncio.Semaphore(self.model.slots or self.concurrency)
         self._client = openai.AsyncOpenAI(
             base_url=endpoint.base_url,
-            api_key=key,
+            api_key=key or "unused",
             timeout=self.timeout,
             # Our own retries: they must know of the money ceiling and the journal.
             max_retries=0,
-            default_headers=None if endpoint.headers is None else dict(endpoint.headers),
+            default_headers=read_headers(endpoint, self.model.name),
         )
 
     @property
