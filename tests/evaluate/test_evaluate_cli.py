@@ -113,12 +113,12 @@ def test_no_query_is_judged_that_was_trained_on(made: Made) -> None:
 def test_a_bundle_is_judged_on_what_it_has_not_seen(made: Made) -> None:
     table, bundle = RecordTable.read(made.data), Bundle.load(made.out / "bundle")
     found = evidence_from_bundle(table, bundle, data="small", device="cpu", threads=1)
-    assert len(found.held.table) == made.printed["about"]["judged"]  # type: ignore[index]
-    assert set(found.views) == {"raw kNN16", "retrieval", "trained", "hybrid", "raw hybrid"}
-    assert not {normalise(text) for text in found.held.table.query} & {
+    assert len(found.test_set.table) == made.printed["about"]["judged"]  # type: ignore[index]
+    assert set(found.predictions) == {"raw kNN16", "retrieval", "trained", "hybrid", "raw hybrid"}
+    assert not {normalise(text) for text in found.test_set.table.query} & {
         normalise(text) for text in found.fits[0].query
     }
-    raw = found.views["raw kNN16"].quality * 16
+    raw = found.predictions["raw kNN16"].quality * 16
     assert np.allclose(raw, np.rint(raw), atol=1e-3)
     trained = np.flatnonzero(seen_rows(table, bundle))
     with pytest.raises(RecordError, match="0 are left to judge"):
@@ -144,12 +144,15 @@ def test_with_folds_every_query_is_judged_by_a_router_that_never_saw_it() -> Non
     found = evidence_from_folds(table, trained(), data="small", device="cpu", threads=1)
     assert (seen[0] ^ seen[1]).all()
     assert seen[0][10] == seen[0][40]
-    assert sorted(found.held.table.query) == sorted(table.query)
-    assert [len(part) for part in found.held.parts] == [int((~rows).sum()) for rows in seen]
-    for part, fit in zip(found.held.parts, found.fits, strict=True):
-        judged = {normalise(found.held.table.query[row]) for row in part.tolist()}
+    assert sorted(found.test_set.table.query) == sorted(table.query)
+    assert [len(part) for part in found.test_set.parts] == [int((~rows).sum()) for rows in seen]
+    for part, fit in zip(found.test_set.parts, found.fits, strict=True):
+        judged = {normalise(found.test_set.table.query[row]) for row in part.tolist()}
         assert not judged & {normalise(text) for text in fit.query}
-    assert all(view.quality.shape == found.held.table.quality.shape for view in found.views.values())
+    assert all(
+        predictions.quality.shape == found.test_set.table.quality.shape
+        for predictions in found.predictions.values()
+    )
     assert "2 routers" in found.about["predictor"]
 
 
@@ -161,8 +164,8 @@ def test_one_bad_line_is_one_sentence(made: Made, tmp_path: Path, capsys: pytest
         "wanted at least two": [str(other), "-b", bundle],
         "no bundle 'nowhere'": [str(made.data), "-b", "nowhere"],
         "limit: got 'half'": [str(made.data), "-b", bundle, "-s", "half"],
-        "wanted package.module:Class": [str(made.data), "-b", bundle, "--contender", "nothing:here"],
-        "wanted a name, fit": [str(made.data), "-b", bundle, "--contender", "collections:OrderedDict"],
+        "wanted package.module:Class": [str(made.data), "-b", bundle, "--method", "nothing:here"],
+        "wanted a name, fit": [str(made.data), "-b", bundle, "--method", "collections:OrderedDict"],
         "gone.jsonl": [str(tmp_path / "gone.jsonl")],
     }
     for sentence, arguments in cases.items():

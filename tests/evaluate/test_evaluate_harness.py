@@ -9,8 +9,20 @@ import numpy as np
 import pytest
 
 from eccos_rs.errors import InputError
-from eccos_rs.evaluate import Batch, Contender, Held, Setting, View, find_settings, study, sweep
-from eccos_rs.evaluate.baselines import (
+from eccos_rs.evaluate import (
+    Batch,
+    HeldOutSet,
+    Predictions,
+    RoutingMethod,
+    Setting,
+    find_settings,
+    study,
+    sweep,
+)
+from eccos_rs.evaluate.compare import compare
+from eccos_rs.evaluate.curves import Resamples, quality_at
+from eccos_rs.evaluate.methods.base import place
+from eccos_rs.evaluate.methods.baselines import (
     PerQuery,
     Priced,
     Random,
@@ -18,12 +30,9 @@ from eccos_rs.evaluate.baselines import (
     Single,
     StrongWeak,
     Threshold,
-    mean_view,
+    mean_predictions,
 )
-from eccos_rs.evaluate.compare import compare
-from eccos_rs.evaluate.contender import place
-from eccos_rs.evaluate.curves import Resamples, quality_at
-from eccos_rs.evaluate.joint import Joint
+from eccos_rs.evaluate.methods.joint import Joint
 from eccos_rs.evaluate.promises import chosen_pairs, keep_promises, keep_with_margin
 from eccos_rs.evaluate.study import identity
 from tests.helpers.evaluation import MODELS, PRICES, ByLength, evidence, small_study, world
@@ -32,8 +41,8 @@ if TYPE_CHECKING:
     from eccos_rs.records import RecordTable
 
 EVIDENCE = evidence()
-HELD = EVIDENCE.held
-GOOD = EVIDENCE.views["hybrid"]
+HELD = EVIDENCE.test_set
+GOOD = EVIDENCE.predictions["hybrid"]
 
 
 def batch(n: int, capacity: list[float], models: int | None = None) -> Batch:
@@ -41,7 +50,7 @@ def batch(n: int, capacity: list[float], models: int | None = None) -> Batch:
     return Batch([""] * n, np.arange(n), names, np.full((len(names), 2), np.nan), np.array(capacity))
 
 
-# ---- what a contender returns
+# ---- what a method returns
 
 
 def serve_one_by_one(scores: np.ndarray, capacity: np.ndarray) -> list[int]:
@@ -130,12 +139,12 @@ def test_parts_are_dealt_apart_and_each_is_served_by_a_router_that_never_saw_it(
 
     class Learner:
         name = "learner"
-        dials = (0.0,)
+        operating_points = (0.0,)
 
         def fit(self, table: RecordTable) -> None:
             self.learned = set(table.query)
 
-        def choose(self, batch: Batch, dial: float) -> np.ndarray:
+        def choose(self, batch: Batch, operating_point: float) -> np.ndarray:
             assert not self.learned & set(batch.texts)
             served.append(batch.rows)
             return np.zeros(len(batch), np.int64)
@@ -143,16 +152,16 @@ def test_parts_are_dealt_apart_and_each_is_served_by_a_router_that_never_saw_it(
     served: list[np.ndarray] = []
     rows = np.arange(len(HELD.table))
     parts = (rows[::3], np.setdiff1d(rows, rows[::3]))
-    held = Held(HELD.table, HELD.hardness, HELD.prices, parts)
+    test_set = HeldOutSet(HELD.table, HELD.hardness, HELD.prices, parts)
     fits = tuple(HELD.table.select(part) for part in reversed(parts))
-    whole = replace(evidence(len(rows)), held=held, fits=fits)
+    whole = replace(evidence(len(rows)), test_set=test_set, fits=fits)
     found = study(whole, settings=[Setting(size=50)], resamples=20, batches=4, extra=[Learner()])
     for batch in served:
         assert len(batch) == 50
         assert any(np.isin(batch, part).all() for part in parts)
     score = next(s for s in found.comparisons[Setting(size=50)].scores if s.name == "learner")
     assert score.share == [[1.0, 0.0, 0.0, 0.0]]
-    assert score.conduct.batches == len(served)
+    assert score.statistics.batches == len(served)
     with pytest.raises(InputError, match="one for each of 2 parts"):
         replace(whole, fits=())
 
@@ -169,7 +178,7 @@ def test_a_single_model_costs_and_earns_its_means() -> None:
 
 def test_the_blind_mix_is_the_hull_of_the_single_models() -> None:
     """Without limits, mixing two single models is all that means can do."""
-    blind = PerQuery(mean_view(HELD.table.quality, HELD.table.cost))
+    blind = PerQuery(mean_predictions(HELD.table.quality, HELD.table.cost))
     means = sweep(blind, Setting(size=None), HELD).curve.means(Resamples.draw(len(HELD.table), 0, 0))
     budget = np.linspace(HELD.mean_cost.min(), HELD.mean_cost.max(), 50)
     pairs = [
@@ -183,16 +192,16 @@ def test_the_blind_mix_is_the_hull_of_the_single_models() -> None:
 
 def test_random_and_round_robin_keep_limits() -> None:
     setting = Setting("equal/4", size=100)
-    for contender in (Random(0), RoundRobin()):
-        run = sweep(contender, setting, HELD)
-        assert run.conduct.over_capacity == 0
+    for method in (Random(0), RoundRobin()):
+        run = sweep(method, setting, HELD)
+        assert run.statistics.over_capacity == 0
         assert run.curve.share == pytest.approx(np.full((1, 4), 0.25), abs=0.01)
 
 
 def test_threshold_is_the_rule_of_aios() -> None:
     quality = np.array([[0.6, 0.8, 0.9], [0.2, 0.3, 0.3], [0.7, 0.7, 0.1]], np.float32)
-    view = View("v", quality, np.array([[1.0, 2.0, 3.0], [1.0, 5.0, 3.0], [2.0, 1.0, 3.0]]))
-    rule = Threshold(view)
+    predictions = Predictions("v", quality, np.array([[1.0, 2.0, 3.0], [1.0, 5.0, 3.0], [2.0, 1.0, 3.0]]))
+    rule = Threshold(predictions)
     chosen = place(rule.choose(batch(3, [np.inf] * 3), 0.7), batch(3, [np.inf] * 3))
     # Cheapest of the good enough; the best where none is, of equals the cheaper; the cheaper of two.
     assert chosen.tolist() == [1, 2, 1]
@@ -205,19 +214,19 @@ def test_strong_weak_calls_the_strong_where_its_lead_is_large() -> None:
     rule.fit(EVIDENCE.fits[0])
     assert MODELS[rule.strong] == "large"
     everything = HELD.batch(np.arange(len(HELD.table)), np.full(4, np.inf))
-    for dial in (0.0, 0.3, 1.0):
-        chosen = place(rule.choose(everything, dial), everything)
+    for operating_point in (0.0, 0.3, 1.0):
+        chosen = place(rule.choose(everything, operating_point), everything)
         assert set(chosen.tolist()) <= {rule.strong, rule.weak}
-        assert (chosen == rule.strong).mean() == pytest.approx(dial, abs=0.01)
+        assert (chosen == rule.strong).mean() == pytest.approx(operating_point, abs=0.01)
     lead = GOOD.quality[:, rule.strong] - GOOD.quality[:, rule.weak]
     chosen = place(rule.choose(everything, 0.3), everything)
     assert lead[chosen == rule.strong].min() >= lead[chosen != rule.strong].max()
 
 
 def test_good_forecasts_win_at_equal_cost() -> None:
-    blind = PerQuery(mean_view(HELD.table.quality, HELD.table.cost), "blind mix")
-    contenders = [PerQuery(GOOD), Threshold(EVIDENCE.views[EVIDENCE.plain]), blind, Random(0)]
-    runs = {each.name: sweep(each, Setting(), HELD) for each in contenders}
+    blind = PerQuery(mean_predictions(HELD.table.quality, HELD.table.cost), "blind mix")
+    methods = [PerQuery(GOOD), Threshold(EVIDENCE.predictions[EVIDENCE.plain]), blind, Random(0)]
+    runs = {each.name: sweep(each, Setting(), HELD) for each in methods}
     draws = Resamples.draw(len(HELD.table), 100, 0)
     found = compare(runs, HELD, draws, champion="per query, hybrid")
     for other in ("blind mix", "threshold, raw kNN16"):
@@ -232,7 +241,7 @@ def test_good_forecasts_win_at_equal_cost() -> None:
 
 
 def test_without_limits_joint_and_per_query_are_one_rule() -> None:
-    """The identity: one quality row is one price. Exactly 0, at every position of the dial."""
+    """The identity: one quality row is one price. Exactly 0, at every position of the operating point."""
     same = identity(GOOD, EVIDENCE)
     assert same.positions == 61
     assert (same.differing, same.quality, same.cost) == (0, 0.0, 0.0)
@@ -244,9 +253,11 @@ def test_under_limits_joint_is_never_below_per_query_as_predicted() -> None:
     rows = np.arange(200)
     tight = HELD.batch(rows, np.full(4, 50.0))
     joint, rule, lowest = Joint(GOOD), PerQuery(GOOD), []
-    for dial in (0.2, 0.4, 0.6, 0.8):
-        scores = rule.choose(tight, dial)
-        values = [scores[rows, place(each, tight)].sum() for each in (joint.choose(tight, dial), scores)]
+    for operating_point in (0.2, 0.4, 0.6, 0.8):
+        scores = rule.choose(tight, operating_point)
+        values = [
+            scores[rows, place(each, tight)].sum() for each in (joint.choose(tight, operating_point), scores)
+        ]
         lowest.append(values[0] - values[1])
     assert min(lowest) >= -1e-9
     assert max(lowest) > 0
@@ -256,7 +267,7 @@ def test_under_limits_joint_is_never_below_per_query_as_predicted() -> None:
 def test_a_dial_of_the_joint_modes_runs_from_cheap_to_good(mode: str) -> None:
     joint = Joint(GOOD, mode)
     everything = HELD.batch(np.arange(len(HELD.table)), np.full(4, np.inf))
-    costs = [joint.solve(everything, dial).cost for dial in (0.0, 0.5, 1.0)]
+    costs = [joint.solve(everything, operating_point).cost for operating_point in (0.0, 0.5, 1.0)]
     assert costs[0] < costs[1] < costs[2]
     with pytest.raises(InputError, match="mode: got 'x'"):
         Joint(GOOD, "x")
@@ -292,8 +303,8 @@ def test_promises_of_true_odds_come_true() -> None:
 
 def test_coin_flips_promise_too_much() -> None:
     """The winner's curse: the pairs that look best are those that luck made look best."""
-    plain = EVIDENCE.views[EVIDENCE.plain]
-    curse = [chosen_pairs(view, Setting(size=100), HELD, batches=12) for view in (plain, GOOD)]
+    plain = EVIDENCE.predictions[EVIDENCE.plain]
+    curse = [chosen_pairs(predictions, Setting(size=100), HELD, batches=12) for predictions in (plain, GOOD)]
     biases = [float(each.forecast.mean() - each.outcome.mean()) for each in curse]
     assert biases[0] > biases[1] + 0.01
 
@@ -312,13 +323,13 @@ def test_the_margin_keeps_single_batches() -> None:
 
 
 def test_any_router_can_be_put_in_and_its_breaches_are_counted() -> None:
-    assert isinstance(ByLength(), Contender)
+    assert isinstance(ByLength(), RoutingMethod)
     free, capped = small_study().comparisons.values()
-    breaches = {score.name: score.conduct for score in capped.scores}
+    breaches = {score.name: score.statistics for score in capped.scores}
     assert breaches["by length"].over_capacity > 0.5
     assert 0 < breaches["by length"].excess <= 0.9
     assert {name for name, each in breaches.items() if each.over_capacity} == {"by length"}
-    assert all(score.conduct.over_capacity == 0 for score in free.scores)
+    assert all(score.statistics.over_capacity == 0 for score in free.scores)
 
 
 def test_two_contenders_of_one_name_are_refused() -> None:
@@ -331,7 +342,7 @@ def test_two_contenders_of_one_name_are_refused() -> None:
 def test_what_cannot_be_judged_is_refused() -> None:
     table = world(20, 3)[0]
     with pytest.raises(InputError, match="1 models to judge"):
-        Held(table.select_models(["small"]), np.zeros(20), PRICES[:1])
+        HeldOutSet(table.select_models(["small"]), np.zeros(20), PRICES[:1])
     table.quality[3, 1] = np.nan
     with pytest.raises(InputError, match="not observed"):
-        Held(table, np.zeros(20), PRICES)
+        HeldOutSet(table, np.zeros(20), PRICES)

@@ -16,12 +16,12 @@ import pytest
 from rich.console import Console
 
 from eccos_rs.errors import InputError
-from eccos_rs.evaluate import Evidence, Held, Setting, study
-from eccos_rs.evaluate.content import difference, percent, points, sections, with_interval
+from eccos_rs.evaluate import Evidence, HeldOutSet, Setting, study
 from eccos_rs.evaluate.curves import Estimate
-from eccos_rs.evaluate.doubt import doubt_section, verdict
-from eccos_rs.evaluate.plots import draw
-from eccos_rs.evaluate.render import CAPTIONS, as_html, as_json, as_markdown, print_report
+from eccos_rs.evaluate.report.html import CAPTIONS, as_html, as_json, as_markdown, print_report
+from eccos_rs.evaluate.report.plots import draw
+from eccos_rs.evaluate.report.prior_work import prior_work_section, verdict
+from eccos_rs.evaluate.report.sections import difference, percent, points, sections, with_interval
 from tests.helpers.evaluation import evidence, small_study
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def test_every_table_is_square_and_full() -> None:
         assert set(section.figures) <= set(CAPTIONS)
 
 
-def test_the_doubt_and_the_verdict_use_the_figures_that_were_found() -> None:
+def test_the_comparison_with_prior_work_and_the_verdict_use_the_figures_that_were_found() -> None:
     found = small_study()
     free = next(iter(found.comparisons.values()))
     row = next(row for row in verdict(found).tables[0].rows if row[1] == "blind mix")
@@ -56,7 +56,7 @@ def test_the_doubt_and_the_verdict_use_the_figures_that_were_found() -> None:
     assert row[2].split()[0] == str(sum(each.low > 0 for each in gains))
     assert free.gains["joint, hybrid - per query, hybrid"].mean == (0, 0, 0)
     # Its cases are for batches of 256, of which this small study has none: the identity stays.
-    assert "differently for 0 queries" in doubt_section(found).text[1]
+    assert "differently for 0 queries" in prior_work_section(found).text[1]
 
 
 def test_json_is_strict_and_whole() -> None:
@@ -110,7 +110,7 @@ def test_markdown_has_its_tables_and_pictures() -> None:
 def test_printed_on_a_terminal() -> None:
     stream = io.StringIO()
     print_report(small_study(), Console(file=stream, width=150))
-    assert "The published doubt" in stream.getvalue()
+    assert "Comparison with prior work" in stream.getvalue()
     assert "joint, hybrid" in stream.getvalue()
 
 
@@ -123,7 +123,7 @@ def test_plots_without_a_display(tmp_path: Path) -> None:
         assert path.read_bytes().startswith(b"\x89PNG")
         assert path.stat().st_size > 5_000
     code = (
-        "import eccos_rs.evaluate.plots, sys; from matplotlib.figure import Figure; import io;"
+        "import eccos_rs.evaluate.report.plots, sys; from matplotlib.figure import Figure; import io;"
         "Figure().savefig(io.BytesIO()); assert 'matplotlib.pyplot' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, env={"PATH": ""})
@@ -132,18 +132,22 @@ def test_plots_without_a_display(tmp_path: Path) -> None:
 def _only(change: str) -> Evidence:
     """Return evidence with one thing odd about it."""
     found = evidence(1 if change == "one query" else 30)
-    table = found.held.table
+    table = found.test_set.table
     if change == "always right":
         table.quality[:] = 1
     elif change == "all forecasts alike":
-        for view in found.views.values():
-            view.quality[:] = 0.5
+        for predictions in found.predictions.values():
+            predictions.quality[:] = 0.5
     elif change == "all cost the same":
-        for cost in (table.cost, found.fits[0].cost, *(view.cost for view in found.views.values())):
+        for cost in (
+            table.cost,
+            found.fits[0].cost,
+            *(predictions.cost for predictions in found.predictions.values()),
+        ):
             cost[:] = 1e-3
     elif change == "all free":
         table.cost[:] = 0
-    return replace(found, held=Held(table, found.held.hardness, found.held.prices))
+    return replace(found, test_set=HeldOutSet(table, found.test_set.hardness, found.test_set.prices))
 
 
 @pytest.mark.parametrize("change", ["one query", "always right", "all forecasts alike", "all cost the same"])

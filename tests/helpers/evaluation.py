@@ -6,7 +6,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from eccos_rs.evaluate import Batch, Evidence, Held, Setting, Study, View, study
+from eccos_rs.evaluate import Batch, Evidence, HeldOutSet, Predictions, Setting, Study, study
 from eccos_rs.evaluate.bundles import PLAIN
 from eccos_rs.records import RecordTable
 
@@ -39,14 +39,14 @@ def evidence(rows: int = 600, seed: int = 0) -> Evidence:
     rng = np.random.default_rng(seed + 1)
     cost = (table.input_tokens[:, None] * PRICES[:, 0] + lengths * PRICES[:, 1]) / 1e6
     few = rng.binomial(16, odds) / 16
-    views = {
-        PLAIN: View(PLAIN, few.astype(np.float32), cost),
-        "hybrid": View("hybrid", odds.astype(np.float32), cost, np.log1p(lengths), 0.001),
+    by_predictor = {
+        PLAIN: Predictions(PLAIN, few.astype(np.float32), cost),
+        "hybrid": Predictions("hybrid", odds.astype(np.float32), cost, np.log1p(lengths), 0.001),
     }
     return Evidence(
-        held=Held(table, -odds.mean(axis=1), PRICES),
+        test_set=HeldOutSet(table, -odds.mean(axis=1), PRICES),
         fits=(world(300, seed + 7)[0],),
-        views=views,
+        predictions=by_predictor,
         best="hybrid",
         plain=PLAIN,
         about={
@@ -73,9 +73,9 @@ class ByLength:
         self.strong = int(np.nanmean(table.quality, axis=0).argmax())
         self.weak = int(np.nanmean(table.cost, axis=0).argmin())
 
-    def choose(self, batch: Batch, dial: float) -> np.ndarray:
+    def choose(self, batch: Batch, operating_point: float) -> np.ndarray:
         """Choose for a share of the batch."""
         lengths = np.array([len(text) for text in batch.texts])
         chosen = np.full(len(batch), self.weak)
-        chosen[np.argsort(-lengths)[: round(dial * len(batch))]] = self.strong
+        chosen[np.argsort(-lengths)[: round(operating_point * len(batch))]] = self.strong
         return chosen

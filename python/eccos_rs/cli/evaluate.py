@@ -14,7 +14,7 @@ from eccos_rs.cli.common import console
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from eccos_rs.evaluate import Contender, Study
+    from eccos_rs.evaluate import RoutingMethod, Study
 
 __all__ = ["evaluate"]
 
@@ -72,11 +72,13 @@ def evaluate(
             "random, adversarial; SIZE: queries in a batch, or all. May be repeated.",
         ),
     ] = None,
-    contender: Annotated[
+    method: Annotated[
         list[str] | None,
         typer.Option(
+            "--method",
+            "--contender",
             help="A router of your own to judge beside the baselines: package.module:Class, made without "
-            "arguments. May be repeated."
+            "arguments. May be repeated. (--contender is the old name.)",
         ),
     ] = None,
     resamples: Annotated[int, typer.Option(min=20, help="Bootstrap draws for the intervals.")] = 500,
@@ -90,12 +92,11 @@ def evaluate(
 ) -> None:
     """Compare routers at equal realised cost, on queries that none of them was trained on.
 
-    Every router's dial is swept, and quality is read where the same money was spent: on every single model,
-    random mixes, round robin, AIOS's threshold rule, a strong/weak threshold, the per-query rule and the
-    joint
-    assignment, each with every kind of forecast, and an oracle. Without limits and with capacities, in
-    random and
-    in hard batches, with 95 % intervals; promises are held against what came of them.
+    Every router's operating point is swept, and quality is read where the same money was spent: on every
+    single model, random mixes, round robin, AIOS's threshold rule, a strong/weak threshold, the per-query
+    rule and the joint assignment, each with every kind of forecast, and an oracle. Without limits and with
+    capacities, in random and in hard batches, with 95 % intervals; promises are compared with what came
+    of them.
 
     What the bundle was trained on is left out: it keeps a record of its texts.
 
@@ -104,10 +105,10 @@ def evaluate(
     eccos evaluate qa.parquet --train-fraction 0.8       train on a part, judge on the rest
     eccos evaluate qa.parquet --folds 5                  judge every query: narrower intervals, five trainings
     eccos evaluate qa.parquet -s none -s equal/4:random:64 --json
-    eccos evaluate qa.parquet --contender mine:ByLength  a router of your own beside them
+    eccos evaluate qa.parquet --method mine:ByLength  a router of your own beside them
     """  # noqa: D301 - \b keeps typer from joining the lines
     from eccos_rs.evaluate import evidence_from_bundle, evidence_from_folds, find_settings, study
-    from eccos_rs.evaluate.render import as_json, print_report
+    from eccos_rs.evaluate.report.html import as_json, print_report
     from eccos_rs.evaluate.training import train_folds, train_part
     from eccos_rs.records import RecordTable
 
@@ -116,7 +117,7 @@ def evaluate(
     if train_fraction is not None and not 0.0 < train_fraction < 1.0:
         raise typer.BadParameter(f"--train-fraction: got {train_fraction}, wanted a share between 0 and 1")
     settings = find_settings(setting or ["default"])
-    extra = [_load(name) for name in contender or ()]
+    extra = [_load(name) for name in method or ()]
     table = RecordTable.read(data, quality_scale=quality_scale)
     about: dict[str, Any] = {
         "data": data.name,
@@ -152,8 +153,8 @@ def evaluate(
 def _write(found: Study, out: Path | None, docs: Path | None) -> None:
     """Write the report's files, each as a whole."""
     from eccos_rs.cli.common import write_lines
-    from eccos_rs.evaluate.plots import draw
-    from eccos_rs.evaluate.render import LEAD, as_html, as_json, as_markdown
+    from eccos_rs.evaluate.report.html import LEAD, as_html, as_json, as_markdown
+    from eccos_rs.evaluate.report.plots import draw
 
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
@@ -190,21 +191,21 @@ def _steps() -> Iterator[Callable[[str, int, int], object]]:
         yield lambda what, done, total: progress.update(task, description=what, completed=done, total=total)
 
 
-def _load(name: str) -> Contender:
-    """Make a contender out of ``package.module:Class``; the working directory is searched too."""
+def _load(name: str) -> RoutingMethod:
+    """Make a method out of ``package.module:Class``; the working directory is searched too."""
     from importlib import import_module
 
     from eccos_rs.errors import InputError
-    from eccos_rs.evaluate import Contender
+    from eccos_rs.evaluate import RoutingMethod
 
     module, _, attribute = name.partition(":")
     sys.path.insert(0, "")
     try:
         made = getattr(import_module(module), attribute)()
     except (ImportError, AttributeError, TypeError, ValueError) as error:
-        raise InputError(f"contender {name!r}: {error}; wanted package.module:Class") from error
+        raise InputError(f"method {name!r}: {error}; wanted package.module:Class") from error
     finally:
         sys.path.remove("")
-    if not isinstance(made, Contender):
-        raise InputError(f"contender {name!r}: wanted a name, fit(table) and choose(batch, dial)")
+    if not isinstance(made, RoutingMethod):
+        raise InputError(f"method {name!r}: wanted a name, fit(table) and choose(batch, operating_point)")
     return made

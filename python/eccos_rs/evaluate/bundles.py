@@ -12,7 +12,7 @@ import numpy.typing as npt
 from eccos_rs.errors import RecordError
 from eccos_rs.evaluate.evidence import Evidence, complete_rows, list_prices, pooled
 from eccos_rs.evaluate.forecasters import PLAIN, Forecasts, trained_texts
-from eccos_rs.evaluate.harness import Held
+from eccos_rs.evaluate.harness import HeldOutSet
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -115,7 +115,7 @@ def evidence_from_bundle(
     Returns
     -------
     Evidence
-        With the views ``raw kNN16`` (unweighted means over 16 neighbours), ``retrieval``, ``trained``,
+        With the predictions ``raw kNN16`` (unweighted means over 16 neighbours), ``retrieval``, ``trained``,
         ``hybrid`` and ``raw hybrid``.
 
     Raises
@@ -151,11 +151,11 @@ def evidence_from_bundle(
         queries = [query for query, kept in zip(queries, new.tolist(), strict=True) if kept]
         rows = _without(rows, new)
     judged, fit = table.select(rows.judged), table.select(rows.fit)
-    views = forecasts.views(pool, table, queries, first)
+    predictions = forecasts.predictions(pool, table, queries, first)
     return Evidence(
-        held=Held(judged, -views["hybrid"].quality.mean(axis=1), list_prices(judged)),
+        test_set=HeldOutSet(judged, -predictions["hybrid"].quality.mean(axis=1), list_prices(judged)),
         fits=(fit,),
-        views=views,
+        predictions=predictions,
         best="hybrid",
         plain=PLAIN,
         about={

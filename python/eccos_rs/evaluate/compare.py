@@ -14,7 +14,7 @@ from eccos_rs.evaluate.metrics import aiq, apgr, cpt, pareto_distance
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from eccos_rs.evaluate.harness import Conduct, Held, Run
+    from eccos_rs.evaluate.harness import HeldOutSet, Run, RunStatistics
 
 __all__ = ["BUDGETS", "LEVELS", "LOSSES", "Comparison", "Gain", "Score", "compare", "gain"]
 
@@ -63,9 +63,9 @@ class Score:
     name : str
         The router.
     swept : bool
-        Whether it has a dial; without one, only `points` and `ahead` are filled.
+        Whether it has an operating point; without one, only `points` and `ahead` are filled.
     points : list of (cost, quality)
-        Mean US dollars and mean quality at each position of the dial.
+        Mean US dollars and mean quality at each operating point.
     share : list of list of float
         Share of the queries that each model got, at each position.
     quality : list of Estimate
@@ -79,8 +79,8 @@ class Score:
     cpt : list of float
         At each of `LEVELS`.
     ahead : Estimate
-        For a router without a dial: how much better the champion is for the same money.
-    conduct : Conduct
+        For a router without an operating point: how much better the champion is for the same money.
+    statistics : RunStatistics
         Limits kept, and time.
     """
 
@@ -96,7 +96,7 @@ class Score:
     distance: float
     cpt: list[float]
     ahead: Estimate
-    conduct: Conduct
+    statistics: RunStatistics
 
 
 @dataclass(frozen=True)
@@ -106,10 +106,10 @@ class Comparison:
     Attributes
     ----------
     scores : list of Score
-        In the order of the contenders.
+        In the order of the methods.
     gains : dict of str to Gain
-        Keys ``A - B``: the champion against each router with a dial, and the joint assignment against the
-        per-query rule with the same scores.
+        Keys ``A - B``: the champion against each router with an operating point, and the joint assignment
+        against the per-query rule with the same scores.
     cost_range : (low, high)
         Mean US dollars between which AIQ is taken.
     """
@@ -151,7 +151,7 @@ def _qualities(curve: Curve, reference: Floats, resamples: Resamples) -> Floats:
 
 
 def compare(
-    runs: Mapping[str, Run], held: Held, resamples: Resamples, *, champion: str,
+    runs: Mapping[str, Run], test_set: HeldOutSet, resamples: Resamples, *, champion: str,
     pairs: Sequence[tuple[str, str]] = (), oracle: str | None = None,
 ) -> Comparison:  # fmt: skip
     """Read everything off the runs of one setting.
@@ -159,8 +159,8 @@ def compare(
     Parameters
     ----------
     runs : mapping of name to Run
-        All contenders, on the same batches.
-    held : Held
+        All methods, on the same batches.
+    test_set : HeldOutSet
         The judged queries.
     resamples : Resamples
         Paired draws.
@@ -169,12 +169,12 @@ def compare(
     pairs : sequence of (str, str)
         Further pairs to compare; those not in `runs` are left out.
     oracle : str, optional
-        The contender that knew the outcomes; it is no rival, so it does not make the frontier.
+        The method that knew the outcomes; it is no rival, so it does not make the frontier.
     """
     curves = {name: run.curve for name, run in runs.items()}
     served = next(iter(curves.values())).count
-    strong, weak = held.strongest, held.weakest
-    table = held.table
+    strong, weak = test_set.strongest, test_set.weakest
+    table = test_set.table
     singles = [
         (
             resamples.mean(served * table.quality[:, [j]].T, served)[:, 0],
@@ -189,7 +189,7 @@ def compare(
     low = np.max(
         [curve.means(resamples)[1].min(axis=1) for curve in swept] or [np.zeros(len(reference))], axis=0
     )
-    scale = _Scale(held, resamples, singles, np.stack([low, np.maximum(reference, low * 1.001)], axis=1))
+    scale = _Scale(test_set, resamples, singles, np.stack([low, np.maximum(reference, low * 1.001)], axis=1))
     frontier = _frontier([curve for curve in swept if curve.name != oracle], reference, resamples)
     best = _qualities(curves[oracle], reference, resamples) if oracle in curves else None
     scores = [_score(run, scale, curves.get(champion), frontier, best) for run in runs.values()]
@@ -206,7 +206,7 @@ def compare(
 class _Scale:
     """What a setting's measures are measured against."""
 
-    held: Held
+    test_set: HeldOutSet
     resamples: Resamples
     singles: list[tuple[Floats, Floats]]
     span: Floats
@@ -240,7 +240,7 @@ def _score(run: Run, scale: _Scale, champion: Curve | None, frontier: Floats, or
         return Score(
             curve.name, False, points, curve.share.tolist(), [nothing] * len(BUDGETS), [nothing] *
             len(LOSSES),
-            nothing, nothing, nothing, float("nan"), [float("nan")] * len(LEVELS), ahead, run.conduct,
+            nothing, nothing, nothing, float("nan"), [float("nan")] * len(LEVELS), ahead, run.statistics,
         )  # fmt: skip
     at = _qualities(curve, strong[1], scale.resamples)
     draws = list(zip(quality, cost, *weak, *strong, strict=True))
@@ -254,8 +254,9 @@ def _score(run: Run, scale: _Scale, champion: Curve | None, frontier: Floats, or
         [summarise(costs[:, k]) for k in range(len(LOSSES))], summarise(areas), summarise(gaps), regret,
         pareto_distance(quality[0], cost[0], frontier[:AVERAGED], strong[1][0] *
         np.asarray(BUDGETS[:AVERAGED])),
-        cpt(quality[0], curve.share[:, scale.held.strongest], float(weak[0][0]), float(strong[0][0]), LEVELS),
-        nothing, run.conduct,
+        cpt(quality[0], curve.share[:, scale.test_set.strongest], float(weak[0][0]), float(strong[0][0]),
+        LEVELS),
+        nothing, run.statistics,
     )  # fmt: skip
 
 

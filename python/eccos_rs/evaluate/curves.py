@@ -75,7 +75,7 @@ class Resamples:
 
 @dataclass(frozen=True, eq=False)
 class Curve:
-    """What a router did at D positions of its dial, per query.
+    """What a router did at D operating points, per query.
 
     Attributes
     ----------
@@ -114,7 +114,7 @@ def _ordered(quality: Floats, cost: Floats) -> tuple[Floats, Floats]:
 def quality_at(quality: Floats, cost: Floats, budget: npt.ArrayLike) -> Floats:
     """Quality reached for a mean cost.
 
-    Between two positions of the dial it is linear: part of the queries at one, the rest at the other.
+    Between two operating points it is linear: part of the queries at one, the rest at the other.
 
     Parameters
     ----------

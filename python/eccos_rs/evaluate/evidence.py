@@ -10,13 +10,13 @@ import numpy.typing as npt
 
 from eccos_rs.domain.pricing import cost_matrix
 from eccos_rs.errors import InputError
-from eccos_rs.evaluate.contender import View
+from eccos_rs.evaluate.methods.base import Predictions
 from eccos_rs.records import RecordTable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from eccos_rs.evaluate.harness import Held
+    from eccos_rs.evaluate.harness import HeldOutSet
 
 __all__ = ["Evidence", "complete_rows", "list_prices", "neighbour_means", "pooled"]
 
@@ -27,36 +27,38 @@ class Evidence:
 
     Attributes
     ----------
-    held : Held
+    test_set : HeldOutSet
         The queries that are judged.
     fits : tuple of RecordTable
-        One for each part of `held`: labelled queries that routers may learn from, none of them in that part.
-    views : dict of str to View
+        One for each part of `test_set`: labelled queries that routers may learn from, none in that part.
+    predictions : dict of str to Predictions
         Forecasts for the judged queries.
     best, plain : str
-        Keys in `views`: the scores of the champion, and the unweighted 16-neighbour means.
+        Keys in `predictions`: the scores of the champion, and the unweighted 16-neighbour means.
     about : dict
         Where all this comes from, for the report.
     """
 
-    held: Held
+    test_set: HeldOutSet
     fits: tuple[RecordTable, ...]
-    views: Mapping[str, View]
+    predictions: Mapping[str, Predictions]
     best: str
     plain: str
     about: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        shape = self.held.table.quality.shape
+        shape = self.test_set.table.quality.shape
         for key in (self.best, self.plain):
-            if key not in self.views:
-                raise InputError(f"views: got {', '.join(self.views)}, wanted {key!r} among them")
-        for view in self.views.values():
-            if view.quality.shape != shape:
-                raise InputError(f"view {view.name!r}: got shape {view.quality.shape}, wanted {shape}")
-        if len(self.fits) != len(self.held.parts):
+            if key not in self.predictions:
+                raise InputError(f"predictions: got {', '.join(self.predictions)}, wanted {key!r} among them")
+        for predictions in self.predictions.values():
+            if predictions.quality.shape != shape:
+                raise InputError(
+                    f"predictions {predictions.name!r}: got shape {predictions.quality.shape}, wanted {shape}"
+                )
+        if len(self.fits) != len(self.test_set.parts):
             raise InputError(
-                f"fits: got {len(self.fits)}, wanted one for each of {len(self.held.parts)} parts"
+                f"fits: got {len(self.fits)}, wanted one for each of {len(self.test_set.parts)} parts"
             )
         if not all(len(fit) for fit in self.fits):
             raise InputError("fits: got no labelled query to learn from, wanted at least one")
@@ -72,35 +74,35 @@ def pooled(parts: Sequence[Evidence], split: str, predictor: str) -> Evidence:
     split, predictor : str
         What the report says of the split and of the routers that were trained.
     """
-    from eccos_rs.evaluate.harness import Held
+    from eccos_rs.evaluate.harness import HeldOutSet
 
-    sizes = [len(part.held.table) for part in parts]
+    sizes = [len(part.test_set.table) for part in parts]
     ends = np.cumsum(sizes)
-    table = RecordTable.joined([part.held.table for part in parts])
-    held = Held(
+    table = RecordTable.joined([part.test_set.table for part in parts])
+    test_set = HeldOutSet(
         table,
-        np.concatenate([part.held.hardness for part in parts]),
+        np.concatenate([part.test_set.hardness for part in parts]),
         list_prices(table),
         tuple(np.arange(end - size, end) for size, end in zip(sizes, ends.tolist(), strict=True)),
     )
     first = parts[0]
-    views = {
-        name: View(
-            view.name,
-            np.concatenate([part.views[name].quality for part in parts]),
-            np.concatenate([part.views[name].cost for part in parts]),
+    by_predictor = {
+        name: Predictions(
+            predictions.name,
+            np.concatenate([part.predictions[name].quality for part in parts]),
+            np.concatenate([part.predictions[name].cost for part in parts]),
             None
-            if view.log_tokens is None
-            else np.concatenate([part.views[name].log_tokens for part in parts]),
-            float(np.average([part.views[name].seconds for part in parts], weights=sizes)),
+            if predictions.log_tokens is None
+            else np.concatenate([part.predictions[name].log_tokens for part in parts]),
+            float(np.average([part.predictions[name].seconds for part in parts], weights=sizes)),
         )
-        for name, view in first.views.items()
+        for name, predictions in first.predictions.items()
     }
     about = {**first.about, "judged": len(table), "split": split, "predictor": predictor}
     fits = tuple(fit for part in parts for fit in part.fits)
     about["fit"] = round(float(np.mean([len(fit) for fit in fits])))
     about.pop("bundle_sha256", None)
-    return Evidence(held, fits, views, first.best, first.plain, about)
+    return Evidence(test_set, fits, by_predictor, first.best, first.plain, about)
 
 
 def complete_rows(table: RecordTable) -> npt.NDArray[np.bool_]:
@@ -135,13 +137,13 @@ def neighbour_means(
     name: str, *, near: npt.NDArray[np.integer], success: npt.NDArray[np.floating],
     tokens: npt.NDArray[np.floating], input_tokens: npt.NDArray[np.integer], prices: npt.NDArray[np.float64],
     seconds: float = 0.0,
-) -> View:  # fmt: skip
+) -> Predictions:  # fmt: skip
     """Forecast by unweighted means over the nearest labelled queries: AIOS's retrieval.
 
     Parameters
     ----------
     name : str
-        Of the view.
+        Of the predictions.
     near : ndarray of int, shape (N, K)
         Rows of the K nearest labelled queries of each judged one.
     success, tokens : ndarray, shape (n, M)
@@ -156,7 +158,7 @@ def neighbour_means(
     quality = _mean(success, near)
     expected = _mean(tokens, near)
     cost = cost_matrix(input_tokens, expected, prices)
-    return View(name, quality.astype(np.float32), cost, np.log1p(expected), seconds)
+    return Predictions(name, quality.astype(np.float32), cost, np.log1p(expected), seconds)
 
 
 def _mean(labels: npt.NDArray[np.floating], near: npt.NDArray[np.integer]) -> npt.NDArray[np.float64]:

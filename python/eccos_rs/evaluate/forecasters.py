@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from eccos_rs.errors import BundleError
-from eccos_rs.evaluate.contender import View
 from eccos_rs.evaluate.evidence import neighbour_means
+from eccos_rs.evaluate.methods.base import Predictions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -70,10 +70,10 @@ class Forecasts:
         made.cache = self.hybrid.cache
         return made.predict(queries)
 
-    def views(
+    def predictions(
         self, pool: Pool, table: RecordTable, queries: Sequence[Query], first: Prediction
-    ) -> dict[str, View]:
-        """Return a view for each kind of forecast.
+    ) -> dict[str, Predictions]:
+        """Return predictions for each kind of forecast.
 
         Parameters
         ----------
@@ -90,7 +90,7 @@ class Forecasts:
 
         names = table.models
         encoding = first.seconds.get("tokenize", 0.0) + first.seconds.get("encode", 0.0)
-        found: dict[str, View] = {PLAIN: self._plain(pool, table, first, encoding)}
+        found: dict[str, Predictions] = {PLAIN: self._plain(pool, table, first, encoding)}
         for kind in ("retrieval", "trained", "hybrid"):
             made = first if kind == "hybrid" else self._other(kind, queries)
             own = made.seconds.get("retrieve", 0.0) + made.seconds.get("predict", 0.0)
@@ -100,11 +100,13 @@ class Forecasts:
                 made.log_tokens_std
             )
             cost = costs_of(pool, made.input_tokens, made.output_tokens.astype(np.float64))
-            found[kind] = View(kind, made.quality, cost, log_tokens, (encoding + own) / max(1, len(queries)))
+            found[kind] = Predictions(
+                kind, made.quality, cost, log_tokens, (encoding + own) / max(1, len(queries))
+            )
         found["raw hybrid"] = self._uncalibrated(queries, names, found["hybrid"])
         return found
 
-    def _plain(self, pool: Pool, table: RecordTable, first: Prediction, encoding: float) -> View:
+    def _plain(self, pool: Pool, table: RecordTable, first: Prediction, encoding: float) -> Predictions:
         """Average the outcomes of 16 neighbours without weights, as AIOS does."""
         from eccos_rs.predict.retrieval import HnswIndex
 
@@ -145,7 +147,9 @@ class Forecasts:
             tokens[there] = table.output_tokens[known[there]]
         return success, tokens
 
-    def _uncalibrated(self, queries: Sequence[Query], names: Sequence[str], hybrid: View) -> View:
+    def _uncalibrated(
+        self, queries: Sequence[Query], names: Sequence[str], hybrid: Predictions
+    ) -> Predictions:
         """Make the same forecast without its calibration: raw scores for the same encoder and neighbours."""
         from eccos_rs.predict.calibration import expit
         from eccos_rs.predict.hybrid import HybridPredictor
@@ -163,4 +167,4 @@ class Forecasts:
         raw.predict(queries)
         columns = [self.bundle.models.index(name) for name in names]
         quality = expit(np.concatenate(kept))[:, columns]
-        return View("raw hybrid", quality, hybrid.cost, None, hybrid.seconds)
+        return Predictions("raw hybrid", quality, hybrid.cost, None, hybrid.seconds)

@@ -10,8 +10,8 @@ import numpy as np
 from eccos_rs.evaluate.metrics import Reliability, auc, brier, ece, ece_floor, reliability
 
 if TYPE_CHECKING:
-    from eccos_rs.evaluate.contender import View
-    from eccos_rs.evaluate.harness import Held
+    from eccos_rs.evaluate.harness import HeldOutSet
+    from eccos_rs.evaluate.methods.base import Predictions
     from eccos_rs.evaluate.promises import Chosen
 
 __all__ = ["Forecast", "judge_forecasts"]
@@ -25,7 +25,7 @@ class Forecast:
 
     Attributes
     ----------
-    view : str
+    predictor : str
         The predictor.
     auc, brier : dict of str to float
         For each model, and their mean under ``mean``.
@@ -49,7 +49,7 @@ class Forecast:
         The diagrams.
     """
 
-    view: str
+    predictor: str
     auc: dict[str, float]
     brier: dict[str, float]
     ece: float
@@ -65,36 +65,38 @@ class Forecast:
     chosen: Reliability
 
 
-def judge_forecasts(view: View, held: Held, chosen: Chosen) -> Forecast:
+def judge_forecasts(predictions: Predictions, test_set: HeldOutSet, chosen: Chosen) -> Forecast:
     """Judge one predictor.
 
     Parameters
     ----------
-    view : View
+    predictions : Predictions
         Its forecasts.
-    held : Held
+    test_set : HeldOutSet
         The outcomes.
     chosen : Chosen
         The pairs that the assignment chooses with these forecasts.
     """
-    table = held.table
-    columns = [(view.quality[:, j], table.quality[:, j]) for j in range(len(table.models))]
+    table = test_set.table
+    columns = [(predictions.quality[:, j], table.quality[:, j]) for j in range(len(table.models))]
     areas = dict(zip(table.models, (auc(p, y) for p, y in columns), strict=True))
     errors = dict(zip(table.models, (brier(p, y) for p, y in columns), strict=True))
     known = [area for area in areas.values() if not np.isnan(area)]
-    totals, truth = view.cost.sum(axis=0), table.cost.sum(axis=0)
+    totals, truth = predictions.cost.sum(axis=0), table.cost.sum(axis=0)
     length = NAN
-    if view.log_tokens is not None:
-        length = float(np.abs(np.log1p(table.output_tokens.astype(np.float64)) - view.log_tokens).mean())
+    if predictions.log_tokens is not None:
+        length = float(
+            np.abs(np.log1p(table.output_tokens.astype(np.float64)) - predictions.log_tokens).mean()
+        )
     # The chosen pairs were dealt several times; the floor must not be drawn as if each were a new coin.
     distinct = max(1, len(chosen.forecast) // len(table))
     return Forecast(
-        view.name,
+        predictions.name,
         auc={**areas, "mean": float(np.mean(known)) if known else NAN},
         brier={**errors, "mean": float(np.mean(list(errors.values())))},
-        ece=ece(view.quality, table.quality),
+        ece=ece(predictions.quality, table.quality),
         ece_models=float(np.mean([ece(p, y) for p, y in columns])),
-        ece_floor=ece_floor(view.quality),
+        ece_floor=ece_floor(predictions.quality),
         ece_chosen=ece(chosen.forecast, chosen.outcome),
         ece_chosen_floor=ece_floor(np.sort(chosen.forecast)[::distinct]),
         bias_chosen=float(chosen.forecast.mean() - chosen.outcome.mean()),
@@ -102,7 +104,7 @@ def judge_forecasts(view: View, held: Held, chosen: Chosen) -> Forecast:
         cost_error=float(np.mean(np.abs(totals - truth)[truth > 0] / truth[truth > 0]))
         if (truth > 0).any()
         else NAN,
-        seconds=view.seconds,
-        all_pairs=reliability(view.quality, table.quality),
+        seconds=predictions.seconds,
+        all_pairs=reliability(predictions.quality, table.quality),
         chosen=reliability(chosen.forecast, chosen.outcome),
     )

@@ -1,4 +1,4 @@
-"""Sweeps each contender through each setting and compares them at equal realised cost."""
+"""Sweeps each method through each setting and compares them at equal realised cost."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ import numpy as np
 import numpy.typing as npt
 
 from eccos_rs.errors import InputError
-from eccos_rs.evaluate.contender import Batch, dials_of, place
 from eccos_rs.evaluate.curves import Curve
+from eccos_rs.evaluate.methods.base import Batch, operating_points, place
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from eccos_rs.evaluate.contender import Contender
+    from eccos_rs.evaluate.methods.base import RoutingMethod
     from eccos_rs.evaluate.settings import Setting
     from eccos_rs.records import RecordTable
 
-__all__ = ["Conduct", "Held", "Run", "sweep"]
+__all__ = ["HeldOutSet", "Run", "RunStatistics", "sweep"]
 
 
 @dataclass(frozen=True, eq=False)
-class Held:
+class HeldOutSet:
     """The queries that are judged: none of them was seen by any predictor.
 
     Attributes
@@ -83,19 +83,19 @@ class Held:
                 yield rows[some]
 
     def batch(self, rows: npt.NDArray[np.int64], capacity: npt.NDArray[np.float64]) -> Batch:
-        """Return what a contender is shown of these rows."""
+        """Return what a method is shown of these rows."""
         texts = [self.table.query[row] for row in rows.tolist()]
         return Batch(texts, rows, self.table.models, self.prices, capacity)
 
 
 @dataclass(frozen=True)
-class Conduct:
-    """How a contender kept the limits, and how long it took.
+class RunStatistics:
+    """How a method kept the limits, and how long it took.
 
     Attributes
     ----------
     batches : int
-        Batches times dial positions.
+        Batches times operating points.
     over_capacity : float
         Share of those in which some model got more than it may take.
     excess : float
@@ -112,17 +112,17 @@ class Conduct:
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """One contender in one setting."""
+    """One method in one setting."""
 
     curve: Curve
-    conduct: Conduct
+    statistics: RunStatistics
 
     @classmethod
     def joined(cls, runs: Sequence[Run]) -> Run:
-        """Put together what one contender, fitted anew for each, did on the parts of the judged queries."""
+        """Put together what one method, fitted anew for each, did on the parts of the judged queries."""
         if len(runs) == 1:
             return runs[0]
-        curves, conducts = [run.curve for run in runs], [run.conduct for run in runs]
+        curves, conducts = [run.curve for run in runs], [run.statistics for run in runs]
         served = np.array([curve.count.sum() for curve in curves])
         batches = np.array([each.batches for each in conducts])
         broke = batches * [each.over_capacity for each in conducts]
@@ -134,7 +134,7 @@ class Run:
                 np.sum([curve.count for curve in curves], axis=0),
                 np.average([curve.share for curve in curves], axis=0, weights=served),
             ),
-            Conduct(
+            RunStatistics(
                 batches=int(batches.sum()),
                 over_capacity=float(broke.sum() / batches.sum()),
                 excess=float((broke * [each.excess for each in conducts]).sum() / max(broke.sum(), 1e-300)),
@@ -143,16 +143,16 @@ class Run:
         )
 
 
-def sweep(contender: Contender, setting: Setting, held: Held, part: int | None = None) -> Run:
-    """Let a contender serve every batch of a setting at every position of its dial.
+def sweep(method: RoutingMethod, setting: Setting, test_set: HeldOutSet, part: int | None = None) -> Run:
+    """Let a method serve every batch of a setting at each of its operating points.
 
     Parameters
     ----------
-    contender : Contender
+    method : RoutingMethod
         Fitted.
     setting : Setting
         Limits and batches.
-    held : Held
+    test_set : HeldOutSet
         The judged queries.
     part : int, optional
         Serve this part of them alone.
@@ -162,19 +162,19 @@ def sweep(contender: Contender, setting: Setting, held: Held, part: int | None =
     Run
         Realised quality and cost are those of the models that it chose.
     """
-    table, dials = held.table, dials_of(contender)
+    table, swept = test_set.table, operating_points(method)
     n, m = table.quality.shape
-    quality, cost = np.zeros((len(dials), n)), np.zeros((len(dials), n))
-    count, share = np.zeros(n), np.zeros((len(dials), m))
+    quality, cost = np.zeros((len(swept), n)), np.zeros((len(swept), n))
+    count, share = np.zeros(n), np.zeros((len(swept), m))
     excess: list[float] = []
     spent, served = 0.0, 0
     for repeat in range(setting.repeats(n)):
-        for rows in held.deal(setting, repeat, part):
-            batch = held.batch(rows, setting.capacity(len(rows), held.strength))
+        for rows in test_set.deal(setting, repeat, part):
+            batch = test_set.batch(rows, setting.capacity(len(rows), test_set.strength))
             count[rows] += 1
-            for position, dial in enumerate(dials):
+            for position, operating_point in enumerate(swept):
                 started = time.perf_counter()
-                columns = place(contender.choose(batch, dial), batch)
+                columns = place(method.choose(batch, operating_point), batch)
                 spent += time.perf_counter() - started
                 taken = np.bincount(columns, minlength=m)
                 quality[position, rows] += table.quality[rows, columns]
@@ -183,10 +183,10 @@ def sweep(contender: Contender, setting: Setting, held: Held, part: int | None =
                 excess.append(float(np.clip(taken - batch.capacity, 0, None).sum()) / len(rows))
                 served += len(rows)
     broke = np.asarray(excess) > 0
-    conduct = Conduct(
+    statistics = RunStatistics(
         batches=len(excess),
         over_capacity=float(broke.mean()),
         excess=float(np.asarray(excess)[broke].mean()) if broke.any() else 0.0,
         seconds=spent / served,
     )
-    return Run(Curve(contender.name, quality, cost, count, share / count.sum()), conduct)
+    return Run(Curve(method.name, quality, cost, count, share / count.sum()), statistics)

@@ -101,7 +101,7 @@ def cpt(
     Parameters
     ----------
     quality, strong_share : ndarray, shape (D,)
-        Mean quality and share of strong calls at each position of the dial.
+        Mean quality and share of strong calls at each operating point.
     weak, strong : float
         Quality of the two single models.
     levels : sequence of float

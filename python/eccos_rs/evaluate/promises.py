@@ -13,8 +13,8 @@ from eccos_rs.evaluate.curves import Estimate, Resamples, summarise
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from eccos_rs.evaluate.contender import View
-    from eccos_rs.evaluate.harness import Held
+    from eccos_rs.evaluate.harness import HeldOutSet
+    from eccos_rs.evaluate.methods.base import Predictions
     from eccos_rs.evaluate.settings import Setting
     from eccos_rs.routing.promise import Margin
     from eccos_rs.solver.assignment import Assignment
@@ -34,7 +34,7 @@ class Promise:
 
     Attributes
     ----------
-    view : str
+    predictor : str
         Whose forecasts were used.
     setting : str
         Name of the setting.
@@ -58,7 +58,7 @@ class Promise:
         Number of batches promised.
     """
 
-    view: str
+    predictor: str
     setting: str
     promised: float
     predicted: float
@@ -79,7 +79,7 @@ class Guarantee:
 
     Attributes
     ----------
-    view, setting : str
+    predictor, setting : str
         As in `Promise`.
     promised, confidence : float
         The mean quality, and how often it was to be kept.
@@ -95,7 +95,7 @@ class Guarantee:
         Number of batches.
     """
 
-    view: str
+    predictor: str
     setting: str
     promised: float
     confidence: float
@@ -116,7 +116,7 @@ class Chosen:
 
 
 def _solve(
-    view: View, rows: npt.NDArray[np.int64], capacity: npt.NDArray[np.float64], promised: float,
+    predictions: Predictions, rows: npt.NDArray[np.int64], capacity: npt.NDArray[np.float64], promised: float,
     confidence: float | None = None,
 ) -> tuple[Assignment, Margin | None]:  # fmt: skip
     """Solve one batch as the router would: the same code, fed with arrays."""
@@ -124,7 +124,7 @@ def _solve(
     from eccos_rs.routing.problem import Problem
     from eccos_rs.routing.promise import solve
 
-    cost, quality = view.cost[rows], view.quality[rows]
+    cost, quality = predictions.cost[rows], predictions.quality[rows]
     problem = Problem(
         cost=cost, quality=quality, output_tokens=np.ones_like(cost),
         input_tokens=np.zeros(len(cost), dtype=np.int64), allowed=np.ones(cost.shape,
@@ -138,32 +138,32 @@ def _solve(
 
 
 def _batches(
-    held: Held, setting: Setting, count: int
+    test_set: HeldOutSet, setting: Setting, count: int
 ) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]]:
     """Yield rows and capacities of at least `count` batches, in whole shuffles."""
     served = repeat = 0
     while served < count:
-        for rows in held.deal(setting, repeat):
+        for rows in test_set.deal(setting, repeat):
             served += 1
-            yield rows, setting.capacity(len(rows), held.strength)
+            yield rows, setting.capacity(len(rows), test_set.strength)
         if setting.size is None:
             return
         repeat += 1
 
 
 def keep_promises(
-    view: View, setting: Setting, held: Held, resamples: Resamples, *, promises: Sequence[float] = PROMISES,
-    batches: int = BATCHES,
+    predictions: Predictions, setting: Setting, test_set: HeldOutSet, resamples: Resamples, *,
+    promises: Sequence[float] = PROMISES, batches: int = BATCHES,
 ) -> list[Promise]:  # fmt: skip
     """Promise a mean quality in expectation and look at what came of it.
 
     Parameters
     ----------
-    view : View
+    predictions : Predictions
         Forecasts.
     setting : Setting
         Limits and batches.
-    held : Held
+    test_set : HeldOutSet
         The judged queries.
     resamples : Resamples
         For the intervals.
@@ -173,36 +173,43 @@ def keep_promises(
         How many at least; the queries are dealt anew as often as that takes.
     """
     return [
-        _keep(view, setting, held, resamples, promised=promised, batches=batches) for promised in promises
+        _keep(predictions, setting, test_set, resamples, promised=promised, batches=batches)
+        for promised in promises
     ]
 
 
 def _keep(
-    view: View, setting: Setting, held: Held, resamples: Resamples, *, promised: float, batches: int
+    predictions: Predictions,
+    setting: Setting,
+    test_set: HeldOutSet,
+    resamples: Resamples,
+    *,
+    promised: float,
+    batches: int,
 ) -> Promise:
     from eccos_rs.solver.assignment import Status
 
-    n = len(held.table)
+    n = len(test_set.table)
     count, predicted, realised, cost = np.zeros(n), np.zeros(n), np.zeros(n), np.zeros(n)
     short: list[float] = []
     asked = over = 0
-    for rows, capacity in _batches(held, setting, batches):
-        assignment, _ = _solve(view, rows, capacity, promised)
+    for rows, capacity in _batches(test_set, setting, batches):
+        assignment, _ = _solve(predictions, rows, capacity, promised)
         asked += 1
         over += bool((np.bincount(assignment.model, minlength=len(capacity)) > capacity).any())
         if assignment.status is Status.QUALITY_UNREACHABLE:
             continue
-        outcome = held.table.quality[rows, assignment.model]
+        outcome = test_set.table.quality[rows, assignment.model]
         count[rows] += 1
-        predicted[rows] += view.quality[rows, assignment.model]
+        predicted[rows] += predictions.quality[rows, assignment.model]
         realised[rows] += outcome
-        cost[rows] += held.table.cost[rows, assignment.model]
+        cost[rows] += test_set.table.cost[rows, assignment.model]
         short.append(promised - float(outcome.mean(dtype=np.float64)))
     missed = np.asarray([each for each in short if each > 1e-9])
     served = float(count.sum())
     nothing = Estimate(float("nan"), float("nan"), float("nan"))
     return Promise(
-        view.name, setting.name, promised,
+        predictions.name, setting.name, promised,
         predicted=float(predicted.sum() / served) if served else float("nan"),
         realised=float(realised.sum() / served) if served else float("nan"),
         difference=summarise(resamples.mean((realised - predicted)[None], count)[:, 0]) if served else
@@ -218,26 +225,26 @@ def _keep(
 
 
 def keep_with_margin(
-    view: View, setting: Setting, held: Held, *, promised: float = 0.70, confidence: float = 0.95,
-    batches: int = 200,
+    predictions: Predictions, setting: Setting, test_set: HeldOutSet, *, promised: float = 0.70,
+    confidence: float = 0.95, batches: int = 200,
 ) -> Guarantee:  # fmt: skip
     """Promise a mean quality for each batch, with the router's own margin, and count those that kept it."""
     kept, plain, points, spent, usual = [], [], [], 0.0, 0.0
     made = 0
-    for rows, capacity in _batches(held, setting, batches):
+    for rows, capacity in _batches(test_set, setting, batches):
         made += 1
-        assignment, margin = _solve(view, rows, capacity, promised, confidence)
+        assignment, margin = _solve(predictions, rows, capacity, promised, confidence)
         if margin is None or not margin.kept:
             continue
-        without, _ = _solve(view, rows, capacity, promised)
-        kept.append(held.table.quality[rows, assignment.model].mean(dtype=np.float64) >= promised - 1e-9)
-        plain.append(held.table.quality[rows, without.model].mean(dtype=np.float64) >= promised - 1e-9)
+        without, _ = _solve(predictions, rows, capacity, promised)
+        kept.append(test_set.table.quality[rows, assignment.model].mean(dtype=np.float64) >= promised - 1e-9)
+        plain.append(test_set.table.quality[rows, without.model].mean(dtype=np.float64) >= promised - 1e-9)
         points.append(margin.points)
-        spent += float(held.table.cost[rows, assignment.model].sum())
-        usual += float(held.table.cost[rows, without.model].sum())
+        spent += float(test_set.table.cost[rows, assignment.model].sum())
+        usual += float(test_set.table.cost[rows, without.model].sum())
     nan = float("nan")
     return Guarantee(
-        view.name, setting.name, promised, confidence,
+        predictions.name, setting.name, promised, confidence,
         kept=float(np.mean(kept)) if kept else nan,
         kept_without=float(np.mean(plain)) if plain else nan,
         refused=1 - len(kept) / made,
@@ -247,12 +254,14 @@ def keep_with_margin(
     )  # fmt: skip
 
 
-def chosen_pairs(view: View, setting: Setting, held: Held, batches: int = 24) -> Chosen:
+def chosen_pairs(
+    predictions: Predictions, setting: Setting, test_set: HeldOutSet, batches: int = 24
+) -> Chosen:
     """Collect the pairs that are chosen under all promises: where optimism would show first."""
     forecast, outcome = [], []
     for promised in PROMISES:
-        for rows, capacity in _batches(held, setting, batches):
-            assignment, _ = _solve(view, rows, capacity, promised)
-            forecast.append(view.quality[rows, assignment.model].astype(np.float64))
-            outcome.append(held.table.quality[rows, assignment.model].astype(np.float64))
+        for rows, capacity in _batches(test_set, setting, batches):
+            assignment, _ = _solve(predictions, rows, capacity, promised)
+            forecast.append(predictions.quality[rows, assignment.model].astype(np.float64))
+            outcome.append(test_set.table.quality[rows, assignment.model].astype(np.float64))
     return Chosen(np.concatenate(forecast), np.concatenate(outcome))

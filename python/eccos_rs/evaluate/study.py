@@ -1,4 +1,4 @@
-"""The whole comparison: every contender in every setting, the forecasts, the promises, the identity."""
+"""The whole comparison: every method in every setting, the forecasts, the promises, the identity."""
 
 from __future__ import annotations
 
@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from eccos_rs.errors import InputError
-from eccos_rs.evaluate.baselines import (
+from eccos_rs.evaluate.compare import Comparison, compare
+from eccos_rs.evaluate.curves import Resamples
+from eccos_rs.evaluate.forecasts import Forecast, judge_forecasts
+from eccos_rs.evaluate.harness import Run, sweep
+from eccos_rs.evaluate.methods.base import OPERATING_POINTS, Predictions, RoutingMethod
+from eccos_rs.evaluate.methods.baselines import (
     PerQuery,
     Priced,
     Random,
@@ -16,14 +21,9 @@ from eccos_rs.evaluate.baselines import (
     Single,
     StrongWeak,
     Threshold,
-    mean_view,
+    mean_predictions,
 )
-from eccos_rs.evaluate.compare import Comparison, compare
-from eccos_rs.evaluate.contender import DIALS, Contender, View
-from eccos_rs.evaluate.curves import Resamples
-from eccos_rs.evaluate.forecasts import Forecast, judge_forecasts
-from eccos_rs.evaluate.harness import Run, sweep
-from eccos_rs.evaluate.joint import Joint
+from eccos_rs.evaluate.methods.joint import Joint
 from eccos_rs.evaluate.promises import (
     BATCHES,
     Guarantee,
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from eccos_rs.evaluate.evidence import Evidence
 
-__all__ = ["BLIND", "ORACLE", "Identity", "Study", "contenders_for", "identity", "study"]
+__all__ = ["BLIND", "ORACLE", "Identity", "Study", "identity", "methods_for", "study"]
 
 ORACLE = "oracle"
 BLIND = "blind mix"
@@ -52,7 +52,7 @@ class Identity:
     Attributes
     ----------
     positions : int
-        Positions of the dial that were compared.
+        Positions of the operating point that were compared.
     differing : int
         Queries, over all positions, for which the two chose different models at one price.
     quality, cost : float
@@ -107,24 +107,24 @@ class Study:
     pairs: list[tuple[str, str]] = field(default_factory=list)
 
 
-def contenders_for(evidence: Evidence, setting: Setting, part: int = 0) -> list[Contender]:
+def methods_for(evidence: Evidence, setting: Setting, part: int = 0) -> list[RoutingMethod]:
     """Make every baseline for one setting, fitted anew on what one part of the queries leaves."""
-    held, views = evidence.held, evidence.views
-    best = views[evidence.best]
-    table = held.table
+    test_set, by_predictor = evidence.test_set, evidence.predictions
+    best = by_predictor[evidence.best]
+    table = test_set.table
     free = setting.limit == "none"
-    found: list[Contender] = []
+    found: list[RoutingMethod] = []
     if free:
         found += [Single(name, column) for column, name in enumerate(table.models)]
-    found += [PerQuery(mean_view(table.quality, table.cost), BLIND), Random(), RoundRobin()]
-    found += [Threshold(views[evidence.plain]), StrongWeak(best)]
-    for view in views.values():
-        found += [PerQuery(view), Joint(view)]
+    found += [PerQuery(mean_predictions(table.quality, table.cost), BLIND), Random(), RoundRobin()]
+    found += [Threshold(by_predictor[evidence.plain]), StrongWeak(best)]
+    for predictions in by_predictor.values():
+        found += [PerQuery(predictions), Joint(predictions)]
     if not free:
         found.append(Priced(best))
-    for view in (views[evidence.plain], best):
-        found += [Joint(view, "promise"), Joint(view, "budget")]
-    found.append(Joint(View(ORACLE, table.quality, table.cost), name=ORACLE))
+    for predictions in (by_predictor[evidence.plain], best):
+        found += [Joint(predictions, "promise"), Joint(predictions, "budget")]
+    found.append(Joint(Predictions(ORACLE, table.quality, table.cost), name=ORACLE))
     for each in found:
         each.fit(evidence.fits[part])
     return found
@@ -132,7 +132,7 @@ def contenders_for(evidence: Evidence, setting: Setting, part: int = 0) -> list[
 
 def study(
     evidence: Evidence, *, settings: Sequence[Setting] = SETTINGS, resamples: int = 500, seed: int = 0,
-    batches: int = BATCHES, extra: Sequence[Contender] = (),
+    batches: int = BATCHES, extra: Sequence[RoutingMethod] = (),
     progress: Callable[[str, int, int], object] | None = None,
 ) -> Study:  # fmt: skip
     """Run everything.
@@ -140,7 +140,7 @@ def study(
     Parameters
     ----------
     evidence : Evidence
-        Held-back queries and forecasts for them.
+        HeldOutSet-back queries and forecasts for them.
     settings : sequence of Setting
         What to run.
     resamples : int
@@ -150,106 +150,112 @@ def study(
     batches : int
         For how many batches each promise is made, at least; three times as many where each is promised for
         itself.
-    extra : sequence of Contender
+    extra : sequence of RoutingMethod
         Routers to judge beside the baselines.
     progress : callable, optional
         Called with what comes next, its number and how many there are.
     """
     if not settings:
         raise InputError("settings: got none, wanted at least one")
-    held = evidence.held
+    test_set = evidence.test_set
     tell = progress or (lambda what, done, total: None)
-    draws = Resamples.draw(len(held.table), resamples, seed)
-    steps = len(settings) + len(evidence.views) + 1
-    best = evidence.views[evidence.best]
+    draws = Resamples.draw(len(test_set.table), resamples, seed)
+    steps = len(settings) + len(evidence.predictions) + 1
+    best = evidence.predictions[evidence.best]
     champion, rival = Joint(best).name, PerQuery(best).name
     pairs = _pairs(evidence)
     comparisons, promises = {}, []
     for number, setting in enumerate(settings):
         tell(setting.title, number, steps)
         runs = _runs(evidence, setting, extra)
-        comparisons[setting] = compare(runs, held, draws, champion=champion, pairs=pairs, oracle=ORACLE)
-        promises += keep_promises(best, setting, held, draws, batches=batches)
+        comparisons[setting] = compare(runs, test_set, draws, champion=champion, pairs=pairs, oracle=ORACLE)
+        promises += keep_promises(best, setting, test_set, draws, batches=batches)
     forecasts, guarantees = [], []
-    for number, view in enumerate(evidence.views.values(), len(settings)):
-        tell(f"forecasts and promises of {view.name}", number, steps)
+    for number, predictions in enumerate(evidence.predictions.values(), len(settings)):
+        tell(f"forecasts and promises of {predictions.name}", number, steps)
         setting = Setting()
-        chosen = chosen_pairs(view, setting, held, batches=max(1, batches // 3))
-        forecasts.append(judge_forecasts(view, held, chosen))
-        if view is not best or setting not in comparisons:
-            promises += keep_promises(view, setting, held, draws, batches=batches)
-        for size in (64, 256, 1024) if view is best else (256,):
-            if size <= len(held.table):
-                guarantees.append(keep_with_margin(view, Setting(size=size), held, batches=3 * batches))
+        chosen = chosen_pairs(predictions, setting, test_set, batches=max(1, batches // 3))
+        forecasts.append(judge_forecasts(predictions, test_set, chosen))
+        if predictions is not best or setting not in comparisons:
+            promises += keep_promises(predictions, setting, test_set, draws, batches=batches)
+        for size in (64, 256, 1024) if predictions is best else (256,):
+            if size <= len(test_set.table):
+                guarantees.append(
+                    keep_with_margin(predictions, Setting(size=size), test_set, batches=3 * batches)
+                )
     tell("the identity", steps - 1, steps)
-    names = held.table.models
+    names = test_set.table.models
     return Study(
         about={**evidence.about, "resamples": resamples, "seed": seed},
         singles=[
-            (names[j], float(held.strength[j]), float(held.mean_cost[j])) for j in
-            np.argsort(held.mean_cost).tolist()
+            (names[j], float(test_set.strength[j]), float(test_set.mean_cost[j])) for j in
+            np.argsort(test_set.mean_cost).tolist()
         ],
         comparisons=comparisons, forecasts=forecasts, promises=promises, guarantees=guarantees,
         identity=identity(best, evidence), champion=champion, rival=rival,
-        rule=Threshold(evidence.views[evidence.plain]).name, pairs=pairs,
+        rule=Threshold(evidence.predictions[evidence.plain]).name, pairs=pairs,
     )  # fmt: skip
 
 
-def _runs(evidence: Evidence, setting: Setting, extra: Sequence[Contender]) -> dict[str, Run]:
-    """Let all contenders serve a setting, each part by those that have not seen it."""
+def _runs(evidence: Evidence, setting: Setting, extra: Sequence[RoutingMethod]) -> dict[str, Run]:
+    """Let all methods serve a setting, each part by those that have not seen it."""
     found: dict[str, list[Run]] = {}
     for part, fit in enumerate(evidence.fits):
-        contenders = [*contenders_for(evidence, setting, part), *extra]
-        called = [each.name for each in contenders]
+        methods = [*methods_for(evidence, setting, part), *extra]
+        called = [each.name for each in methods]
         if len(set(called)) < len(called):
             twice = next(name for name in called if called.count(name) > 1)
-            raise InputError(f"contenders: two are called {twice!r}; give each its own name")
+            raise InputError(f"methods: two are called {twice!r}; give each its own name")
         for each in extra:
             each.fit(fit)
-        for each in contenders:
-            found.setdefault(each.name, []).append(sweep(each, setting, evidence.held, part))
+        for each in methods:
+            found.setdefault(each.name, []).append(sweep(each, setting, evidence.test_set, part))
     return {name: Run.joined(runs) for name, runs in found.items()}
 
 
 def _pairs(evidence: Evidence) -> list[tuple[str, str]]:
-    """Which differences the doubt is about: joint minus per query with the same scores, in every mode."""
-    found = [(Joint(view).name, PerQuery(view).name) for view in evidence.views.values()]
+    """Which differences the comparison with prior work is about: joint minus per query with the same scores, in every mode."""
+    found = [
+        (Joint(predictions).name, PerQuery(predictions).name) for predictions in evidence.predictions.values()
+    ]
     for key in (evidence.plain, evidence.best):
-        view = evidence.views[key]
-        found += [(Joint(view, mode).name, PerQuery(view).name) for mode in ("promise", "budget")]
-    best = evidence.views[evidence.best]
+        predictions = evidence.predictions[key]
+        found += [
+            (Joint(predictions, mode).name, PerQuery(predictions).name) for mode in ("promise", "budget")
+        ]
+    best = evidence.predictions[evidence.best]
     found.append((Priced(best).name, PerQuery(best).name))
     found += [
         (PerQuery(best).name, BLIND),
-        (PerQuery(best).name, Threshold(evidence.views[evidence.plain]).name),
+        (PerQuery(best).name, Threshold(evidence.predictions[evidence.plain]).name),
     ]
     return found
 
 
-def identity(view: View, evidence: Evidence) -> Identity:
+def identity(predictions: Predictions, evidence: Evidence) -> Identity:
     """Check the theorem on these scores: one quality row is one price, so a batch gains nothing by itself."""
     from eccos_rs.solver.assignment import assign
 
-    held = evidence.held
-    table, rows = held.table, np.arange(len(held.table))
-    batch = held.batch(rows, np.full(len(table.models), np.inf))
-    one, two = Joint(view), PerQuery(view)
+    test_set = evidence.test_set
+    table, rows = test_set.table, np.arange(len(test_set.table))
+    batch = test_set.batch(rows, np.full(len(table.models), np.inf))
+    one, two = Joint(predictions), PerQuery(predictions)
     differing, worst = 0, np.zeros(3)
-    for dial in DIALS:
-        joint, single = one.choose(batch, dial), two.choose(batch, dial).argmax(axis=1)
+    for operating_point in OPERATING_POINTS:
+        joint, single = one.choose(batch, operating_point), two.choose(batch, operating_point).argmax(axis=1)
         differing += int((joint != single).sum())
         quality = [float(table.quality[rows, pick].mean(dtype=np.float64)) for pick in (joint, single)]
         cost = [float(table.cost[rows, pick].sum()) for pick in (joint, single)]
-        spent = float(view.cost[rows, single].sum())
-        predicted = float(view.quality[rows, single].astype(np.float64).mean())
-        promised = assign(view.cost, view.quality, min_quality=predicted).cost
+        spent = float(predictions.cost[rows, single].sum())
+        predicted = float(predictions.quality[rows, single].astype(np.float64).mean())
+        promised = assign(predictions.cost, predictions.quality, min_quality=predicted).cost
         new = [
             abs(quality[0] - quality[1]),
             _part(cost[0] - cost[1], cost[1]),
             _part(promised - spent, spent),
         ]
         worst = np.maximum(worst, new)
-    return Identity(len(DIALS), differing, float(worst[0]), float(worst[1]), float(worst[2]))
+    return Identity(len(OPERATING_POINTS), differing, float(worst[0]), float(worst[1]), float(worst[2]))
 
 
 def _part(difference: float, of: float) -> float:

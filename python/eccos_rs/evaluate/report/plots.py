@@ -69,7 +69,7 @@ def figures(study: Study) -> Iterator[tuple[str, Any]]:
     except ImportError:
         raise MissingExtraError("plots need matplotlib: pip install 'eccos-rs[plot]'") from None
     makers = {
-        "curves": _curves, "limits": _limits, "doubt": _doubt, "reliability": _reliability,
+        "curves": _curves, "limits": _limits, "prior-work": _prior_work, "reliability": _reliability,
         "promises": _promises, "shares": _shares,
     }  # fmt: skip
     with matplotlib.rc_context(STYLE):
@@ -108,7 +108,7 @@ def _short(setting: Setting) -> str:
 def _colours(study: Study) -> dict[str, str]:
     """One colour for each kind of score in every picture; the champion's is blue."""
     best = study.rival.removeprefix("per query, ")
-    others = [each.view for each in study.forecasts if each.view != best]
+    others = [each.predictor for each in study.forecasts if each.predictor != best]
     return {best: BLUE, **dict(zip(others, (RED, GREEN, PURPLE, ORANGE, SKY, BLACK), strict=False))}
 
 
@@ -215,7 +215,7 @@ def _limits(study: Study) -> Any:
     return figure
 
 
-def _doubt(study: Study) -> Any:
+def _prior_work(study: Study) -> Any:
     wanted = [s for s in (Setting(), Setting("equal/4"), Setting("equal/5")) if s in study.comparisons]
     if not wanted:
         return None
@@ -223,13 +223,13 @@ def _doubt(study: Study) -> Any:
     colours = _colours(study)
     x = 100 * np.asarray(BUDGETS[:AVERAGED])
     for setting, axis in zip(wanted, axes, strict=True):
-        for view, colour in colours.items():
-            found = study.comparisons[setting].gains.get(f"joint, {view} - per query, {view}")
+        for predictor, colour in colours.items():
+            found = study.comparisons[setting].gains.get(f"joint, {predictor} - per query, {predictor}")
             if found is None:
                 continue
             values = 100 * np.array(found.at[:AVERAGED])
-            axis.plot(x, values[:, 0], color=colour, label=view, marker=".")
-            if view == study.rival.removeprefix("per query, "):
+            axis.plot(x, values[:, 0], color=colour, label=predictor, marker=".")
+            if predictor == study.rival.removeprefix("per query, "):
                 axis.fill_between(x, values[:, 1], values[:, 2], color=colour, alpha=0.15, linewidth=0)
         axis.axhline(0, color="#999999", linewidth=0.9)
         axis.set_title(_short(setting))
@@ -256,8 +256,8 @@ def _reliability(study: Study) -> Any:
                 100 * diagram.forecast,
                 100 * diagram.outcome,
                 marker=".",
-                color=colours[each.view],
-                label=f"{each.view} (ECE {error:.3f})",
+                color=colours[each.predictor],
+                label=f"{each.predictor} (ECE {error:.3f})",
             )
         axis.set_title(title)
         axis.set_xlabel("forecast, % right")
@@ -271,32 +271,32 @@ def _reliability(study: Study) -> Any:
 
 def _promises(study: Study) -> Any:
     usual = [each for each in study.promises if each.setting == Setting().name and each.batches]
-    views = list(dict.fromkeys(each.view for each in usual))
+    by_predictor = list(dict.fromkeys(each.predictor for each in usual))
     if not usual:
         return None
     figure, (axis,) = _panels(1, 3.4)
     levels = sorted({each.promised for each in usual})
     axis.axhline(0, color="#999999", linewidth=0.9)
-    for number, view in enumerate(views):
-        found = [each for each in usual if each.view == view]
-        x = [100 * each.promised + 0.12 * (number - len(views) / 2) for each in found]
+    for number, predictor in enumerate(by_predictor):
+        found = [each for each in usual if each.predictor == predictor]
+        x = [100 * each.promised + 0.12 * (number - len(by_predictor) / 2) for each in found]
         values = 100 * np.array([each.difference for each in found])
         spread = np.abs(values[:, 1:] - values[:, :1]).T
         axis.errorbar(
             x,
             values[:, 0],
             yerr=spread,
-            color=_colours(study)[view],
+            color=_colours(study)[predictor],
             fmt="o",
             markersize=4,
             capsize=2,
-            label=view,
+            label=predictor,
             linewidth=1.2,
         )
     axis.set_xticks([100 * level for level in levels])
     axis.set_xlabel("promised mean quality of a batch of 256, %")
     axis.set_ylabel("realised minus predicted, points")
-    axis.legend(ncols=len(views), loc="lower center", bbox_to_anchor=(0.5, 1.0))
+    axis.legend(ncols=len(by_predictor), loc="lower center", bbox_to_anchor=(0.5, 1.0))
     return figure
 
 

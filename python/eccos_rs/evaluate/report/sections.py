@@ -80,7 +80,7 @@ def difference(estimate: Estimate, digits: int = 1) -> str:
 
 def sections(study: Study) -> list[Section]:
     """Write the report of a study."""
-    from eccos_rs.evaluate.doubt import doubt_section, verdict
+    from eccos_rs.evaluate.report.prior_work import prior_work_section, verdict
 
     free = next(
         (setting for setting in study.comparisons if setting.limit == "none" and setting.form == "random"),
@@ -91,10 +91,10 @@ def sections(study: Study) -> list[Section]:
         found.append(_free(study, free))
     found += [
         _capped(study),
-        doubt_section(study),
+        prior_work_section(study),
         _forecasts(study),
         _promises(study),
-        _conduct(study),
+        _statistics(study),
         _method(study),
     ]
     return [section for section in found if section.tables or section.text]
@@ -106,10 +106,10 @@ def _about(study: Study) -> Section:
     text = [
         f"{about['judged']:,} held-back queries of {about['data']} were judged, {len(study.singles)} "
         f"models, every pair observed. {about['split']}",
-        "Cost is what was really paid, quality whether the answer was right. Every router has one dial; it "
-        "is swept, and routers are compared **at equal realised total cost**, never at equal dial. Budgets "
-        "are parts of the cost of sending everything to the strongest model. In brackets: 95 % bootstrap "
-        f"intervals, paired ({about['resamples']} draws of the queries).",
+        "Cost is what was really paid, quality whether the answer was right. Every router "
+        "is swept over its operating points, and routers are compared **at equal realised total cost**. "
+        "Budgets are parts of the cost of sending everything to the strongest model. In brackets: 95 % "
+        f"bootstrap intervals, paired ({about['resamples']} draws of the queries).",
     ]
     table = Table(["model", "right, %", "US$ per 1,000 queries"], rows)
     return Section("What was judged", text, [table])
@@ -118,7 +118,7 @@ def _about(study: Study) -> Section:
 def _free(study: Study, setting: Setting) -> Section:
     comparison = study.comparisons[setting]
     # Here joint and per query are one rule; one row says it.
-    twins = {f"joint, {each.view}" for each in study.forecasts} - {study.champion}
+    twins = {f"joint, {each.predictor}" for each in study.forecasts} - {study.champion}
     swept = [score for score in comparison.scores if score.swept and score.name not in twins]
     strong = frozenset({study.champion})
     quality = Table(
@@ -154,7 +154,12 @@ def _free(study: Study, setting: Setting) -> Section:
         strong,
     )  # fmt: skip
     fixed = Table(
-        ["router without a dial", "cost, %", "right, %", "champion for the same money is ahead by"],
+        [
+            "router without an operating point",
+            "cost, %",
+            "right, %",
+            "champion for the same money is ahead by",
+        ],
         [
             [
                 score.name,
@@ -185,7 +190,7 @@ def _mean_quality(score: Score) -> float:
 
 
 def _capped(study: Study) -> Section:
-    others = [study.rival, f"per query with room prices, {_view(study)}", study.rule, BLIND]
+    others = [study.rival, f"per query with capacity prices, {_predictor(study)}", study.rule, BLIND]
     rows = []
     for setting, comparison in study.comparisons.items():
         by_name = {score.name: score for score in comparison.scores}
@@ -206,7 +211,7 @@ def _capped(study: Study) -> Section:
     return Section("Setting by setting", text, [table] if rows else [], ["limits"])
 
 
-def _view(study: Study) -> str:
+def _predictor(study: Study) -> str:
     return study.rival.removeprefix("per query, ")
 
 
@@ -219,7 +224,7 @@ def _forecasts(study: Study) -> Section:
         ],
         [
             [
-                each.view, number(each.auc["mean"]), f"{each.brier['mean']:.4f}",
+                each.predictor, number(each.auc["mean"]), f"{each.brier['mean']:.4f}",
                 f"{each.ece:.3f} [{each.ece_floor:.3f}]",
                 f"{each.ece_models:.3f}", f"{each.ece_chosen:.3f} [{each.ece_chosen_floor:.3f}]",
                 points(each.bias_chosen),
@@ -232,14 +237,14 @@ def _forecasts(study: Study) -> Section:
         "Means over the models. ECE over 15 bins of equal mass; in square brackets what perfect forecasts "
         "would show from the coin flips alone. Chosen pairs: those that the assignment takes for promises "
         "of 66 to 74 %, where optimism shows. Milliseconds as they were in this run.",
-        frozenset({_view(study)}),
+        frozenset({_predictor(study)}),
     )  # fmt: skip
-    best = next((each for each in study.forecasts if each.view == _view(study)), None)
+    best = next((each for each in study.forecasts if each.predictor == _predictor(study)), None)
     per_model = [] if best is None else [
         Table(
             ["model", "AUC", "Brier"],
             [[name, number(best.auc[name]), f"{best.brier[name]:.4f}"] for name in models],
-            f"{best.view}, model by model.",
+            f"{best.predictor}, model by model.",
         )
     ]  # fmt: skip
     return Section("Forecasts", [], [quality, *per_model], ["reliability"])
@@ -247,17 +252,17 @@ def _forecasts(study: Study) -> Section:
 
 def _promises(study: Study) -> Section:
     usual = [each for each in study.promises if each.setting == Setting().name]
-    views = list(dict.fromkeys(each.view for each in usual))
+    by_predictor = list(dict.fromkeys(each.predictor for each in usual))
     levels = sorted({each.promised for each in usual})
-    found = {(each.view, each.promised): each.difference for each in usual}
-    by_view = Table(
+    found = {(each.predictor, each.promised): each.difference for each in usual}
+    by_predictor_table = Table(
         ["scores", *(f"{100 * level:g} % promised" for level in levels)],
         [
-            [view, *(_kept(found.get((view, level))) for level in levels)]
-            for view in views
+            [predictor, *(_kept(found.get((predictor, level))) for level in levels)]
+            for predictor in by_predictor
         ],
         "Realised minus predicted quality of the chosen pairs, points; batches of 256 without limits.",
-        frozenset({_view(study)}),
+        frozenset({_predictor(study)}),
     )  # fmt: skip
     margin = Table(
         [
@@ -266,7 +271,7 @@ def _promises(study: Study) -> Section:
         ],
         [
             [
-                each.view, each.setting.rsplit(" ", 1)[-1], f"{percent(each.kept)} %",
+                each.predictor, each.setting.rsplit(" ", 1)[-1], f"{percent(each.kept)} %",
                 f"{percent(each.kept_without)} %",
                 percent(each.points), number(each.cost_ratio, 2),
                 percent(each.refused),
@@ -277,20 +282,20 @@ def _promises(study: Study) -> Section:
         "what margin on the predicted mean that took, and what it cost against promising the expectation. "
         "Shuffles of the same queries are not independent: an error of the forecasts common to all of them "
         "moves the whole column.",
-        frozenset({_view(study)}),
+        frozenset({_predictor(study)}),
     )  # fmt: skip
-    return Section("Promised and realised", [], [by_view, margin], ["promises"])
+    return Section("Promised and realised", [], [by_predictor_table, margin], ["promises"])
 
 
 def _kept(found: Estimate | None) -> str:
     return NONE if found is None else difference(found)
 
 
-def _conduct(study: Study) -> Section:
-    best = _view(study)
+def _statistics(study: Study) -> Section:
+    best = _predictor(study)
     rows = []
     for setting in study.comparisons:
-        kept = [each for each in study.promises if each.setting == setting.name and each.view == best]
+        kept = [each for each in study.promises if each.setting == setting.name and each.predictor == best]
         able = [each for each in kept if each.batches]
         if not able:
             continue
@@ -319,8 +324,8 @@ def _conduct(study: Study) -> Section:
     over: dict[str, list[float]] = {}
     for comparison in study.comparisons.values():
         for score in comparison.scores:
-            pace.setdefault(score.name, []).append(score.conduct.seconds)
-            over.setdefault(score.name, []).append(score.conduct.over_capacity)
+            pace.setdefault(score.name, []).append(score.statistics.seconds)
+            over.setdefault(score.name, []).append(score.statistics.over_capacity)
     times = Table(
         ["router", "choosing, µs a query", "batches over a capacity, %"],
         [
@@ -344,13 +349,13 @@ def _method(study: Study) -> Section:
         "Joint: the batch assigned at once, with one price for quality, or with a promise or a budget for "
         "each batch. Oracle: the joint assignment of one who knows the outcomes.",
         "**Limits.** Per-query rules serve in the order of arrival and take their own next choice where a "
-        "model is full. \"With room prices\" they also pay for crowded models what the batch before found.",
-        "**Curves.** Linear between positions of the dial (part of the queries at one, part at the other), "
+        "model is full. \"With capacity prices\" they pay for crowded models what the batch before found.",
+        "**Curves.** Linear between operating points (part of the queries at one, part at the other), "
         "never falling (who may spend more may spend less). AIQ: mean height of the non-decreasing convex "
         "hull from the least cost that all routers reach to the strongest model's. APGR: mean part of the "
         "gap between cheapest and strongest model that is recovered, over 100 equal steps of cost. Hard "
         "batches are drawn from the third of the queries that looks hardest to the predictor.",
-        "**A router of your own** goes beside these with `--contender package.module:Class`: a `name`, "
-        "`fit(table)` and `choose(batch, dial)`; see `eccos_rs.evaluate.Contender`.",
+        "**A router of your own** goes beside these with `--method package.module:Class`: a `name`, "
+        "`fit(table)` and `choose(batch, operating_point)`; see `eccos_rs.evaluate.RoutingMethod`.",
         f"**Made by** eccos-rs {about['version']}: {about['predictor']}.",
     ])  # fmt: skip

@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
     from eccos_rs.records import RecordTable
 
-__all__ = ["Batch", "Contender", "View", "dials_of", "place"]
+__all__ = ["Batch", "Predictions", "RoutingMethod", "operating_points", "place"]
 
-#: Positions of the dial at which a contender's curve is drawn, unless it names its own.
-DIALS = tuple(np.linspace(0.0, 1.0, 61).tolist())
+#: Positions of the operating point at which a method's curve is drawn, unless it names its own.
+OPERATING_POINTS = tuple(np.linspace(0.0, 1.0, 61).tolist())
 
 
 @dataclass(frozen=True, eq=False)
-class View:
+class Predictions:
     """What one predictor expects of the N held-back queries and M models.
 
     Attributes
@@ -54,8 +54,8 @@ class View:
     def __post_init__(self) -> None:
         if self.quality.ndim != 2 or self.quality.shape != self.cost.shape:
             raise InputError(
-                f"view {self.name!r}: got quality {self.quality.shape} and cost {self.cost.shape}, wanted "
-                "two matrices of one shape (queries, models)"
+                f"predictions {self.name!r}: got quality {self.quality.shape} and cost {self.cost.shape}, "
+                "wanted two matrices of one shape (queries, models)"
             )
 
 
@@ -68,7 +68,7 @@ class Batch:
     texts : sequence of str, length n
         The queries.
     rows : ndarray of int64, shape (n,)
-        Where they stand among the held-back queries; a `View` is indexed with it.
+        Where they stand among the held-back queries; a `Predictions` is indexed with it.
     models : tuple of str, length M
         The pool.
     prices : ndarray of float64, shape (M, 2)
@@ -88,15 +88,15 @@ class Batch:
 
 
 @runtime_checkable
-class Contender(Protocol):
+class RoutingMethod(Protocol):
     """A router under judgement.
 
     Two methods are all that is needed. `name` labels it in tables and plots. It may also carry
-    ``dials``, a sequence of floats: the positions at which it is swept (a router without a dial names one).
+    ``operating_points``, a sequence of floats: where it is swept (a router without a choice names one).
 
     Examples
     --------
-    A router that sends long questions to one model and the rest to another, the dial being the share:
+    A router that sends long questions to one model and the rest to another, by share:
 
     >>> class ByLength:
     ...     name = "by length"
@@ -104,10 +104,10 @@ class Contender(Protocol):
     ...         self.lengths = np.sort([len(text) for text in table.query])
     ...         self.strong = int(np.nanmean(table.quality, axis=0).argmax())
     ...         self.weak = int(np.nanmean(table.cost, axis=0).argmin())
-    ...     def choose(self, batch, dial):
-    ...         limit = np.quantile(self.lengths, 1 - dial)
+    ...     def choose(self, batch, operating_point):
+    ...         limit = np.quantile(self.lengths, 1 - operating_point)
     ...         return np.array([self.strong if len(t) > limit else self.weak for t in batch.texts])
-    >>> isinstance(ByLength(), Contender)
+    >>> isinstance(ByLength(), RoutingMethod)
     True
     """
 
@@ -117,16 +117,16 @@ class Contender(Protocol):
         """Learn from labelled queries; none of them is judged later."""
         ...
 
-    def choose(self, batch: Batch, dial: float) -> npt.NDArray[np.generic]:
+    def choose(self, batch: Batch, operating_point: float) -> npt.NDArray[np.generic]:
         """Choose a model for each query of a batch.
 
         Parameters
         ----------
         batch : Batch
             The queries and the limits. It holds no outcomes.
-        dial : float
-            In [0, 1]: 0 is the cheapest that the router does, 1 the best. Contenders are compared at equal
-            realised cost, so what lies between is its own affair.
+        operating_point : float
+            In [0, 1]: 0 is the cheapest that the router does, 1 the best. Routing methods are
+            compared at equal realised cost, so what lies between is its own affair.
 
         Returns
         -------
@@ -137,19 +137,20 @@ class Contender(Protocol):
         ...
 
 
-def dials_of(contender: Contender) -> tuple[float, ...]:
-    """Return the dial positions at which a contender is swept."""
-    return tuple(getattr(contender, "dials", DIALS))
+def operating_points(method: RoutingMethod) -> tuple[float, ...]:
+    """Return the operating point positions at which a method is swept."""
+    # Before 0.2 the attribute was called `dials`.
+    return tuple(getattr(method, "operating_points", getattr(method, "dials", OPERATING_POINTS)))
 
 
 def place(choice: npt.NDArray[np.generic], batch: Batch) -> npt.NDArray[np.int64]:
-    """Turn what a contender returned into one model a query.
+    """Turn what a method returned into one model a query.
 
     Parameters
     ----------
     choice : ndarray, shape (n,) or (n, M)
-        See `Contender.choose`. Columns are taken as they are, even where they break a capacity: that is
-        counted against the contender. Scores are served first come, first served, which for limits in
+        See `RoutingMethod.choose`. Columns are taken as they are, even where they break a capacity: that is
+        counted against the method. Scores are served first come, first served, which for limits in
         queries leaves no model overfull.
     batch : Batch
         Whose capacities hold.

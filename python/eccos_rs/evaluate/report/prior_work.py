@@ -1,10 +1,10 @@
-"""The published doubt: does assigning a batch at once gain anything for the same money? With our figures."""
+"""Comparison with prior work: what assigning a batch at once gains for the same money, with our figures."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from eccos_rs.evaluate.content import Section, Table, difference, percent, points
+from eccos_rs.evaluate.report.sections import Section, Table, difference, percent, points
 from eccos_rs.evaluate.settings import Setting
 from eccos_rs.evaluate.study import BLIND
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from eccos_rs.evaluate.curves import Estimate
     from eccos_rs.evaluate.study import Study
 
-__all__ = ["doubt_section", "verdict"]
+__all__ = ["prior_work_section", "verdict"]
 
 # What was published, in points, as the decision record of the vLLM Semantic Router gave it for RouterBench.
 CASES: tuple[tuple[str, str, str, str], ...] = (
@@ -31,21 +31,21 @@ CASES: tuple[tuple[str, str, str, str], ...] = (
 )
 
 
-def _gain(study: Study, setting: Setting, mode: str, view: str) -> Gain | None:
+def _gain(study: Study, setting: Setting, mode: str, predictor: str) -> Gain | None:
     if setting not in study.comparisons:
         return None
     suffix = "" if mode == "price" else f" ({mode} per batch)"
-    return study.comparisons[setting].gains.get(f"joint{suffix}, {view} - per query, {view}")
+    return study.comparisons[setting].gains.get(f"joint{suffix}, {predictor} - per query, {predictor}")
 
 
-def doubt_section(study: Study) -> Section:
+def prior_work_section(study: Study) -> Section:
     """Set our figures beside the published ones, for every kind of score."""
-    views = [each.view for each in study.forecasts]
+    by_predictor = [each.predictor for each in study.forecasts]
     rows = []
     for title, key, mode, published in CASES:
         limit, _, part = key.partition(" ")
         setting = Setting(limit, "adversarial" if part == "adversarial" else "random")
-        found = [_gain(study, setting, mode, view) for view in views]
+        found = [_gain(study, setting, mode, predictor) for predictor in by_predictor]
         if not any(found):
             continue
         cells = [
@@ -60,7 +60,7 @@ def doubt_section(study: Study) -> Section:
         "little where capacity binds, and **loses** 1.2 to 3.4 points where capacity and cost press "
         "together. Below: joint minus per-query **with the same scores** at equal realised cost.",
         "Without limits it is an identity, not a measurement: one quality row is one price. At "
-        f"{same.positions} positions of the dial the two chose differently for {same.differing} queries; "
+        f"{same.positions} operating points the two chose differently for {same.differing} queries; "
         f"quality differs by at most {points(same.quality, 3)} points and cost by at most "
         f"{percent(same.cost, 4)} %. Promised just the mean that the per-query rule predicts for itself, "
         f"the joint assignment costs the same to within {percent(same.promised_cost, 4)} %.",
@@ -69,11 +69,11 @@ def doubt_section(study: Study) -> Section:
         "forecasts shows how much too high it is there.",
     ]
     table = Table(
-        ["case", "published", *views], rows,
+        ["case", "published", *by_predictor], rows,
         "Points of realised quality, batches of 256; mean over budgets of 3 to 30 % that both reach (up to "
         "10 % where it says so).",
     )  # fmt: skip
-    return Section("The published doubt", text, [table] if rows else [], ["doubt"])
+    return Section("Comparison with prior work", text, [table] if rows else [], ["prior-work"])
 
 
 def verdict(study: Study) -> Section:
@@ -82,7 +82,7 @@ def verdict(study: Study) -> Section:
     one, batch = "joint, one price", "joint, {} for each batch"
     rivals = [
         (study.champion, study.rival, one, "per query, same scores"),
-        (study.champion, f"per query with room prices, {best}", one, "the same, with room prices"),
+        (study.champion, f"per query with capacity prices, {best}", one, "the same, with capacity prices"),
         (study.champion, study.rule, one, "AIOS's rule"),
         (study.champion, BLIND, one, "blind mix"),
         (
@@ -117,7 +117,7 @@ def verdict(study: Study) -> Section:
         "answers for the same money, mean over budgets of 3 to 30 % of the strongest model's cost. Won and "
         "lost: the 95 % interval lies on one side of zero; in brackets by how many points.",
     ]
-    table = Table(["router", "against", "won", "not told apart", "lost", "the same by nature"], rows)
+    table = Table(["router", "against", "won", "not told apart", "lost", "identical by construction"], rows)
     return Section("What is won and what is lost", text, [table])
 
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from eccos_rs.evaluate.content import Section, Table, sections
-from eccos_rs.evaluate.plots import figures
+from eccos_rs.evaluate.report.plots import figures
+from eccos_rs.evaluate.report.sections import Section, Table, sections
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,9 +36,9 @@ LEAD = (
 )
 
 CAPTIONS = {
-    "curves": "Realised quality against realised cost. Points: routers without a dial.",
+    "curves": "Realised quality against realised cost. Points: routers without an operating point.",
     "limits": "How far the joint assignment is ahead in every setting.",
-    "doubt": "Joint minus per query with the same scores, budget by budget.",
+    "prior-work": "Joint minus per query with the same scores, budget by budget.",
     "reliability": "Forecast against outcome in 15 bins of equal mass: all pairs, and the chosen ones.",
     "promises": "Realised minus predicted quality of the chosen pairs, with 95 % intervals.",
     "shares": "Which models the joint assignment uses as more money is there.",

@@ -1,4 +1,4 @@
-"""The routers that a router is held against, each the best version of itself."""
+"""The routers that a router is compared with, each the best version of itself."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import numpy as np
 import numpy.typing as npt
 
 from eccos_rs.errors import InputError
-from eccos_rs.evaluate.contender import View
+from eccos_rs.evaluate.methods.base import Predictions
 
 if TYPE_CHECKING:
-    from eccos_rs.evaluate.contender import Batch
+    from eccos_rs.evaluate.methods.base import Batch
     from eccos_rs.records import RecordTable
 
 __all__ = [
@@ -22,7 +22,7 @@ __all__ = [
     "Single",
     "StrongWeak",
     "Threshold",
-    "mean_view",
+    "mean_predictions",
     "price_of",
 ]
 
@@ -33,15 +33,15 @@ Scores = npt.NDArray[np.float64]
 DECADES = (-4.5, 2.0)
 
 
-def price_of(dial: float, view: View) -> float:
-    """Turn a dial in [0, 1] into what one more good answer may cost, in even steps of its logarithm."""
+def price_of(operating_point: float, predictions: Predictions) -> float:
+    """Turn an operating point in [0, 1] into the price of one more good answer, in even logarithmic steps."""
     low, high = DECADES
     # Free pools have no cost to trade, any price does.
-    return float((view.dearest or 1.0) * 10.0 ** (low + (high - low) * dial))
+    return float((predictions.dearest or 1.0) * 10.0 ** (low + (high - low) * operating_point))
 
 
-def mean_view(quality: npt.NDArray[np.floating], cost: npt.NDArray[np.floating]) -> View:
-    """Return the view of one who knows the models' means and nothing of the queries.
+def mean_predictions(quality: npt.NDArray[np.floating], cost: npt.NDArray[np.floating]) -> Predictions:
+    """Return the predictions of one who knows the models' means and nothing of the queries.
 
     Swept over its price and mixed between two positions, it is the best random mix of two single models
     (under
@@ -50,7 +50,7 @@ def mean_view(quality: npt.NDArray[np.floating], cost: npt.NDArray[np.floating])
     the bar is set slightly too high rather than too low.
     """
     shape = quality.shape
-    return View(
+    return Predictions(
         "blind mix",
         np.broadcast_to(np.mean(quality, axis=0), shape).astype(np.float32),
         np.broadcast_to(np.mean(cost, axis=0), shape).astype(np.float64),
@@ -60,7 +60,7 @@ def mean_view(quality: npt.NDArray[np.floating], cost: npt.NDArray[np.floating])
 class Single:
     """Everything to one model."""
 
-    dials = (0.0,)
+    operating_points = (0.0,)
 
     def __init__(self, name: str, column: int) -> None:
         self.name = name
@@ -69,7 +69,7 @@ class Single:
     def fit(self, table: RecordTable) -> None:
         """Learn nothing."""
 
-    def choose(self, batch: Batch, dial: float) -> npt.NDArray[np.int64]:
+    def choose(self, batch: Batch, operating_point: float) -> npt.NDArray[np.int64]:
         """Choose the one model."""
         return np.full(len(batch), self.column, dtype=np.int64)
 
@@ -78,7 +78,7 @@ class Random:
     """A model at random for each query, among those with room."""
 
     name = "random"
-    dials = (0.0,)
+    operating_points = (0.0,)
 
     def __init__(self, seed: int = 0) -> None:
         self.rng = np.random.default_rng(seed)
@@ -86,7 +86,7 @@ class Random:
     def fit(self, table: RecordTable) -> None:
         """Learn nothing."""
 
-    def choose(self, batch: Batch, dial: float) -> Scores:
+    def choose(self, batch: Batch, operating_point: float) -> Scores:
         """Score by lot."""
         return self.rng.random((len(batch), len(batch.models)))
 
@@ -95,43 +95,43 @@ class RoundRobin:
     """The models in turn, skipping the full ones."""
 
     name = "round robin"
-    dials = (0.0,)
+    operating_points = (0.0,)
 
     def fit(self, table: RecordTable) -> None:
         """Learn nothing."""
 
-    def choose(self, batch: Batch, dial: float) -> Scores:
+    def choose(self, batch: Batch, operating_point: float) -> Scores:
         """Score a model by how soon its turn comes."""
         n, m = len(batch), len(batch.models)
         return -((np.arange(m) - np.arange(n)[:, None]) % m).astype(np.float64)
 
 
 class Threshold:
-    """The cheapest model whose predicted quality reaches the dial; if none does, the best predicted one.
+    """The cheapest model whose predicted quality reaches the operating point, else the best.
 
     With unweighted means over 16 neighbours it is the rule of AIOS's SmartRouting, which asks the same of the
     models that still have room.
     """
 
-    def __init__(self, view: View, name: str | None = None) -> None:
-        self.view = view
-        self.name = name or f"threshold, {view.name}"
+    def __init__(self, predictions: Predictions, name: str | None = None) -> None:
+        self.predictions = predictions
+        self.name = name or f"threshold, {predictions.name}"
         # A level between two scores acts like the upper one, so the scores' own quantiles are all there is
         # to try.
-        levels = np.quantile(view.quality, np.linspace(0, 1, 61))
-        self.dials: tuple[float, ...] = tuple(np.unique(np.append(levels, [0.0, 1.0])).tolist())
+        levels = np.quantile(predictions.quality, np.linspace(0, 1, 61))
+        self.operating_points: tuple[float, ...] = tuple(np.unique(np.append(levels, [0.0, 1.0])).tolist())
 
     def fit(self, table: RecordTable) -> None:
-        """Learn nothing: the view is trained already."""
+        """Learn nothing: the predictor is trained already."""
 
-    def choose(self, batch: Batch, dial: float) -> Scores:
+    def choose(self, batch: Batch, operating_point: float) -> Scores:
         """Score the good enough by cheapness above all others, and those by quality."""
-        quality = self.view.quality[batch.rows].astype(np.float64)
-        cost = self.view.cost[batch.rows]
+        quality = self.predictions.quality[batch.rows].astype(np.float64)
+        cost = self.predictions.cost[batch.rows]
         span = float(cost.max()) or 1.0
         # Equal scores are frequent (17 levels), so the cheaper goes first there too; cost / span is at most
         # 1.
-        return np.where(quality >= dial, 2.0 - cost / span, quality - 1.0 - 1e-9 * cost / span)
+        return np.where(quality >= operating_point, 2.0 - cost / span, quality - 1.0 - 1e-9 * cost / span)
 
 
 class StrongWeak:
@@ -139,12 +139,13 @@ class StrongWeak:
 
     The strong model is the best on average; the weak one is whichever makes the pair's blind mix best, taken
     over
-    budgets of 5, 10, 20 and 30 % of the strong model's cost. The dial is the share of strong calls.
+    budgets of 5, 10, 20 and 30 % of the strong model's cost. The operating point is the
+    share of strong calls.
     """
 
-    def __init__(self, view: View, name: str | None = None) -> None:
-        self.view = view
-        self.name = name or f"strong/weak threshold, {view.name}"
+    def __init__(self, predictions: Predictions, name: str | None = None) -> None:
+        self.predictions = predictions
+        self.name = name or f"strong/weak threshold, {predictions.name}"
         self.strong = self.weak = 0
 
     def fit(self, table: RecordTable) -> None:
@@ -164,13 +165,13 @@ class StrongWeak:
 
         self.weak = max(others, key=reached)
 
-    def choose(self, batch: Batch, dial: float) -> Scores:
-        """Score strong first above the quantile of the lead that leaves the dial's share, else weak first."""
-        lead = self.view.quality[:, self.strong] - self.view.quality[:, self.weak]
-        limit = np.quantile(lead, 1.0 - dial) if dial > 0 else np.inf
+    def choose(self, batch: Batch, operating_point: float) -> Scores:
+        """Score strong first above the quantile of the lead that leaves the wanted share, else weak first."""
+        lead = self.predictions.quality[:, self.strong] - self.predictions.quality[:, self.weak]
+        limit = np.quantile(lead, 1.0 - operating_point) if operating_point > 0 else np.inf
         calls_strong = lead[batch.rows] >= limit
-        # When both are full: whatever the view thinks best of the rest.
-        scores = self.view.quality[batch.rows].astype(np.float64) - 2.0
+        # When both are full: whatever the predictions thinks best of the rest.
+        scores = self.predictions.quality[batch.rows].astype(np.float64) - 2.0
         scores[:, self.strong] = np.where(calls_strong, 1.0, 0.0)
         scores[:, self.weak] = np.where(calls_strong, 0.0, 1.0)
         return scores
@@ -182,17 +183,20 @@ class PerQuery:
     When that is full, its next best: the fair overflow. Without limits no batch assignment can beat it.
     """
 
-    def __init__(self, view: View, name: str | None = None) -> None:
-        self.view = view
-        self.name = name or f"per query, {view.name}"
+    def __init__(self, predictions: Predictions, name: str | None = None) -> None:
+        self.predictions = predictions
+        self.name = name or f"per query, {predictions.name}"
 
     def fit(self, table: RecordTable) -> None:
-        """Learn nothing: the view is trained already."""
+        """Learn nothing: the predictor is trained already."""
 
-    def choose(self, batch: Batch, dial: float) -> Scores:
+    def choose(self, batch: Batch, operating_point: float) -> Scores:
         """Score every model of every query."""
-        price = price_of(dial, self.view)
-        return price * self.view.quality[batch.rows].astype(np.float64) - self.view.cost[batch.rows]
+        price = price_of(operating_point, self.predictions)
+        return (
+            price * self.predictions.quality[batch.rows].astype(np.float64)
+            - self.predictions.cost[batch.rows]
+        )
 
 
 class Priced(PerQuery):
@@ -204,22 +208,22 @@ class Priced(PerQuery):
     can do.
     """
 
-    def __init__(self, view: View, name: str | None = None) -> None:
-        super().__init__(view, name or f"per query with room prices, {view.name}")
+    def __init__(self, predictions: Predictions, name: str | None = None) -> None:
+        super().__init__(predictions, name or f"per query with capacity prices, {predictions.name}")
         self.paid: dict[tuple[float, bytes], npt.NDArray[np.float64]] = {}
 
-    def choose(self, batch: Batch, dial: float) -> Scores:
+    def choose(self, batch: Batch, operating_point: float) -> Scores:
         """Score with the prices of the last batch, then learn those of this one."""
         from eccos_rs.solver.assignment import assign
 
-        scores = super().choose(batch, dial)
+        scores = super().choose(batch, operating_point)
         if not np.isfinite(batch.capacity).any():
             return scores
-        key = (dial, batch.capacity.tobytes())
+        key = (operating_point, batch.capacity.tobytes())
         rents = self.paid.get(key)
         solved = assign(
-            self.view.cost[batch.rows], self.view.quality[batch.rows],
-            quality_value=price_of(dial, self.view), capacity=batch.capacity,
+            self.predictions.cost[batch.rows], self.predictions.quality[batch.rows],
+            quality_value=price_of(operating_point, self.predictions), capacity=batch.capacity,
         )  # fmt: skip
         self.paid[key] = np.asarray(solved.capacity_price, dtype=np.float64).reshape(-1)
         return scores if rents is None else scores - rents
