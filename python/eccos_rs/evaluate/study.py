@@ -214,7 +214,7 @@ def _runs(evidence: Evidence, setting: Setting, extra: Sequence[RoutingMethod]) 
 
 
 def _pairs(evidence: Evidence) -> list[tuple[str, str]]:
-    """Which differences the comparison with prior work is about: joint minus per query with the same scores, in every mode."""
+    """Pairs whose differences are compared with prior work: joint minus per query, the same scores."""
     found = [
         (Joint(predictions).name, PerQuery(predictions).name) for predictions in evidence.predictions.values()
     ]
