@@ -198,6 +198,10 @@ class PredictorWithNewcomers:
             name: np.column_stack([getattr(known, name), *(column[name] for column in columns)])
             for name in ("quality", "output_tokens", "quality_std", "log_tokens_std")
         }
+        # A level taken from n labels is known to about 1 / sqrt(n p (1 - p)).
+        levels = [float(np.sqrt(5.0 / len(newcomer.success_dual))) for newcomer in self.newcomers]
+        if known.level_std is not None:
+            wide["level_std"] = np.append(known.level_std, levels).astype(np.float32)
         return replace(known, models=self.models, **wide)  # type: ignore[arg-type]  # the names are fields
 
     def __getattr__(self, name: str) -> Any:

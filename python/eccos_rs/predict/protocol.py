@@ -20,6 +20,8 @@ __all__ = ["Prediction", "Predictor"]
 
 # The order in which `seconds` is reported: the order in which the stages run.
 STAGES = ("tokenize", "encode", "retrieve", "predict")
+# Fields that hold one entry a model, not one row a query.
+_PER_MODEL = ("models", "level_std")
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +46,9 @@ class Prediction:
         Unit vectors of the queries, when the predictor makes them.
     similarity : ndarray of float32, shape (N,), or None
         Cosine similarity of the nearest query with known outcomes; NaN where nothing was searched.
+    level_std : ndarray of float32, shape (M,), or None
+        Standard deviation, in log odds, of the error that all forecasts of a model share: how well its level
+        is known. None where the predictor does not say.
     seconds : mapping of str to float
         Time spent in the stages ``tokenize``, ``encode``, ``retrieve`` and ``predict``, in seconds.
     """
@@ -56,6 +61,7 @@ class Prediction:
     input_tokens: NDArray[np.int64]
     embedding: NDArray[np.float32] | None = None
     similarity: NDArray[np.float32] | None = None
+    level_std: NDArray[np.float32] | None = None
     seconds: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -68,6 +74,10 @@ class Prediction:
             array = getattr(self, name)
             if array is not None and len(array) != rows:
                 raise InputError(f"{name}: got {len(array)} rows, wanted {rows}, one a query")
+        if self.level_std is not None and np.shape(self.level_std) != (columns,):
+            raise InputError(
+                f"level_std: got shape {np.shape(self.level_std)}, wanted ({columns},), one a model"
+            )
 
     def __len__(self) -> int:
         return len(self.input_tokens)
@@ -104,6 +114,7 @@ class Prediction:
             output_tokens=self.output_tokens[:, columns],
             quality_std=self.quality_std[:, columns],
             log_tokens_std=self.log_tokens_std[:, columns],
+            level_std=None if self.level_std is None else self.level_std[columns],
         )
 
     def rows(self, index: NDArray[np.intp] | slice) -> Prediction:
@@ -111,7 +122,7 @@ class Prediction:
         arrays = {
             each.name: getattr(self, each.name)[index]
             for each in fields(self)
-            if isinstance(getattr(self, each.name), np.ndarray)
+            if each.name not in _PER_MODEL and isinstance(getattr(self, each.name), np.ndarray)
         }
         return replace(self, **arrays)
 
@@ -138,7 +149,7 @@ class Prediction:
             raise InputError("parts: got predictions for different models, wanted one set in one order")
         arrays: dict[str, NDArray[np.generic] | None] = {}
         for each in fields(cls):
-            if each.name in {"models", "seconds"}:
+            if each.name in _PER_MODEL or each.name == "seconds":
                 continue
             pieces = [getattr(part, each.name) for part in parts]
             arrays[each.name] = None if any(piece is None for piece in pieces) else np.concatenate(pieces)
@@ -146,7 +157,7 @@ class Prediction:
         for part in parts:
             for stage, spent in part.seconds.items():
                 seconds[stage] = seconds.get(stage, 0.0) + spent
-        return cls(models=first.models, seconds=seconds, **arrays)  # type: ignore[arg-type]
+        return cls(models=first.models, level_std=first.level_std, seconds=seconds, **arrays)  # type: ignore[arg-type]
 
     def __repr__(self) -> str:
         spent = ", ".join(f"{stage} {1e3 * took:.1f} ms" for stage, took in self.seconds.items())

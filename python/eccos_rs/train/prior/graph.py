@@ -41,7 +41,9 @@ def states_graph(bundle: Bundle, variant: str) -> bytes:
     model = onnx.load(str(path), load_external_data=False)
     graph = model.graph
     made_by = {name: node for node in graph.node for name in node.output}
-    states = [node.output[0] for node in graph.node if node.op_type == "Clip" and _is_standardised(node, made_by)]
+    states = [
+        node.output[0] for node in graph.node if node.op_type == "Clip" and _is_standardised(node, made_by)
+    ]
     if len(states) != 1:
         raise BundleError(f"{path}: found {len(states)} places where heads read the encoder, wanted one")
     kept = _needed(made_by, ["embedding", states[0]])
