@@ -21,7 +21,8 @@ from eccos_rs.evaluate.curves import Estimate
 from eccos_rs.evaluate.report.html import CAPTIONS, as_html, as_json, as_markdown, print_report
 from eccos_rs.evaluate.report.plots import draw
 from eccos_rs.evaluate.report.prior_work import prior_work_section, verdict
-from eccos_rs.evaluate.report.sections import difference, percent, points, sections, with_interval
+from eccos_rs.evaluate.report.sections import sections
+from eccos_rs.evaluate.report.tables import difference, percent, points, with_interval
 from tests.helpers.evaluation import evidence, small_study
 
 if TYPE_CHECKING:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from eccos_rs.errors import InputError, MissingExtraError
+from eccos_rs.routing.render import TOKENS_PER_SECOND, html_of, text_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,9 +26,6 @@ if TYPE_CHECKING:
     from eccos_rs.solver.assignment import Assignment, Status
 
 __all__ = ["TOKENS_PER_SECOND", "Baseline", "Plan", "PlanRow"]
-
-TOKENS_PER_SECOND = 50.0
-"""How fast an LLM is taken to answer where nothing is said: a usual speed of a hosted model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -321,13 +319,9 @@ class Plan(Sequence[PlanRow]):
         )
 
     def __str__(self) -> str:
-        from eccos_rs.routing.render import text_of
-
         return text_of(self)
 
     def _repr_html_(self) -> str:
-        from eccos_rs.routing.render import html_of
-
         return html_of(self)
 
     @cached_property

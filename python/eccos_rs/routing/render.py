@@ -5,15 +5,18 @@ from __future__ import annotations
 import math
 import unicodedata
 from html import escape
-from typing import TYPE_CHECKING
-
-from eccos_rs.routing.plan import TOKENS_PER_SECOND
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from eccos_rs.routing.plan import Plan, PlanRow
+    from collections.abc import Mapping, Sequence
+
+    from eccos_rs.routing.policy import Policy
+    from eccos_rs.routing.promise import Margin
+    from eccos_rs.solver.assignment import Assignment, Status
 
 __all__ = [
     "COLUMNS",
+    "TOKENS_PER_SECOND",
     "cells",
     "html_of",
     "money",
@@ -26,6 +29,77 @@ __all__ = [
 
 COLUMNS = ("#", "query", "model", "success", "out tokens", "cost", "runner-up")
 """The heads of the table; see `cells`."""
+
+TOKENS_PER_SECOND = 50.0
+"""How fast an LLM is taken to answer where nothing is said: a usual speed of a hosted model."""
+
+
+class Row(Protocol):
+    """What is shown of a `PlanRow`."""
+
+    @property
+    def index(self) -> int: ...
+    @property
+    def query(self) -> str: ...
+    @property
+    def model(self) -> str | None: ...
+    @property
+    def quality(self) -> float | None: ...
+    @property
+    def output_tokens(self) -> float | None: ...
+    @property
+    def cost(self) -> float | None: ...
+    @property
+    def runner_up(self) -> str | None: ...
+    @property
+    def runner_up_quality(self) -> float | None: ...
+
+
+class BaselineRow(Protocol):
+    """What is shown of a `Baseline`."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def model(self) -> str: ...
+    @property
+    def cost(self) -> float: ...
+    @property
+    def quality(self) -> float: ...
+
+
+class Shown(Protocol):
+    """What is shown of a `Plan`; see there."""
+
+    @property
+    def status(self) -> Status: ...
+    @property
+    def assignment(self) -> Assignment: ...
+    @property
+    def policy(self) -> Policy: ...
+    @property
+    def explanation(self) -> str | None: ...
+    @property
+    def total_cost(self) -> float: ...
+    @property
+    def mean_quality(self) -> float: ...
+    @property
+    def promised(self) -> float | None: ...
+    @property
+    def margin(self) -> Margin | None: ...
+    @property
+    def baselines(self) -> Sequence[BaselineRow]: ...
+    @property
+    def deferred(self) -> Any: ...
+    @property
+    def seconds(self) -> Mapping[str, float]: ...
+    @property
+    def overhead(self) -> float: ...
+    def response_seconds(self, tokens_per_second: float = ...) -> float: ...
+    def row(self, index: int) -> Row: ...
+    def reason(self, index: int) -> str: ...
+    def __len__(self) -> int: ...
+
 
 _STATUS_WORDS = {
     "optimal": "every limit holds, and nothing is better by more than the tolerance",
@@ -60,7 +134,7 @@ def one_line(text: str) -> str:
     return " ".join("".join(kept).split()) or "(empty)"
 
 
-def cells(row: PlanRow) -> tuple[str, ...]:
+def cells(row: Row) -> tuple[str, ...]:
     """Return the row of the table under `COLUMNS`."""
     if row.model is None:
         return str(row.index + 1), one_line(row.query), "- deferred -", "", "", "", ""
@@ -78,7 +152,7 @@ def cells(row: PlanRow) -> tuple[str, ...]:
     )
 
 
-def summary(plan: Plan) -> list[tuple[str, str]]:
+def summary(plan: Shown) -> list[tuple[str, str]]:
     """Return what holds for the whole batch, as label and text."""
     if not len(plan):
         return [("status", f"{plan.status}: an empty batch")]
@@ -109,7 +183,7 @@ def summary(plan: Plan) -> list[tuple[str, str]]:
     return lines
 
 
-def stage_lines(plan: Plan, tokens_per_second: float = TOKENS_PER_SECOND) -> list[tuple[str, str, str]]:
+def stage_lines(plan: Shown, tokens_per_second: float = TOKENS_PER_SECOND) -> list[tuple[str, str, str]]:
     """Return stage, time and share of the LLM response time for each stage, the total last."""
     response = plan.response_seconds(tokens_per_second)
     stages = [*plan.seconds.items(), ("all", plan.overhead)]
@@ -119,13 +193,13 @@ def stage_lines(plan: Plan, tokens_per_second: float = TOKENS_PER_SECOND) -> lis
     ]
 
 
-def response_words(plan: Plan, tokens_per_second: float = TOKENS_PER_SECOND) -> str:
+def response_words(plan: Shown, tokens_per_second: float = TOKENS_PER_SECOND) -> str:
     """Say what the times of the stages are compared with."""
     seconds = plan.response_seconds(tokens_per_second)
     return f"the {seconds:,.0f} s that the models take to write the answers at {tokens_per_second:g} tokens/s"
 
 
-def text_of(plan: Plan) -> str:
+def text_of(plan: Shown) -> str:
     """Return a plain text table with what holds for the batch below it."""
     lines = []
     if len(plan):
@@ -140,7 +214,7 @@ def text_of(plan: Plan) -> str:
     return "\n".join([*lines, *(f"{label:<{width}}  {text}" for label, text in labels)])
 
 
-def html_of(plan: Plan) -> str:
+def html_of(plan: Shown) -> str:
     """Return the same for a notebook."""
     head = "".join(f"<th>{escape(name)}</th>" for name in COLUMNS)
     body = []
@@ -155,13 +229,13 @@ def html_of(plan: Plan) -> str:
     return f"{table}<table>{totals}</table>"
 
 
-def _count(plan: Plan) -> str:
+def _count(plan: Shown) -> str:
     left = len(plan.deferred)
     count = f"{len(plan) - left} quer{'y' if len(plan) - left == 1 else 'ies'}"
     return f"{count}, {left} deferred" if left else count
 
 
-def _against(plan: Plan, model: str, cost: float, quality: float) -> str:
+def _against(plan: Shown, model: str, cost: float, quality: float) -> str:
     """Compare the batch with a baseline, unless some are deferred: then the two hold different queries."""
     words = f"{model}: {money(cost)}, {100 * quality:.2f} %"
     if len(plan.deferred) or cost <= 0:
@@ -171,7 +245,7 @@ def _against(plan: Plan, model: str, cost: float, quality: float) -> str:
     return f"{words}; this plan costs {times} at {points:+.2f} points"
 
 
-def _of_strongest(plan: Plan) -> str:
+def _of_strongest(plan: Shown) -> str:
     share = plan.policy.relative_quality
     return "" if share is None else f" ({100 * share:g} % of the strongest)"
 
@@ -180,7 +254,7 @@ def _percent(gap: float) -> str:
     return f"{100 * gap:,.0f} %" if gap >= 1 else f"{100 * gap:.2g} %"
 
 
-def _bound(plan: Plan) -> str:
+def _bound(plan: Shown) -> str:
     """Say what no other assignment can beat."""
     bound, mode, status = plan.assignment.bound, plan.assignment.mode, plan.status
     if status == "quality_unreachable":
@@ -194,7 +268,7 @@ def _bound(plan: Plan) -> str:
     return f"none that keeps the promise costs less than {money(bound)}"
 
 
-def _shown(plan: Plan) -> list[int]:
+def _shown(plan: Shown) -> list[int]:
     count = len(plan)
     if count <= _ROWS:
         return list(range(count))
@@ -202,7 +276,7 @@ def _shown(plan: Plan) -> list[int]:
     return [*range(half), -1, *range(count - half, count)]
 
 
-def _gap(plan: Plan) -> tuple[str, ...]:
+def _gap(plan: Shown) -> tuple[str, ...]:
     return "", f"… {len(plan) - 2 * (_ROWS // 2):,} more …", "", "", "", "", ""
 
 

@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from eccos_rs.evaluate.report.plots import figures
-from eccos_rs.evaluate.report.sections import Section, Table, sections
+from eccos_rs.evaluate.report.sections import sections
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from rich.console import Console
 
+    from eccos_rs.evaluate.report.tables import Section, Table
     from eccos_rs.evaluate.study import Study
 
 __all__ = ["CAPTIONS", "LEAD", "as_html", "as_json", "as_markdown", "print_report"]

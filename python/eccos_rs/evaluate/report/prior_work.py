@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from eccos_rs.evaluate.report.sections import Section, Table, difference, percent, points
+from eccos_rs.evaluate.report.tables import Section, Table, difference, percent, points
 from eccos_rs.evaluate.settings import Setting
 from eccos_rs.evaluate.study import BLIND
 

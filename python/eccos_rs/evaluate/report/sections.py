@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from eccos_rs.evaluate.compare import AVERAGED, BUDGETS, LEVELS, LOSSES
+from eccos_rs.evaluate.report.prior_work import prior_work_section, verdict
+from eccos_rs.evaluate.report.tables import (
+    NONE,
+    Section,
+    Table,
+    difference,
+    number,
+    percent,
+    points,
+    with_interval,
+)
 from eccos_rs.evaluate.settings import Setting
 from eccos_rs.evaluate.study import BLIND, ORACLE
 
@@ -15,73 +25,14 @@ if TYPE_CHECKING:
     from eccos_rs.evaluate.curves import Estimate
     from eccos_rs.evaluate.study import Study
 
-__all__ = ["Section", "Table", "difference", "percent", "points", "sections", "with_interval"]
+__all__ = ["sections"]
 
 #: Budgets shown in tables: 5, 10, 20 and 30 %.
 SHOWN = tuple(BUDGETS.index(budget) for budget in (0.05, 0.1, 0.2, 0.3))
-NONE = "–"
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table of text; the first column names the row."""
-
-    columns: list[str]
-    rows: list[list[str]]
-    note: str = ""
-    strong: frozenset[str] = frozenset()
-
-
-@dataclass(frozen=True)
-class Section:
-    """A part of the report. `figures` are names of plots, without their ending."""
-
-    title: str
-    text: list[str] = field(default_factory=list)
-    tables: list[Table] = field(default_factory=list)
-    figures: list[str] = field(default_factory=list)
-
-
-def percent(value: float, digits: int = 1) -> str:
-    """Write a share as a percentage; a dash where it is not defined, ``never`` where it is infinite."""
-    if math.isnan(value):
-        return NONE
-    return "never" if math.isinf(value) else f"{100 * value:.{digits}f}"
-
-
-def points(value: float, digits: int = 1) -> str:
-    """Write a difference of qualities in points, with its sign; never a minus before a zero."""
-    if math.isnan(value):
-        return NONE
-    text = f"{100 * value:+.{digits}f}"
-    return text[1:] if float(text) == 0 else text.replace("-", "−")
-
-
-def number(value: float, digits: int = 3) -> str:
-    """Write a plain number; a dash where it is not defined."""
-    return NONE if math.isnan(value) else f"{value:.{digits}f}"
-
-
-def with_interval(estimate: Estimate, digits: int = 1) -> str:
-    """Write a percentage with its interval."""
-    if math.isnan(estimate.value) or math.isnan(estimate.low):
-        return percent(estimate.value, digits)
-    value, low, high = (percent(each, digits) for each in estimate)
-    return f"{value} ({low}–{high})"
-
-
-def difference(estimate: Estimate, digits: int = 1) -> str:
-    """Write a difference in points with its interval."""
-    if math.isnan(estimate.value) or math.isnan(estimate.low):
-        return points(estimate.value, digits)
-    value, low, high = (points(each, digits) for each in estimate)
-    return f"{value} ({low} to {high})"
 
 
 def sections(study: Study) -> list[Section]:
     """Write the report of a study."""
-    from eccos_rs.evaluate.report.prior_work import prior_work_section, verdict
-
     free = next(
         (setting for setting in study.comparisons if setting.limit == "none" and setting.form == "random"),
         None,
