@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 
 from eccos_rs.cli.common import progress_bar
+from eccos_rs.domain.metrics import auc
 from eccos_rs.predict import Prediction
 from eccos_rs.predict.onboarding import fit_newcomer
 from eccos_rs.records import RecordTable, split_by_text
 from eccos_rs.train.data import TrainingData, training_data
-from eccos_rs.train.figures import auc
 from eccos_rs.train.fit import fit_predictor
 from eccos_rs.train.options import TrainOptions
 from eccos_rs.train.pipeline import encoder_states

@@ -16,12 +16,13 @@ from pathlib import Path
 import numpy as np
 
 from eccos_rs.cli.common import progress_bar
+from eccos_rs.domain.metrics import auc
 from eccos_rs.predict.calibration import Calibrated
 from eccos_rs.records import split_by_text
 from eccos_rs.train.card import figure_rows
 from eccos_rs.train.data import TrainingData, read_training_data
 from eccos_rs.train.distil import DistilOptions, held_back
-from eccos_rs.train.figures import auc, forecast_figures, routing_figures
+from eccos_rs.train.figures import forecast_figures, routing_figures
 from eccos_rs.train.fit import KINDS, fit_predictor
 from eccos_rs.train.options import TrainOptions
 from eccos_rs.train.pipeline import encoder_states

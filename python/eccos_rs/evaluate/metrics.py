@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
+from eccos_rs.domain.metrics import Reliability, auc, brier, ece, reliability
 from eccos_rs.errors import InputError
 from eccos_rs.evaluate.curves import cost_at, hull, quality_at
 
@@ -143,48 +144,6 @@ def pareto_distance(quality: Floats, cost: Floats, frontier: Floats, budgets: Fl
     return float(np.nanmean(gap)) if np.isfinite(gap).any() else float("nan")
 
 
-class Reliability(NamedTuple):
-    """Forecasts in bins of equal mass: mean forecast, share that came true, size of the bin."""
-
-    forecast: Floats
-    outcome: Floats
-    size: npt.NDArray[np.int64]
-
-
-def reliability(forecast: npt.ArrayLike, outcome: npt.ArrayLike, bins: int = 15) -> Reliability:
-    """Sort by forecast and cut into `bins` parts of equal size (as many as there are forecasts, if fewer).
-
-    Raises
-    ------
-    InputError
-        If the two are not of one length, or empty.
-    """
-    p = np.asarray(forecast, dtype=np.float64).ravel()
-    y = np.asarray(outcome, dtype=np.float64).ravel()
-    if p.shape != y.shape or not p.size:
-        raise InputError(
-            f"forecast: got {p.size} against {y.size} outcomes, wanted one each and at least one"
-        )
-    order = np.argsort(p, kind="stable")
-    edges = np.linspace(0, p.size, min(bins, p.size) + 1).astype(np.int64)
-    starts, counts = edges[:-1], np.diff(edges)
-    return Reliability(
-        np.add.reduceat(p[order], starts) / counts, np.add.reduceat(y[order], starts) / counts, counts
-    )
-
-
-def ece(forecast: npt.ArrayLike, outcome: npt.ArrayLike, bins: int = 15) -> float:
-    """Return the expected calibration error: mean |forecast - outcome| over bins of equal mass.
-
-    Examples
-    --------
-    >>> round(ece([0.2, 0.2, 0.8, 0.8], [0, 0, 1, 1], bins=2), 3)
-    0.2
-    """
-    mean, share, count = reliability(forecast, outcome, bins)
-    return float(np.average(np.abs(mean - share), weights=count))
-
-
 def ece_floor(forecast: npt.ArrayLike, bins: int = 15, draws: int = 50, seed: int = 0) -> float:
     """Return the calibration error that perfect forecasts would show, from the coin flips alone.
 
@@ -195,23 +154,3 @@ def ece_floor(forecast: npt.ArrayLike, bins: int = 15, draws: int = 50, seed: in
     p = np.asarray(forecast, dtype=np.float64).ravel()
     rng = np.random.default_rng(seed)
     return float(np.mean([ece(p, rng.random(p.size) < p, bins) for _ in range(draws)]))
-
-
-def brier(forecast: npt.ArrayLike, outcome: npt.ArrayLike) -> float:
-    """Mean squared error of the forecast probability."""
-    return float(np.mean((np.asarray(forecast, np.float64) - np.asarray(outcome, np.float64)) ** 2))
-
-
-def auc(forecast: npt.ArrayLike, outcome: npt.ArrayLike) -> float:
-    """Chance that a success was forecast higher than a failure, ties by half; NaN with one class only.
-
-    Quality between 0 and 1 counts as success from 0.5.
-    """
-    p = np.asarray(forecast, dtype=np.float64).ravel()
-    good = np.asarray(outcome, dtype=np.float64).ravel() >= 0.5
-    wins, losses = int(good.sum()), int((~good).sum())
-    if not wins or not losses:
-        return float("nan")
-    _, group, count = np.unique(p, return_inverse=True, return_counts=True)
-    middle = np.cumsum(count) - (count - 1) / 2
-    return float((middle[group][good].sum() - wins * (wins + 1) / 2) / (wins * losses))

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from eccos_rs.domain.metrics import auc, ece
 from eccos_rs.domain.pricing import cost_matrix
 
 if TYPE_CHECKING:
@@ -16,31 +17,12 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.floating[Any]]
 
-__all__ = ["auc", "calibration_error", "forecast_figures", "routing_figures"]
+__all__ = ["forecast_figures", "routing_figures"]
 
 BINS = 15
 COST_LEVELS = (0.05, 0.10, 0.20)
 PROMISES = (0.66, 0.68, 0.70, 0.72, 0.74)
 BATCH = 256
-
-
-def auc(score: Floats, outcome: Floats) -> float:
-    """Area under the ROC curve, ties counted half; NaN when only one outcome occurs."""
-    from scipy.stats import rankdata
-
-    good = outcome >= 0.5
-    if good.all() or not good.any():
-        return float("nan")
-    ranks = rankdata(score)
-    wins = ranks[good].sum() - good.sum() * (good.sum() + 1) / 2
-    return float(wins / (good.sum() * (~good).sum()))
-
-
-def calibration_error(forecast: Floats, outcome: Floats, bins: int = BINS) -> float:
-    """Return the expected calibration error over `bins` bins of equal mass."""
-    parts = np.array_split(np.argsort(forecast, kind="stable"), min(bins, len(forecast)))
-    off = [abs(float(forecast[part].mean() - outcome[part].mean())) * len(part) for part in parts]
-    return float(sum(off) / len(forecast))
 
 
 def forecast_figures(made: Calibrated, table: RecordTable) -> dict[str, float]:
@@ -70,7 +52,7 @@ def forecast_figures(made: Calibrated, table: RecordTable) -> dict[str, float]:
         rows["auc"].append(auc(p, y))
         rows["brier"].append(float(np.mean((p - y) ** 2)))
         rows["brier_mean"].append(float(np.var(y)))
-        rows["ece"].append(calibration_error(p, y))
+        rows["ece"].append(ece(p, y))
         spent = table.output_tokens[seen, model].astype(np.float64)
         tokens = made.output_tokens[seen, model].astype(np.float64)
         # The median of the log-normal, which its mean and spread give back.
@@ -79,7 +61,7 @@ def forecast_figures(made: Calibrated, table: RecordTable) -> dict[str, float]:
         rows["total_cost_error"].append(float(abs(tokens.sum() / max(spent.sum(), 1.0) - 1.0)))
     out = {name: float(np.nanmean(values)) for name, values in rows.items() if np.isfinite(values).any()}
     seen = np.isfinite(table.quality)
-    out["ece_pairs"] = calibration_error(made.quality[seen], table.quality[seen])
+    out["ece_pairs"] = ece(made.quality[seen], table.quality[seen])
     return out
 
 
@@ -156,7 +138,7 @@ def _promises(quality: Floats, cost: Floats, success: Floats) -> dict[str, float
         return {}
     return {
         "promise_error": float(np.mean(off)),
-        "ece_chosen": calibration_error(np.concatenate(forecasts), np.concatenate(outcomes)),
+        "ece_chosen": ece(np.concatenate(forecasts), np.concatenate(outcomes)),
     }
 
 
