@@ -19,7 +19,7 @@ EXTRAS := parquet,train,collect,evaluate,plot,serve,litellm
 SOLVER_TESTS := tests/solver
 
 .DEFAULT_GOAL := help
-.PHONY: help tools demo test test-rust test-python test-latest constraints test-debug lint bench bench-solver bench-gpu bench-once wheel encoder bundle results clean
+.PHONY: help tools demo test test-rust test-python test-latest constraints test-debug lint bench bench-solver bench-gpu bench-once wheel encoder bundle catalogue results clean
 
 help: ## Say what each target does
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -119,6 +119,10 @@ bundle: $(VENV)/.develop $(VENV)/.release ## Train the shipped bundle from DATA=
 	  --aux $(DATA)/knowledge_qa.parquet --aux $(DATA)/math_reasoning.parquet \
 	  --source "MMLU-Pro questions (TIGER-AI-Lab, MIT) and published evaluation results of MMLU-Pro (TIGER-AI-Lab/MMLU-Pro, Apache-2.0)" \
 	  --source "GSM8K and MATH questions (MIT) and published results of ZeroEval (WildEval/ZeroEval, Apache-2.0)"
+
+catalogue: $(VENV)/.develop $(VENV)/.release ## Make the shipped prices and published scores anew: LiteLLM's map of the day, tables of DATA=…
+	$(BIN)/python tools/catalogue/prices.py
+	$(BIN)/python tools/catalogue/scores.py $(DATA)
 
 results: $(VENV)/.develop $(VENV)/.release ## Train and evaluate in five folds of DATA=…, write docs/results.md
 	$(BIN)/eccos evaluate $(DATA)/qaserve_public.parquet --folds 5 \

@@ -17,6 +17,7 @@ __all__ = [
     "Frontier",
     "HybridPredictor",
     "InputError",
+    "Limit",
     "MissingExtraError",
     "NoModelError",
     "Overloaded",
@@ -28,6 +29,7 @@ __all__ = [
     "PoolError",
     "Prediction",
     "Predictor",
+    "PriceStep",
     "ProblemError",
     "Query",
     "QueryError",
@@ -59,6 +61,8 @@ _HOMES = {
     "PlanRow": "routing.plan",
     "LLM": "routing.pool",
     "Endpoint": "routing.pool",
+    "Limit": "routing.pool",
+    "PriceStep": "routing.pool",
     "Pool": "routing.pool",
     "Policy": "routing.policy",
     "Query": "routing.query",
@@ -120,7 +124,7 @@ if TYPE_CHECKING:
     from eccos_rs.records import Record, RecordTable, read_records, write_records
     from eccos_rs.routing.plan import Plan, PlanRow
     from eccos_rs.routing.policy import Policy
-    from eccos_rs.routing.pool import LLM, Endpoint, Pool
+    from eccos_rs.routing.pool import LLM, Endpoint, Limit, Pool, PriceStep
     from eccos_rs.routing.query import Query
     from eccos_rs.routing.router import Router, route
     from eccos_rs.session.blocking import SyncSession

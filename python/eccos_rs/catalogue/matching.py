@@ -7,7 +7,6 @@ matches.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -25,6 +24,8 @@ _OTHER_RELEASE = 0.25
 _PREVIEW = 0.10
 _UNDATED = 0.05
 _TOO_FAR = 0.65
+_NO_FAMILY = {"instruct", "base"}
+"""Words that other spellings of the same model leave out or write otherwise."""
 _RANK = {effort: float(rank) for rank, effort in enumerate(EFFORTS)}
 _UNTOLD = _RANK["medium"]
 _THINKING = _RANK["medium"] + 0.5
@@ -59,12 +60,8 @@ class NameIndex:
     """
 
     def __init__(self, spellings: Iterable[str], bases: Iterable[str] = ()) -> None:
-        marked = frozenset(bases)
-        self._by_identity: dict[frozenset[str], list[ModelName]] = defaultdict(list)
-        for spelling in spellings:
-            name = parse_name(spelling)
-            identity = name.identity | {"base"} if spelling in marked else name.identity
-            self._by_identity[identity].append(name)
+        self._marked = frozenset(bases)
+        self._squeezed = [(_squeezed(spelling), spelling) for spelling in spellings]
 
     def find(self, asked: str, effort: str | None = None) -> list[Match]:
         """Return the spellings of the same model, the surest first; empty when there is none.
@@ -78,7 +75,7 @@ class NameIndex:
         """
         name = parse_name(asked)
         effort = effort or name.effort
-        found = self._by_identity.get(name.identity, [])
+        found = self._same(name)
         newest = max((date for other in found for date in other.dated), key=_newness, default="")
         matches = []
         for other in found:
@@ -90,13 +87,21 @@ class NameIndex:
                 matches.append(Match(other.spelling, round(extra, 4), how))
         return sorted(matches, key=lambda match: (match.extra_sd, match.spelling))
 
-    def identities(self) -> Iterable[frozenset[str]]:
-        """Return the identities of all models."""
-        return self._by_identity.keys()
+    def _same(self, name: ModelName) -> list[ModelName]:
+        """Return the names of the same identity. Only spellings that hold its family's word are parsed."""
+        word = max(name.identity - _NO_FAMILY, key=lambda w: (w.isalpha(), len(w), w), default="")
+        same = []
+        for squeezed, spelling in self._squeezed:
+            if word in squeezed:
+                other = parse_name(spelling)
+                identity = other.identity | {"base"} if spelling in self._marked else other.identity
+                if identity == name.identity:
+                    same.append(other)
+        return same
 
-    def names(self, identity: frozenset[str]) -> list[ModelName]:
-        """Return the names of one identity."""
-        return self._by_identity.get(identity, [])
+
+def _squeezed(spelling: str) -> str:
+    return "".join(letter for letter in spelling.lower() if letter.isalnum())
 
 
 def same_date(one: str, other: str) -> bool:

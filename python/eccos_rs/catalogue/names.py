@@ -263,6 +263,9 @@ def _settled(words: list[str]) -> frozenset[str]:
         # "base".
         found -= _SERVING | ({"chat"} if "deepseek" not in found else set())
         found -= {"instruct"}
+    if any(_SIZE.match(word) and word[0] != "a" for word in found):
+        # Of a mixture of experts the active size is often left out: qwen3-235b is qwen3-235b-a22b.
+        found -= {word for word in found if _SIZE.match(word) and word[0] == "a"}
     if "llama" in found and any(word.startswith(("maverick", "scout")) for word in found):
         found -= {word for word in found if _SIZE.match(word) or re.fullmatch(r"\d+e", word)} | {"basic"}
     if "nova" in found:

@@ -204,7 +204,8 @@ def knowledge(
     Parameters
     ----------
     model : str or LLM
-        By any spelling: ``"openai/gpt-5-mini"``, ``"Claude Sonnet 4.5 (high)"``.
+        By any spelling: ``"openai/gpt-5-mini"``, ``"Claude Sonnet 4.5 (high)"``. An LLM's own effort, scores
+        and mean tokens go before the table's.
     effort : str, optional
         The reasoning effort, where neither the spelling nor the LLM tells it.
     scores : mapping of str to float, optional
@@ -228,13 +229,17 @@ def knowledge(
     >>> knowledge("no-such-model").basis
     'nothing'
     """
-    name = model if isinstance(model, str) else model.name
-    effort = effort or (None if isinstance(model, str) else model.effort)
+    if not isinstance(model, str):
+        effort = effort or model.effort
+        scores = {**(model.scores or {}), **(scores or {})}
+        mean_tokens = model.mean_tokens if mean_tokens is None else mean_tokens
+    name = model if isinstance(model, str) else model.identity
     table, left_out = _table(), frozenset(without)
     matches = table.index.find(name, effort)
     entries = list(_entries(table, matches, left_out))
     best, tokens = _best(table, entries)
-    own = {key: Score(value, SOURCE_SD["own"], "own", "own") for key, value in (scores or {}).items()}
+    kind = "own" if isinstance(model, str) or model.scores_source != "vendor" else "vendor"
+    own = {key: Score(value, SOURCE_SD[kind], kind, kind) for key, value in (scores or {}).items()}
     known = own | {key: score for key, score in best.items() if key not in own}
     theta = _strength(table, entries, own)
     level = _expected(table, REFERENCE, known.get(REFERENCE), theta)

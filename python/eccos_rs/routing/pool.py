@@ -1,100 +1,24 @@
-"""Who may answer: the models with their prices, abilities, limits and endpoints."""
+"""Who may answer: the models of a pool and the limits that they share."""
 
 from __future__ import annotations
 
-import tomllib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
-from numbers import Integral
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from eccos_rs.domain.validation import check_number, did_you_mean
+from eccos_rs.domain.validation import did_you_mean
 from eccos_rs.errors import PoolError
-from eccos_rs.routing.endpoint import Endpoint
+from eccos_rs.routing.llm import LLM, Endpoint, Limit, PriceStep
 
 if TYPE_CHECKING:
     from os import PathLike
 
-__all__ = ["LLM", "SCHEMA_VERSION", "Endpoint", "Pool"]
+__all__ = ["LLM", "SCHEMA_VERSION", "Endpoint", "Limit", "Pool", "PriceStep"]
 
 SCHEMA_VERSION = 1
 """The version of the pool file that this release reads and writes."""
-
-
-@dataclass(frozen=True, slots=True)
-class LLM:
-    """A model of the pool.
-
-    Parameters
-    ----------
-    name : str
-        Unique within the pool, and what the predictor knows it by.
-    input_price, output_price : float
-        US dollars per million tokens. 0 is a price (a model of one's own); a missing price is refused.
-    cached_input_price : float, optional
-        US dollars per million input tokens that the provider had in its prompt cache.
-    context_window : int, optional
-        Tokens of prompt and output together; None means no limit is known.
-    vision, tools : bool
-        Abilities.
-    slots : int, optional
-        Requests that may run at once.
-    requests_per_minute, tokens_per_minute : float, optional
-        The provider's rate limits.
-    endpoint : Endpoint, optional
-        Where it is served; routing alone needs none.
-    price_source, price_date : str, optional
-        Where and when the price was read.
-    effort : str, optional
-        The reasoning effort that is asked of it, where the same model is in the pool at several.
-
-    Raises
-    ------
-    PoolError
-        A field is missing or malformed; the sentence names the model and the field.
-    """
-
-    name: str
-    input_price: float
-    output_price: float
-    cached_input_price: float | None = None
-    context_window: int | None = None
-    vision: bool = False
-    tools: bool = False
-    slots: int | None = None
-    requests_per_minute: float | None = None
-    tokens_per_minute: float | None = None
-    endpoint: Endpoint | None = None
-    price_source: str | None = None
-    price_date: str | None = None
-    effort: str | None = None
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.name, str) or not self.name.strip():
-            raise PoolError(f"a model needs a name (a non-empty str), got {self.name!r}")
-        of = f" of model {self.name!r}"
-        for name in ("input_price", "output_price"):
-            if getattr(self, name) is None:
-                raise PoolError(
-                    f"{name}{of} is missing; give US dollars per million tokens (0 when it is free)"
-                )
-            _check_number(name, getattr(self, name), of=of)
-        _check_number("cached_input_price", self.cached_input_price, of=of)
-        for name in ("context_window", "slots"):
-            value = getattr(self, name)
-            _check_number(name, value, of=of, positive=name == "context_window")
-            if value is not None and not isinstance(value, Integral):
-                raise PoolError(f"{name}{of} must be a whole number, got {value!r}")
-        for name in ("requests_per_minute", "tokens_per_minute"):
-            _check_number(name, getattr(self, name), of=of)
-        for name in ("vision", "tools"):
-            if not isinstance(getattr(self, name), bool):
-                raise PoolError(f"{name}{of} must be true or false, got {getattr(self, name)!r}")
-        for name in ("price_source", "price_date", "effort"):
-            _check_text(name, getattr(self, name), of=of)
-        if self.endpoint is not None and not isinstance(self.endpoint, Endpoint):
-            raise PoolError(f"endpoint{of} must be an Endpoint, got {type(self.endpoint).__name__}")
 
 
 class Pool(Sequence[LLM]):
@@ -103,7 +27,10 @@ class Pool(Sequence[LLM]):
     Parameters
     ----------
     models : iterable of LLM
-        At least one; names are unique.
+        At least one. Names are unique, unless the entries of one model differ in effort or lane: these are
+        named ``model@effort@lane``.
+    limits : iterable of Limit
+        Limits that several models share.
 
     Examples
     --------
@@ -112,26 +39,45 @@ class Pool(Sequence[LLM]):
     ('small', 'large')
     >>> pool["large"].output_price
     10.0
+    >>> Pool([LLM("o3", 2.0, 8.0, effort="low"), LLM("o3", 2.0, 8.0, effort="high")]).names
+    ('o3@low', 'o3@high')
     """
 
-    __slots__ = ("_at", "_models")
+    __slots__ = ("_at", "_limits", "_models")
 
-    def __init__(self, models: Iterable[LLM]) -> None:
-        self._models = tuple(models)
+    def __init__(self, models: Iterable[LLM], limits: Iterable[Limit] = ()) -> None:
+        self._models = _columns(models)
         if not self._models:
             raise PoolError("a pool needs at least one model, got none")
         self._at: dict[str, int] = {}
         for at, model in enumerate(self._models):
-            if not isinstance(model, LLM):
-                raise PoolError(f"model {at} of the pool must be an LLM, got {type(model).__name__}")
             if model.name in self._at:
                 raise PoolError(f"model {model.name!r} is in the pool twice")
             self._at[model.name] = at
+        self._limits = self._checked_limits(limits)
 
     @property
     def names(self) -> tuple[str, ...]:
         """The names, in the order of the pool."""
         return tuple(self._at)
+
+    @property
+    def limits(self) -> tuple[Limit, ...]:
+        """The limits that several models share."""
+        return self._limits
+
+    def columns(self, name: str) -> tuple[int, ...]:
+        """Return the positions that a name stands for: one column, or every effort and lane of a model.
+
+        Raises
+        ------
+        PoolError
+            Neither a column nor a model of the pool has this name; the near one is named.
+        """
+        if name in self._at:
+            return (self._at[name],)
+        found = tuple(at for at, model in enumerate(self._models) if model.identity == name)
+        return found or (self.index(name),)
 
     def index(self, value: Any, start: int = 0, stop: int | None = None) -> int:
         """Return the position of a model, given it or its name.
@@ -144,11 +90,14 @@ class Pool(Sequence[LLM]):
         if not isinstance(value, str):
             return self._models.index(value, start, len(self._models) if stop is None else stop)
         if value not in self._at:
+            several = [model.name for model in self._models if model.identity == value]
+            if several:
+                raise PoolError(f"model {value!r} is in the pool as {', '.join(several)}; name one of them")
             raise PoolError(f"there is no model {value!r} in the pool{did_you_mean(value, self.names)}")
         return self._at[value]
 
     def select(self, names: Iterable[str]) -> Pool:
-        """Return the pool of these models alone, in the order given.
+        """Return the pool of these models alone, in the order given, with the limits that still concern them.
 
         Raises
         ------
@@ -157,13 +106,55 @@ class Pool(Sequence[LLM]):
         """
         if isinstance(names, str):
             raise PoolError(f"select takes a sequence of names, got the text {names!r}")
-        return Pool(self[name] for name in names)
+        return self._with([self[name] for name in names])
 
     def replace(self, name: str, **changes: Any) -> Pool:
         """Return the pool with some fields of one model changed."""
         at = self.index(name)
         changed = replace(self._models[at], **changes)
-        return Pool([*self._models[:at], changed, *self._models[at + 1 :]])
+        return Pool([*self._models[:at], changed, *self._models[at + 1 :]], self._renamed(name, changed.name))
+
+    def with_limits(self, *limits: Limit) -> Pool:
+        """Return the pool with these shared limits in place of its own."""
+        return Pool(self._models, limits)
+
+    def with_scores(
+        self,
+        name: str,
+        scores: Mapping[str, float],
+        *,
+        mean_tokens: float | None = None,
+        source: str | None = None,
+    ) -> Pool:
+        """Return the pool with what is known of a model without a label.
+
+        Parameters
+        ----------
+        name : str
+            A model of the pool; every effort and lane of it, where it is there in several.
+        scores : mapping of str to float
+            Shares from 0 to 1 by benchmark or benchmark and category: ``{"mmlu_pro": 0.81, "mmlu_pro/law":
+            0.61}``. Added to those it has; the same benchmark is replaced.
+        mean_tokens : float, optional
+            Output tokens of its answers on average.
+        source : str, optional
+            Who measured them: ``"vendor"``, ``"own harness"``.
+
+        Raises
+        ------
+        PoolError
+            The name is not in the pool, or a score lies outside 0 to 1.
+        """
+        models = list(self._models)
+        for at in self.columns(name):
+            known = models[at].scores or {}
+            changes: dict[str, Any] = {"scores": {**known, **scores}}
+            if mean_tokens is not None:
+                changes["mean_tokens"] = mean_tokens
+            if source is not None:
+                changes["scores_source"] = source
+            models[at] = replace(models[at], **changes)
+        return Pool(models, self._limits)
 
     def __len__(self) -> int:
         return len(self._models)
@@ -178,7 +169,9 @@ class Pool(Sequence[LLM]):
         return self._models[self.index(key) if isinstance(key, str) else key]
 
     def __eq__(self, other: object) -> bool:
-        return self._models == other._models if isinstance(other, Pool) else NotImplemented
+        if not isinstance(other, Pool):
+            return NotImplemented
+        return self._models == other._models and self._limits == other._limits
 
     def __hash__(self) -> int:
         return hash(self.names)
@@ -187,13 +180,40 @@ class Pool(Sequence[LLM]):
         return f"Pool({len(self)} models: {', '.join(self.names)})"
 
     @classmethod
+    def of(cls, *models: str | LLM) -> Pool:
+        """Make a pool of models by name, with prices, windows and abilities from the catalogue that ships.
+
+        Parameters
+        ----------
+        *models : str or LLM
+            Any spelling of a name, with the effort and lane behind it where they matter: ``"gpt-5-mini"``,
+            ``"anthropic/claude-opus-5.5"``, ``"o3@low"``, ``"gpt-5-mini@batch"``. An `LLM` is taken as it is.
+
+        Raises
+        ------
+        PoolError
+            A name is in no catalogue (near names are told), has no price of its own, or names a model that
+            is there already.
+
+        Examples
+        --------
+        >>> pool = Pool.of("gpt-5-mini", "claude-sonnet-4.5")
+        >>> pool["gpt-5-mini"].cached_input_price < pool["gpt-5-mini"].input_price
+        True
+        """
+        from eccos_rs.routing.catalogued import pool_of_names
+
+        return cls(pool_of_names(models))
+
+    @classmethod
     def load(cls, path: str | PathLike[str]) -> Pool:
         """Read a pool file.
 
         Parameters
         ----------
         path : str or path
-            A TOML file with ``schema_version = 1`` and one ``[[model]]`` table for each model.
+            A TOML file with ``schema_version = 1``, one ``[[model]]`` table for each model and one
+            ``[[limit]]`` table for each limit that several share.
 
         Returns
         -------
@@ -218,77 +238,58 @@ class Pool(Sequence[LLM]):
     @classmethod
     def from_toml(cls, text: str) -> Pool:
         """Read a pool from the text of a pool file; see `load`."""
-        try:
-            content = tomllib.loads(text)
-        except tomllib.TOMLDecodeError as error:
-            raise PoolError(f"not valid TOML: {error}") from error
-        _check_keys("the file", content, ("schema_version", "model"))
-        version = content.get("schema_version")
-        if version != SCHEMA_VERSION:
-            got = "none" if version is None else repr(version)
-            raise PoolError(f"schema_version must be {SCHEMA_VERSION}, got {got}")
-        tables = content.get("model")
-        if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
-            raise PoolError("wanted one [[model]] table for each model, got none")
-        return cls(_model_of(at, table) for at, table in enumerate(tables))
+        from eccos_rs.routing.pool_file import parse
+
+        return cls(*parse(text, SCHEMA_VERSION))
 
     def to_toml(self) -> str:
         """Return the text of the pool file that `load` reads back as this pool."""
-        import tomli_w
+        from eccos_rs.routing.pool_file import render
 
-        tables = []
-        for model in self._models:
-            table = _without_none(model)
-            if model.endpoint is not None:
-                table["endpoint"] = _without_none(model.endpoint)
-                if model.endpoint.headers is not None:
-                    table["endpoint"]["headers"] = dict(model.endpoint.headers)
-            tables.append(table)
-        return tomli_w.dumps({"schema_version": SCHEMA_VERSION, "model": tables})
+        return render(self._models, self._limits, SCHEMA_VERSION)
 
+    def _with(self, models: list[LLM]) -> Pool:
+        there = {word for model in models for word in (model.name, model.identity)}
+        kept = [
+            replace(limit, models=tuple(name for name in limit.models if name in there))
+            for limit in self._limits
+            if any(name in there for name in limit.models)
+        ]
+        return Pool(models, kept)
 
-_MODEL_KEYS = tuple(field.name for field in fields(LLM))
-_ENDPOINT_KEYS = tuple(field.name for field in fields(Endpoint))
+    def _renamed(self, old: str, new: str) -> list[Limit]:
+        return [
+            replace(limit, models=tuple(new if name == old else name for name in limit.models))
+            for limit in self._limits
+        ]
 
-
-def _model_of(at: int, table: dict[str, Any]) -> LLM:
-    name = table.get("name")
-    if name is None:
-        # A misspelt "name" is told by its near key before the missing one is.
-        _check_keys(f"model {at}", table, _MODEL_KEYS)
-        raise PoolError(f"model {at} has no name")
-    _check_keys(f"model {name!r}", table, _MODEL_KEYS)
-    values = dict.fromkeys(("input_price", "output_price")) | table
-    endpoint = values.get("endpoint")
-    if endpoint is not None:
-        if not isinstance(endpoint, dict):
-            raise PoolError(f"endpoint of model {name!r} must be a table, got {endpoint!r}")
-        _check_keys(f"the endpoint of model {name!r}", endpoint, _ENDPOINT_KEYS)
-        if "base_url" not in endpoint:
-            raise PoolError(f"the endpoint of model {name!r} has no base_url")
-        try:
-            values["endpoint"] = Endpoint(**endpoint)
-        except PoolError as error:
-            raise PoolError(f"the endpoint of model {name!r}: {error}") from error
-    return LLM(**values)  # type: ignore[arg-type]  # checked by LLM itself
+    def _checked_limits(self, limits: Iterable[Limit]) -> tuple[Limit, ...]:
+        checked = tuple(limits)
+        for limit in checked:
+            if not isinstance(limit, Limit):
+                raise PoolError(f"a shared limit must be a Limit, got {type(limit).__name__}")
+            for name in limit.models:
+                try:
+                    self.columns(name)
+                except PoolError as error:
+                    raise PoolError(f"limit {limit.name!r}: {error}") from None
+        for name, times in Counter(limit.name for limit in checked).items():
+            if times > 1:
+                raise PoolError(f"limit {name!r} is in the pool twice")
+        return checked
 
 
-def _without_none(item: LLM | Endpoint) -> dict[str, Any]:
-    values = {field.name: getattr(item, field.name) for field in fields(item)}
-    return {name: value for name, value in values.items() if value is not None}
+def _columns(models: Iterable[LLM]) -> tuple[LLM, ...]:
+    """Name the entries of one model by effort and lane, where their names alone would be the same."""
+    entries = tuple(models)
+    for at, model in enumerate(entries):
+        if not isinstance(model, LLM):
+            raise PoolError(f"model {at} of the pool must be an LLM, got {type(model).__name__}")
+    times = Counter(model.name for model in entries)
+    return tuple(_column(model) if times[model.name] > 1 else model for model in entries)
 
 
-def _check_keys(where: str, table: Mapping[str, Any], known: Sequence[str]) -> None:
-    for key in table:
-        if key not in known:
-            raise PoolError(f"unknown key {key!r} in {where}{did_you_mean(key, known)}")
-
-
-def _check_number(name: str, value: Any, *, of: str = "", positive: bool = False) -> None:
-    if value is not None:
-        check_number(f"{name}{of}", value, error=PoolError, above=positive)
-
-
-def _check_text(name: str, value: Any, *, of: str = "") -> None:
-    if value is not None and not isinstance(value, str):
-        raise PoolError(f"{name}{of} must be a text, got {value!r}")
+def _column(model: LLM) -> LLM:
+    name, effort, lane = model.key
+    label = "@".join(word for word in (name, effort, lane) if word)
+    return model if label == model.name else replace(model, name=label, model=name)

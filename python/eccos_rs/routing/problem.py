@@ -278,12 +278,13 @@ def _floor(query: Query, policy: Policy) -> float:
 
 def _columns(pool: Pool, query: Query, row: int) -> list[int]:
     names = query.models or ()
-    unknown = [name for name in names if name not in pool.names]
+    known = {*pool.names, *(model.identity for model in pool)}
+    unknown = [name for name in names if name not in known]
     if unknown:
         raise QueryError(
             f"query {row} allows {unknown[0]!r}, which is not in the pool{_near(unknown[0], pool)}"
         )
-    return [pool.index(name) for name in names]
+    return [column for name in names for column in pool.columns(name)]
 
 
 def _why_none(
@@ -310,7 +311,7 @@ def _why_none(
 
 
 def _why_not(model: LLM, query: Query, needed: float, prompt: int) -> str | None:
-    if query.models is not None and model.name not in query.models:
+    if query.models is not None and not {model.name, model.identity} & set(query.models):
         return "not among the models the query allows"
     if query.vision and not model.vision:
         return "no vision"

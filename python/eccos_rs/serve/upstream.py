@@ -240,7 +240,7 @@ class _Way:
         if base.user is not None and "authorization" in headers:
             raise PoolError(f"model {model.name!r}: base_url names a user although there is a key")
         return cls(
-            endpoint.model or model.name,
+            endpoint.model or model.identity,
             base / "chat/completions",
             base / "models",
             headers,

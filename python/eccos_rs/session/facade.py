@@ -233,7 +233,7 @@ class Session:
                 f"{self._max_waiting:,} queries are waiting already", retry_after=self._engine.retry_after(-1)
             )
         for name in query.models or ():
-            self.pool.index(name)
+            self.pool.columns(name)
         now = self._clock()
         self._arrivals += 1
         if self._accounts.shared:

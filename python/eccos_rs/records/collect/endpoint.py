@@ -217,7 +217,7 @@ class Caller:
             }
             try:
                 return await self._client.chat.completions.create(
-                    model=endpoint.model or self.model.name,
+                    model=endpoint.model or self.model.identity,
                     messages=list(messages),
                     extra_headers={"Idempotency-Key": key},
                     **{self._limit_field: longest},

@@ -1,0 +1,129 @@
+"""Models by name: an LLM with the prices, limits and abilities of the catalogue that ships."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from eccos_rs.catalogue.models import CatalogueModel, ModelPrices, catalogue
+from eccos_rs.catalogue.names import EFFORTS, parse_name
+from eccos_rs.domain.validation import shown
+from eccos_rs.errors import PoolError
+from eccos_rs.routing.llm import LANES, LLM, Endpoint, PriceStep
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["llm_of_name", "pool_of_names"]
+
+
+def pool_of_names(models: Iterable[str | LLM]) -> list[LLM]:
+    """Return an LLM for each name; see `Pool.of`.
+
+    Raises
+    ------
+    PoolError
+        A name is not known, has no price, or means a model that another one means already.
+    """
+    found: dict[tuple[object, ...], str] = {}
+    made = []
+    for model in models:
+        if isinstance(model, LLM):
+            made.append(model)
+            continue
+        llm, entry = _named(model)
+        key = (parse_name(llm.identity).identity, parse_name(entry.key).dated, llm.provider, *llm.key[1:])
+        if key in found:
+            raise PoolError(
+                f"{model!r} and {found[key]!r} are the same model ({entry.key} of {entry.provider})"
+            )
+        found[key] = model
+        made.append(llm)
+    return made
+
+
+def llm_of_name(name: str) -> LLM:
+    """Return the model that a name stands for, with the prices of the catalogue.
+
+    Parameters
+    ----------
+    name : str
+        Any spelling, with ``@effort`` and ``@lane`` behind it where they matter.
+
+    Raises
+    ------
+    PoolError
+        It is in no catalogue, has no price of its own, or takes no such effort or lane.
+    """
+    return _named(name)[0]
+
+
+def _named(text: object) -> tuple[LLM, CatalogueModel]:
+    if not isinstance(text, str) or not text.strip():
+        raise PoolError(f"a model is a name or an LLM, got {shown(text)}")
+    name, effort, lane = _options(text.strip())
+    table = catalogue()
+    entry = table.model(name)
+    effort = effort or parse_name(name).effort
+    if effort is not None and effort not in entry.efforts and effort != "thinking":
+        takes = f"takes {', '.join(entry.efforts)}" if entry.efforts else "takes no reasoning effort"
+        raise PoolError(f"{text!r}: {entry.key} {takes}, got {effort!r}")
+    prices = entry.prices if lane is None else entry.lanes.get(lane)
+    if prices is None:
+        known = ", ".join(("standard", *(each for each in entry.lanes if each in LANES)))
+        what = f"no price of its own for {entry.key}"
+        if lane is not None:
+            what = f"no {lane} lane for {entry.key} (it has {known})"
+        raise PoolError(
+            f"{text!r}: the catalogue of {table.date} has {what}. State input_price and output_price in "
+            "the pool file: an unknown price taken as 0 would send everything there"
+        )
+    return _llm(name, entry, prices, effort, lane), entry
+
+
+def _options(text: str) -> tuple[str, str | None, str | None]:
+    """Split ``name@effort@lane``; an ``@`` that is part of a name (``claude-opus-4@20250514``) stays."""
+    name, effort, lane = text, None, None
+    while (parts := name.rpartition("@"))[0]:
+        word = parts[2].lower()
+        if word in LANES and lane is None:
+            lane = word
+        elif word in EFFORTS and effort is None:
+            effort = word
+        else:
+            break
+        name = parts[0]
+    return name, effort, None if lane == "standard" else lane
+
+
+def _llm(name: str, entry: CatalogueModel, prices: ModelPrices, effort: str | None, lane: str | None) -> LLM:
+    table = catalogue()
+    provider = table.providers.get(entry.provider.partition("-")[0])
+    endpoint = None
+    if provider is not None and provider.base_url is not None:
+        key = next((each for each in provider.keys if os.environ.get(each)), next(iter(provider.keys), None))
+        endpoint = Endpoint(provider.base_url, model=entry.upstream, api_key_env=key)
+    lifetime = None if provider is None else provider.cache_lifetime
+    minimum = entry.cache_minimum or (None if provider is None else provider.cache_minimum)
+    return LLM(
+        name,
+        prices.input,
+        prices.output,
+        cached_input_price=prices.cached,
+        cache_write_price=prices.write,
+        context_window=entry.context_window,
+        vision=entry.vision,
+        tools=entry.tools,
+        effort=effort,
+        lane=lane,
+        # A spelling that tells the effort is the name of a column, not of the model.
+        model=entry.upstream if parse_name(name).effort is not None else None,
+        lane_hours=provider.batch_hours if lane == "batch" and provider is not None else None,
+        provider=entry.provider.partition("-")[0],
+        cache_minimum=minimum if prices.cached is not None else None,
+        cache_lifetime=lifetime if prices.cached is not None else None,
+        price_steps=[PriceStep(above, p.input, p.output, p.cached, p.write) for above, p in prices.steps],
+        endpoint=endpoint,
+        price_source=f"{table.source.partition(' (')[0]}, key {entry.key}",
+        price_date=table.date,
+    )
