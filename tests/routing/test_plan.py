@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from eccos_rs import InputError, Query
+from eccos_rs.routing.reasons import Reason, ReasonCode, reason_text
 from eccos_rs.routing.render import money, one_line
 from tests.helpers.given import TRIO, texts, trio
 
@@ -28,6 +29,7 @@ KEYS = [
     "runner_up_cost",
     "price_change",
     "reason",
+    "reason_code",
 ]
 
 
@@ -222,3 +224,13 @@ def test_money_shows_four_figures(dollars, text):
 
 def test_a_query_of_a_million_characters_is_one_short_line():
     assert len(one_line("word " * 200_000)) <= 400
+
+
+def test_every_kind_of_reason_has_a_sentence():
+    for code in ReasonCode:
+        text = reason_text(Reason(code, other=1, points=2.0, cost=0.5, detail="too long"), ("a", "b"))
+        assert text
+        assert "{" not in text
+    assert reason_text(Reason(ReasonCode.WORTH_MORE, 0, 2.0, 0.5), ("a", "b")) == (
+        "+2.0 points over a for $0.500000 more"
+    )

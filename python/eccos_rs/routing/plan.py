@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from eccos_rs.errors import InputError, MissingExtraError
+from eccos_rs.routing.reasons import find_reason, reason_text
 from eccos_rs.routing.render import TOKENS_PER_SECOND, html_of, text_of
 
 if TYPE_CHECKING:
@@ -54,6 +55,8 @@ class PlanRow:
         before it switches. Negative where a limit keeps it away from its own best choice.
     reason : str
         Why it is so.
+    reason_code : str
+        The same for programs; one of `ReasonCode`.
     """
 
     index: int
@@ -69,6 +72,7 @@ class PlanRow:
     runner_up_cost: float | None
     price_change: float | None
     reason: str
+    reason_code: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,49 +226,13 @@ class Plan(Sequence[PlanRow]):
 
     def reason(self, index: int) -> str:
         """Say why a query has the model it has."""
-        column = int(self.assignment.model[index])
-        if index in self.problem.unroutable:
-            return f"deferred: no model may take it: {self.problem.unroutable[index]}"
-        if column < 0:
-            return "deferred: the capacities hold no more"
-        open_to = np.flatnonzero(self.problem.allowed[index])
-        if len(open_to) == 1:
-            return "the only model it may take"
-        preferred = int(open_to[self._uncrowded(index)[open_to].argmin()])
-        if preferred != column and np.any(self.assignment.capacity_price[..., preferred] > 0):
-            return f"{self.pool.names[preferred]} would suit it better, but its capacity is taken"
-        change = self._price_change(index)
-        if change is not None and change < 0:
-            return f"near a tie with {self.runner_up[index]}: chosen so that the whole batch keeps its limits"
-        return self._why_best(index, column, open_to)
-
-    def _uncrowded(self, index: int) -> NDArray[np.float64]:
-        """Return cost minus the worth of quality for each model, the capacities left aside."""
-        worth = self.assignment.duals.requirement
-        cost, quality = self.problem.cost[index], self.problem.quality[index]
-        # In budget mode the multiplier is quality for a dollar, else dollars for quality.
-        reduced = worth * cost - quality if self.assignment.mode == "budget" else cost - worth * quality
-        return np.asarray(reduced, dtype=np.float64)
-
-    def _why_best(self, index: int, column: int, open_to: NDArray[np.intp]) -> str:
-        """Weigh the chosen model against the cheapest that the query may take."""
-        cost, quality = self.problem.cost[index], 100 * self.problem.quality[index].astype(np.float64)
-        cheapest = int(open_to[cost[open_to].argmin()])
-        extra = float(cost[column] - cost[cheapest])
-        if extra > 0:
-            gain = float(quality[column] - quality[cheapest])
-            return f"{gain:+.1f} points over {self.pool.names[cheapest]} for ${extra:.6f} more"
-        missed = float(quality[open_to].max() - quality[column])
-        if missed <= 0:
-            return "both the cheapest and the most likely to succeed"
-        if self.assignment.mode == "quality" and self.assignment.duals.requirement == 0:
-            return "the cheapest; the promise is kept without paying for more"
-        return f"the cheapest; another's gain of up to {missed:.1f} points is not worth its price"
+        return reason_text(find_reason(self.problem, self.assignment, index), self.pool.names)
 
     def row(self, index: int) -> PlanRow:
         """Return what one query gets."""
         column, second = int(self.assignment.model[index]), int(self._second[index])
         problem, query = self.problem, self.queries[index]
+        reason = find_reason(problem, self.assignment, index)
         return PlanRow(
             index=index,
             id=query.id,
@@ -278,7 +246,8 @@ class Plan(Sequence[PlanRow]):
             runner_up_quality=float(problem.quality[index, second]) if second >= 0 else None,
             runner_up_cost=float(problem.cost[index, second]) if second >= 0 else None,
             price_change=self._price_change(index),
-            reason=self.reason(index),
+            reason=reason_text(reason, self.pool.names),
+            reason_code=str(reason.code),
         )
 
     def to_dicts(self) -> list[dict[str, Any]]:

@@ -1,0 +1,123 @@
+"""Why a query has the model it has: first as data, then once as a sentence."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from eccos_rs.routing.problem import Problem
+    from eccos_rs.solver.assignment import Assignment
+
+__all__ = ["Reason", "ReasonCode", "find_reason", "reason_text"]
+
+
+class ReasonCode(StrEnum):
+    """The kinds of reason; stable, for programs and metrics."""
+
+    NO_MODEL = "no_model"
+    NO_CAPACITY = "no_capacity"
+    ONLY_MODEL = "only_model"
+    CAPACITY_TAKEN = "capacity_taken"
+    NEAR_TIE = "near_tie"
+    WORTH_MORE = "worth_more"
+    CHEAPEST_AND_BEST = "cheapest_and_best"
+    CHEAPEST_SUFFICES = "cheapest_suffices"
+    CHEAPEST = "cheapest"
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why one query has its model.
+
+    Attributes
+    ----------
+    code : ReasonCode
+    other : int or None
+        Column of the model that the reason compares with.
+    points : float
+        Percentage points of predicted success gained or given up against it.
+    cost : float
+        US dollars paid beyond it.
+    detail : str
+        For `NO_MODEL`: why each model is ruled out.
+    """
+
+    code: ReasonCode
+    other: int | None = None
+    points: float = 0.0
+    cost: float = 0.0
+    detail: str = ""
+
+
+def find_reason(problem: Problem, answer: Assignment, index: int) -> Reason:
+    """Return why query `index` has the model that the answer gives it."""
+    column = int(answer.model[index])
+    if index in problem.unroutable:
+        return Reason(ReasonCode.NO_MODEL, detail=problem.unroutable[index])
+    if column < 0:
+        return Reason(ReasonCode.NO_CAPACITY)
+    open_to = np.flatnonzero(problem.allowed[index])
+    if len(open_to) == 1:
+        return Reason(ReasonCode.ONLY_MODEL)
+    preferred = int(open_to[_reduced_cost(problem, answer, index)[open_to].argmin()])
+    if preferred != column and np.any(answer.capacity_price[..., preferred] > 0):
+        return Reason(ReasonCode.CAPACITY_TAKEN, preferred)
+    others = answer.alternatives
+    # A negative change: a limit keeps the query away from its own best choice. NaN compares false.
+    if others is not None and float(others.price_change[index]) < 0:
+        return Reason(ReasonCode.NEAR_TIE, int(others.model[index]))
+    return _against_the_cheapest(problem, answer, index, column, open_to)
+
+
+def _reduced_cost(problem: Problem, answer: Assignment, index: int) -> NDArray[np.float64]:
+    """Return cost minus the worth of quality for each model, the capacities left aside."""
+    worth = answer.duals.requirement
+    cost, quality = problem.cost[index], problem.quality[index]
+    # In budget mode the multiplier is quality for a dollar, else dollars for quality.
+    reduced = worth * cost - quality if answer.mode == "budget" else cost - worth * quality
+    return np.asarray(reduced, dtype=np.float64)
+
+
+def _against_the_cheapest(
+    problem: Problem, answer: Assignment, index: int, column: int, open_to: NDArray[np.intp]
+) -> Reason:
+    cost, quality = problem.cost[index], 100 * problem.quality[index].astype(np.float64)
+    cheapest = int(open_to[cost[open_to].argmin()])
+    extra = float(cost[column] - cost[cheapest])
+    if extra > 0:
+        return Reason(ReasonCode.WORTH_MORE, cheapest, float(quality[column] - quality[cheapest]), extra)
+    missed = float(quality[open_to].max() - quality[column])
+    if missed <= 0:
+        return Reason(ReasonCode.CHEAPEST_AND_BEST)
+    if answer.mode == "quality" and answer.duals.requirement == 0:
+        return Reason(ReasonCode.CHEAPEST_SUFFICES)
+    return Reason(ReasonCode.CHEAPEST, points=missed)
+
+
+_SENTENCES = {
+    ReasonCode.NO_MODEL: "deferred: no model may take it: {detail}",
+    ReasonCode.NO_CAPACITY: "deferred: the capacities hold no more",
+    ReasonCode.ONLY_MODEL: "the only model it may take",
+    ReasonCode.CAPACITY_TAKEN: "{other} would suit it better, but its capacity is taken",
+    ReasonCode.NEAR_TIE: "near a tie with {other}: chosen so that the whole batch keeps its limits",
+    ReasonCode.WORTH_MORE: "{points:+.1f} points over {other} for ${cost:.6f} more",
+    ReasonCode.CHEAPEST_AND_BEST: "both the cheapest and the most likely to succeed",
+    ReasonCode.CHEAPEST_SUFFICES: "the cheapest; the promise is kept without paying for more",
+    ReasonCode.CHEAPEST: "the cheapest; another's gain of up to {points:.1f} points is not worth its price",
+}
+
+
+def reason_text(reason: Reason, names: Sequence[str]) -> str:
+    """Return a reason as a sentence, with the names of the pool's columns."""
+    other = "" if reason.other is None else names[reason.other]
+    return _SENTENCES[reason.code].format(
+        other=other, points=reason.points, cost=reason.cost, detail=reason.detail
+    )
