@@ -6,6 +6,7 @@ import math
 
 import pytest
 
+from eccos_rs import LLM
 from eccos_rs.catalogue.scores import benchmarks, knowledge
 
 
@@ -83,3 +84,49 @@ def test_every_benchmark_has_an_expectation_in_range(name: str) -> None:
 def test_an_unknown_benchmark_is_refused() -> None:
     with pytest.raises(KeyError, match="no board lists"):
         knowledge("gpt-4o").expected("no_such_benchmark")
+
+
+def test_a_model_newer_than_the_table_is_known_by_its_predecessor_and_says_so() -> None:
+    known = knowledge("anthropic/claude-opus-5.5")
+    assert known.basis.startswith("predecessor ")
+    assert "predecessor" in known.note
+    assert 0.4 < known.level_sd < 0.6
+    assert known.level > knowledge("claude-haiku-4.5").level
+
+
+def test_a_price_alone_says_little_but_something() -> None:
+    cheap, dear = (knowledge(LLM("none-such", 1.0, price)) for price in (0.2, 40.0))
+    assert cheap.basis == dear.basis == "price"
+    assert dear.level > cheap.level
+    assert dear.level_sd > 0.5
+    assert knowledge(LLM("none-such", 0, 0)).basis == "nothing"
+
+
+def test_scores_of_the_pool_go_first_and_a_vendors_are_less_sure() -> None:
+    own, vendor = (
+        knowledge(LLM("m", 1, 2, scores={"MMLU-Pro": 0.8}, scores_source=source, mean_tokens=77))
+        for source in ("own harness", "vendor")
+    )
+    assert own.scores["mmlu_pro"].value == vendor.scores["mmlu_pro"].value == 0.8
+    assert own.level_sd < vendor.level_sd
+    assert own.mean_tokens == 77
+
+
+def test_a_name_that_moves_is_the_release_that_the_catalogue_says() -> None:
+    known = knowledge("mistral-large-latest")
+    assert known.note.startswith("release ")
+    assert min(score.sd for score in known.scores.values()) > 0.4
+
+
+def test_the_default_effort_of_the_catalogue_is_asked_for() -> None:
+    untold, none = knowledge("gpt-5.4-mini"), knowledge("gpt-5.4-mini", effort="none")
+    assert untold.level == none.level < knowledge("gpt-5.4-mini", effort="high").level
+
+
+def test_contradicting_scores_move_the_strength_little() -> None:
+    """A broken column must not drag the others along: the errors have heavy tails."""
+    fair = knowledge("m", scores={"gsm8k": 0.95, "math_l5": 0.6, "mmlu_pro": 0.75, "livebench/coding": 0.6})
+    broken = knowledge(
+        "m", scores={"gsm8k": 0.95, "math_l5": 0.6, "mmlu_pro": 0.75, "livebench/coding": 0.6, "gpqa": 0.01}
+    )
+    assert abs(broken.strength.theta - fair.strength.theta) < 0.25

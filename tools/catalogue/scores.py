@@ -19,6 +19,7 @@ import pandas as pd
 
 from eccos_rs.catalogue.factor import fit_columns, log_odds
 from eccos_rs.catalogue.matching import same_date
+from eccos_rs.catalogue.models import catalogue
 from eccos_rs.catalogue.names import parse_name
 
 OUT = Path(__file__).parents[2] / "python/eccos_rs/catalogue/data/scores.json"
@@ -64,12 +65,15 @@ _FEWEST = 30
 _SUMMARY = re.compile(
     r"(cnn_dailymail|lr_sum|nordjylland_news|_sum(_|$)|hunsum|lingua|no_sammendrag|orange|summ)"
 )
+_NAMES_WEIGHTS = ("euroeval", "mmlu-pro", "mmlu-pro-board")
+"""Sources that name weights, where a name without "instruct" is the base model; elsewhere it is what is
+served."""
 _NO_BASE = re.compile(
     r"instruct|chat|[-_]it\b|dpo|sft|orpo|thinking|reasoning|[-_]inst\b|tulu|hermes|zephyr|nemotron",
     re.IGNORECASE,
 )
 _HAS_BASE = re.compile(
-    r"^(?:.*/)?(?:meta-)?(?:llama-?[123]|qwen(?:1\.5|2)|mistral-(?:7b|nemo)|mixtral|gemma|yi|phi-[12]|codegemma)",
+    r"^(?:.*/)?(?:meta-)?(?:llama-?[1234]|qwen(?:1\.5|2)|mistral-(?:7b|nemo)|mixtral|gemma|yi|phi-[12]|codegemma)",
     re.IGNORECASE,
 )
 
@@ -86,7 +90,8 @@ def main(data: Path) -> None:
     entries["column"] = [
         at[row] for row in entries[["source", "date", "benchmark", "unit"]].itertuples(index=False, name=None)
     ]
-    bases = sorted({m for m in entries.model.unique() if _HAS_BASE.match(m) and not _NO_BASE.search(m)})
+    weights = entries[entries.source.isin(_NAMES_WEIGHTS)].model.unique()
+    bases = sorted({m for m in weights if _HAS_BASE.match(m) and not _NO_BASE.search(m)})
     units, families = units_of(sorted(entries.model.unique()), set(bases))
     fitted = fit(entries, units, families, len(columns))
     write(entries, columns, bases, fitted)
@@ -205,13 +210,28 @@ def fit(
     board = pd.factorize(entries.source.str.replace("-prompt", ""))[0]
     model = np.array([units[m] for m in entries.model])
     mu, lam, sigma = (np.full(n, np.nan) for _ in range(3))
-    got, _ = fit_columns(model[use], entries.column.to_numpy()[use], y[use], board[use], family=families)
+    got, theta = fit_columns(model[use], entries.column.to_numpy()[use], y[use], board[use], family=families)
+    line = price_line(units, theta)
     size = len(got.mu)
     mu[:size], lam[:size], sigma[:size] = got.mu, got.lam, got.sigma
     return {
         name: [None if not np.isfinite(v) else round(float(v), 4) for v in values]
         for name, values in (("mu", mu), ("lam", lam), ("sigma", sigma))
-    }
+    } | {"price_line": line}
+
+
+def price_line(units: dict[str, int], theta: np.ndarray) -> list[float]:
+    """Return the line of theta over ln(price of output), fitted on the priced models, and its error."""
+    priced: dict[int, float] = {}
+    for spelling, unit in units.items():
+        found = next(iter(catalogue().find(spelling)), None)
+        if found is not None and found.prices is not None and found.prices.output > 0 and unit < len(theta):
+            priced[unit] = float(np.log(found.prices.output))
+    x, y = np.array(list(priced.values())), theta[list(priced)]
+    slope, intercept = np.polyfit(x, y, 1)
+    sd = float(np.std(y - intercept - slope * x))
+    print(f"theta over ln price: {intercept:.2f} + {slope:.2f} x, sd {sd:.2f} over {len(x)} models")
+    return [round(float(v), 4) for v in (intercept, slope, sd)]
 
 
 def write(
@@ -236,6 +256,7 @@ def write(
         "{",
         '"schema_version": 1,',
         f'"sources": {json.dumps(sources)},',
+        f'"price_line": {json.dumps(fitted["price_line"])},',
         f'"bases": {json.dumps(bases)},',
         '"columns": [',
     ]

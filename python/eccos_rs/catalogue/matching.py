@@ -7,23 +7,25 @@ matches.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from eccos_rs.catalogue.names import EFFORTS, ModelName, parse_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 __all__ = ["Match", "NameIndex", "same_date"]
 
 # Standard deviations in log odds that a difference adds (chosen on LiveBench, which lists efforts and
 # releases).
 _EFFORT_STEP = 0.15
-_OTHER_RELEASE = 0.25
+_OTHER_RELEASE, _A_YEAR = 0.25, 0.3
 _PREVIEW = 0.10
 _UNDATED = 0.05
 _TOO_FAR = 0.65
+_VERSIONS_BACK = 2.0
 _NO_FAMILY = {"instruct", "base"}
 """Words that other spellings of the same model leave out or write otherwise."""
 _RANK = {effort: float(rank) for rank, effort in enumerate(EFFORTS)}
@@ -87,17 +89,44 @@ class NameIndex:
                 matches.append(Match(other.spelling, round(extra, 4), how))
         return sorted(matches, key=lambda match: (match.extra_sd, match.spelling))
 
+    def predecessor(self, asked: str) -> str | None:
+        """Return a spelling of the nearest older version of a model; None where there is none.
+
+        The words of the name are the same and its one version number is lower, by less than two.
+        """
+        name = parse_name(asked)
+        number = _version(name)
+        if number is None:
+            return None
+        older = [
+            (version, other.spelling)
+            for other, identity in self._kin(name)
+            if other.family == name.family
+            and "base" not in identity
+            and (version := _version(other)) is not None
+            and number - _VERSIONS_BACK < version < number
+        ]
+        return max(older, key=lambda each: (each[0], _reversed(each[1])))[1] if older else None
+
     def _same(self, name: ModelName) -> list[ModelName]:
-        """Return the names of the same identity. Only spellings that hold its family's word are parsed."""
+        return [other for other, identity in self._kin(name) if identity == name.identity]
+
+    def _kin(self, name: ModelName) -> Iterator[tuple[ModelName, frozenset[str]]]:
+        """Yield the names that hold the word of a family, and their identities; only these are parsed."""
         word = max(name.identity - _NO_FAMILY, key=lambda w: (w.isalpha(), len(w), w), default="")
-        same = []
         for squeezed, spelling in self._squeezed:
             if word in squeezed:
                 other = parse_name(spelling)
-                identity = other.identity | {"base"} if spelling in self._marked else other.identity
-                if identity == name.identity:
-                    same.append(other)
-        return same
+                yield other, other.identity | {"base"} if spelling in self._marked else other.identity
+
+
+def _version(name: ModelName) -> float | None:
+    numbers = [float(word) for word in name.identity if re.fullmatch(r"\d+(?:\.\d+)?", word)]
+    return numbers[0] if len(numbers) == 1 else None
+
+
+def _reversed(text: str) -> tuple[int, ...]:
+    return tuple(-ord(letter) for letter in text)
 
 
 def _squeezed(spelling: str) -> str:
@@ -125,13 +154,24 @@ def _newness(date: str) -> str:
     return date if len(date) > len("0806") else f"0000{date}"
 
 
+def _years_apart(one: str, other: str) -> float:
+    """Return the years between two dates, 0 where one of them tells no year."""
+    months = []
+    for date in (_newness(one), _newness(other)):
+        if date.startswith("0000"):
+            return 0.0
+        months.append(int(date[:4]) * 12 + int(date[4:6]))
+    return abs(months[0] - months[1]) / 12
+
+
 def _release_gap(asked: ModelName, other: ModelName, newest: str) -> tuple[float, str]:
     preview = _PREVIEW if ("preview" in asked.release) != ("preview" in other.release) else 0.0
     word = "preview" if preview and "preview" in other.release else ("released version" if preview else "")
     if asked.dated and other.dated:
         if any(same_date(one, two) for one in asked.dated for two in other.dated):
             return preview, word
-        return _OTHER_RELEASE, f"release {min(other.dated)}"
+        apart = min(_years_apart(one, two) for one in asked.dated for two in other.dated)
+        return _OTHER_RELEASE + _A_YEAR * apart, f"release {min(other.dated)}"
     if not asked.dated and not other.dated:
         return preview, word
     if asked.dated:

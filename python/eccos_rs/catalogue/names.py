@@ -45,7 +45,7 @@ _WORDS = {
     "chatgpt": "chatgpt",
 }
 _PREVIEW = frozenset({"preview", "exp", "experimental", "beta", "rc"})
-_HARNESS = frozenset({"fc", "prompt", "diff", "whole", "udiff", "val", "zero", "shot", "tools"})
+_HARNESS = frozenset({"fc", "prompt", "diff", "whole", "udiff", "val", "tools"})
 _QUANTISED = re.compile(
     r"(?<![a-z0-9])(?:fp8|fp16|bf16|int[48]|awq|gptq|q\d(?:_[0-9a-z]+)*|w\da\d+|nvfp4|mxfp4?|[48]bit)(?![a-z0-9])"
 )
@@ -59,7 +59,19 @@ _TIERS = {
 }
 # What hosts add to a name when they serve it faster; the weights are the same.
 _SERVING = {"versatile", "instant", "cloud", "maas", "free", "nitro", "tee", "turbo", "fast"}
-_OPEN_FAMILIES = {"llama", "qwen", "gemma", "mistral", "mixtral", "deepseek", "glm", "kimi", "phi", "minimax"}
+_OPEN_FAMILIES = {
+    "llama",
+    "qwen",
+    "gemma",
+    "mistral",
+    "mixtral",
+    "deepseek",
+    "glm",
+    "kimi",
+    "phi",
+    "minimax",
+    "oss",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +131,7 @@ def parse_name(spelling: str) -> ModelName:
     text = _QUANTISED.sub("", text)
     text, effort = _take_effort(text)
     text, dates = _take_dates(text)
-    words = _joined_versions([word for word in re.split(r"[-_\s/:@()#,\[\]]+", text) if word])
+    words = _joined_versions([word for word in re.split(r"[-_+\s/:@()#,\[\]]+", text) if word])
     identity: list[str] = []
     release = set(dates)
     for word in words:
@@ -128,11 +140,11 @@ def parse_name(spelling: str) -> ModelName:
         elif word not in _HARNESS:
             identity.extend(_spelled(word))
     identity, told = _trailing_effort(identity, spelled_out=effort is not None)
-    return ModelName(spelling, _settled(identity), frozenset(release), effort or told)
+    return ModelName(spelling, _settled(identity, release), frozenset(release), effort or told)
 
 
 def _without_provider(text: str) -> str:
-    text = re.sub(r"\((?:[^)]*)\bval\)", "", text)
+    text = re.sub(r"\([^)]*\b(?:val|zero-shot)\)", "", text)
     text = text.rpartition("/")[2] if "/" in text else text
     # Bedrock: region.provider.model-v1:0
     text = re.sub(r"^(?:(?:us|eu|apac|jp|au|global|us-gov|ca)\.)?(?:[a-z0-9]+)\.(?=[a-z])", _bedrock, text)
@@ -142,7 +154,8 @@ def _without_provider(text: str) -> str:
         else text
     )
     text = re.sub(r"(\d)p(\d)", r"\1.\2", text)  # Fireworks: v3p1
-    return text.replace("@default", "").replace("+", "plus ").replace("plus plus", "plus")
+    text = re.sub(r"-\d+:\d+$", "", text)  # Bedrock: gpt-oss-120b-1:0
+    return re.sub(r"(?<=[a-z0-9])\+", "-plus ", text.replace("@default", ""))
 
 
 def _bedrock(match: re.Match[str]) -> str:
@@ -151,12 +164,14 @@ def _bedrock(match: re.Match[str]) -> str:
         "moonshotai", "moonshot", "minimax", "writer", "google", "nvidia", "zai", "xai",
     }  # fmt: skip
     provider = match.group(0).rstrip(".").rpartition(".")[2]
+    if provider in {"deepseek", "qwen", "minimax", "mistral"}:
+        return f"{provider}-"  # who serves it and the family have one name
     return "" if provider in known else match.group(0)
 
 
 _EFFORT_WORDS = "none|minimal|low|medium|med|high|xhigh|max"
 _THINKING = re.compile(
-    r"[-#(\s+]*(?:prompt plus )?(?:\d+k[- ])?thinking(?: tokens)?(?:-\d+k)?(?:-auto)?"
+    r"[-#(\s+]*(?:prompt \+ )?(?:\d+k[- ])?thinking(?: tokens)?(?:-\d+k)?(?:-auto)?"
     r"(?:-(?=high|low|medium|minimal))?\)?"
 )
 _EFFORT_PATTERNS = (
@@ -168,7 +183,8 @@ _EFFORT_PATTERNS = (
     (_THINKING, "thinking"),
     (re.compile(r"[-(\s]\d+k think\)"), "thinking"),
     (re.compile(r"\((?:enabled|default think)\)"), "thinking"),
-    (re.compile(r"-(?:reasoning|reasoner)(?=$|[-@:(\s])"), "thinking"),
+    # Of a grok this is a switch; of a phi or a command it is another model.
+    (re.compile(r"(?<=grok)(.*)-reasoning(?=$|[-@:(\s])"), "thinking"),
     (re.compile(r"\(no think\)"), "none"),
 )
 
@@ -180,10 +196,13 @@ def _take_effort(text: str) -> tuple[str, str | None]:
         if match is None:
             continue
         told = value or match.group(1)
+        if value is None and any(family in text for family in _TIERS.get(told, ())):
+            continue  # qwen3-max-thinking is a model at an effort that is not told
         # An effort told in words is more than "thinking" beside it.
         if found is None or found == "thinking":
             found = "medium" if told == "med" else told
-        text = f"{text[: match.start()]} {text[match.end() :]}".strip()
+        kept = match.group(1) if value and match.groups() else ""
+        text = f"{text[: match.start()]}{kept} {text[match.end() :]}".strip()
         if pattern is _THINKING and (
             word := re.search(r"(?:^|[-\s])(none|minimal|low|medium|high|xhigh)$", text)
         ):
@@ -250,7 +269,7 @@ def _trailing_effort(words: list[str], *, spelled_out: bool) -> tuple[list[str],
     return words, None
 
 
-def _settled(words: list[str]) -> frozenset[str]:
+def _settled(words: list[str], release: set[str]) -> frozenset[str]:
     found = set(words)
     if "gpt" in found and "35" in found:  # Azure: gpt-35-turbo
         found = (found - {"35"}) | {"3.5"}
@@ -258,6 +277,8 @@ def _settled(words: list[str]) -> frozenset[str]:
         found -= {"chat"}  # deepseek-chat-v2 is deepseek-v2; deepseek-chat alone is an alias that moves
     if "mistral" in found and "large" in found:
         found -= {"instruct"}
+    if "claude" in found:
+        found -= {"base"}
     if found & _OPEN_FAMILIES:
         # Of open weights what is served under a bare name is the instruction-tuned model; a base model says
         # "base".
@@ -268,6 +289,8 @@ def _settled(words: list[str]) -> frozenset[str]:
         found -= {word for word in found if _SIZE.match(word) and word[0] == "a"}
     if "llama" in found and any(word.startswith(("maverick", "scout")) for word in found):
         found -= {word for word in found if _SIZE.match(word) or re.fullmatch(r"\d+e", word)} | {"basic"}
+    if found == {"o1"} and "preview" in release:
+        found = {"o1", "preview"}
     if "nova" in found:
         found -= {"1"}
     if "grok" in found and "4.2" in found:

@@ -9,23 +9,21 @@ and nothing (0.65).
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass, field
-from functools import lru_cache
-from importlib.resources import files
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from eccos_rs.catalogue.factor import Columns, Strength, log_odds, share, strength
-from eccos_rs.catalogue.matching import Match, NameIndex
+from eccos_rs.catalogue.board import ScoreTable, score_table
+from eccos_rs.catalogue.factor import Strength, log_odds, share, strength
+from eccos_rs.catalogue.matching import Match
+from eccos_rs.catalogue.models import catalogue
+from eccos_rs.catalogue.names import parse_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-
-    from numpy.typing import NDArray
 
     from eccos_rs.routing.pool import LLM
 
@@ -41,6 +39,8 @@ trained on."""
 _OTHER_HARNESS = 0.20
 """Added where a benchmark was run by another hand than the one whose answers forecasts are trained on."""
 _NOTHING = 0.65
+_PREDECESSOR = 0.40
+"""Added for a model that is known by an older version of it alone."""
 _ELO_CENTRE, _ELO_SCALE = 1200.0, 400 / math.log(10)
 
 
@@ -98,7 +98,7 @@ class ModelKnowledge:
         Output tokens of one answer, told or measured over the table's benchmarks; None when nothing is known.
     basis : str
         What the level rests on: ``"category scores"``, ``"overall score"``, ``"other benchmarks"``,
-        ``"arena"``, ``"predecessor NAME"`` or ``"nothing"``.
+        ``"arena"``, ``"predecessor NAME"``, ``"price"`` or ``"nothing"``.
     tokens : mapping of str to float
         Mean output tokens by benchmark, where they were counted.
     note : str
@@ -134,60 +134,12 @@ class ModelKnowledge:
         KeyError
             No board lists it.
         """
-        return _expected(_table(), benchmark, self.scores.get(benchmark), self.strength)
-
-
-class _Column(NamedTuple):
-    source: str
-    date: str
-    benchmark: str
-    unit: str
-
-
-@dataclass(frozen=True, slots=True)
-class _Table:
-    sources: dict[str, dict[str, str]]
-    columns: tuple[_Column, ...]
-    fitted: Columns
-    models: dict[str, tuple[NDArray[np.intp], NDArray[np.float64]]]
-    index: NameIndex
-    by_benchmark: dict[str, tuple[int, ...]]
-    boards: dict[str, int]
-
-    def kind(self, column: int) -> str:
-        return self.sources[self.columns[column].source]["kind"]
-
-    def reference(self, benchmark: str) -> int | None:
-        """Return the fitted column that stands for a benchmark: the labelled answers', else the newest."""
-        rank = {"answers": 0, "board": 1, "vendor": 2, "elo": 3}
-        fitted = [c for c in self.by_benchmark.get(benchmark, ()) if np.isfinite(self.fitted.lam[c])]
-        return max(fitted, key=lambda c: (-rank[self.kind(c)], self.columns[c].date), default=None)
-
-
-@lru_cache(maxsize=1)
-def _table() -> _Table:
-    raw = json.loads(files("eccos_rs.catalogue").joinpath("data/scores.json").read_bytes())
-    columns = tuple(_Column(*row[:4]) for row in raw["columns"])
-    fitted = Columns(*(np.array([row[at] for row in raw["columns"]], dtype=np.float64) for at in (4, 5, 6)))
-    models = {
-        name: (np.array(at, dtype=np.intp), np.array(values, dtype=np.float64))
-        for name, (at, values) in raw["models"].items()
-    }
-    by_benchmark: dict[str, tuple[int, ...]] = {}
-    for at, column in enumerate(columns):
-        if column.unit != "tokens":
-            by_benchmark[column.benchmark] = (*by_benchmark.get(column.benchmark, ()), at)
-    boards: dict[str, int] = {}
-    for column in columns:
-        boards.setdefault(column.source.removesuffix("-prompt"), len(boards))
-    return _Table(
-        raw["sources"], columns, fitted, models, NameIndex(models, raw["bases"]), by_benchmark, boards
-    )
+        return _expected(score_table(), benchmark, self.scores.get(benchmark), self.strength)
 
 
 def benchmarks() -> tuple[str, ...]:
     """Return the benchmarks and categories that the table can say something about, sorted."""
-    table = _table()
+    table = score_table()
     return tuple(sorted(name for name in table.by_benchmark if table.reference(name) is not None))
 
 
@@ -234,14 +186,26 @@ def knowledge(
         scores = {**(model.scores or {}), **(scores or {})}
         mean_tokens = model.mean_tokens if mean_tokens is None else mean_tokens
     name = model if isinstance(model, str) else model.identity
-    table, left_out = _table(), frozenset(without)
-    matches = table.index.find(name, effort)
+    table, left_out = score_table(), frozenset(without)
+    entry = next(iter(catalogue().find(name)), None)
+    if effort is None and parse_name(name).effort is None and entry is not None:
+        effort = entry.default_effort
+    # A name that moves ("mistral-large-latest") means the release that the catalogue says it means.
+    moved = entry is not None and not parse_name(name).dated and parse_name(entry.key).dated
+    matches = table.index.find(entry.key if entry is not None and moved else name, effort)
+    predecessor = None if matches else table.index.predecessor(name)
+    if predecessor is not None:
+        matches = _widened(table.index.find(predecessor, effort), predecessor)
     entries = list(_entries(table, matches, left_out))
+    listed = entry.prices.output if entry is not None and entry.prices is not None else None
+    price = listed if isinstance(model, str) else model.output_price
     best, tokens = _best(table, entries)
     kind = "own" if isinstance(model, str) or model.scores_source != "vendor" else "vendor"
-    own = {key: Score(value, SOURCE_SD[kind], kind, kind) for key, value in (scores or {}).items()}
+    own = {
+        _benchmark(key): Score(value, SOURCE_SD[kind], kind, kind) for key, value in (scores or {}).items()
+    }
     known = own | {key: score for key, score in best.items() if key not in own}
-    theta = _strength(table, entries, own)
+    theta = _strength(table, entries, own, table.prior(price))
     level = _expected(table, REFERENCE, known.get(REFERENCE), theta)
     note = "" if not matches else matches[0].how
     return ModelKnowledge(
@@ -251,11 +215,16 @@ def knowledge(
         level=level.log_odds,
         level_sd=level.sd,
         mean_tokens=mean_tokens if mean_tokens is not None else _mean(tokens),
-        basis=_basis(known, bool(entries)),
+        basis=_basis(known, own, bool(entries), predecessor, price),
         tokens=MappingProxyType(tokens),
         note=note,
         strength=theta,
     )
+
+
+def _benchmark(name: str) -> str:
+    """Return a benchmark's name as the table has it: ``MMLU-Pro/Law`` is ``mmlu_pro/law``."""
+    return name.strip().lower().replace("-", "_").replace(" ", "_")
 
 
 class _Entry(NamedTuple):
@@ -264,7 +233,7 @@ class _Entry(NamedTuple):
     match: Match
 
 
-def _entries(table: _Table, matches: list[Match], left_out: frozenset[str]) -> Iterable[_Entry]:
+def _entries(table: ScoreTable, matches: list[Match], left_out: frozenset[str]) -> Iterable[_Entry]:
     for match in matches:
         at, values = table.models[match.spelling]
         for column, value in zip(at, values, strict=True):
@@ -272,13 +241,13 @@ def _entries(table: _Table, matches: list[Match], left_out: frozenset[str]) -> I
                 yield _Entry(int(column), float(value), match)
 
 
-def _odds(table: _Table, entry: _Entry) -> float:
+def _odds(table: ScoreTable, entry: _Entry) -> float:
     if table.columns[entry.column].unit == "elo":
         return (entry.value - _ELO_CENTRE) / _ELO_SCALE
     return float(log_odds(entry.value))
 
 
-def _best(table: _Table, entries: list[_Entry]) -> tuple[dict[str, Score], dict[str, float]]:
+def _best(table: ScoreTable, entries: list[_Entry]) -> tuple[dict[str, Score], dict[str, float]]:
     """Return the surest score of each benchmark, and the mean tokens by benchmark."""
     best: dict[str, Score] = {}
     tokens: dict[str, tuple[float, float]] = {}
@@ -310,14 +279,23 @@ def _reversed(date: str | None) -> tuple[int, ...]:
     return tuple(-ord(letter) for letter in date or "")
 
 
-def _strength(table: _Table, entries: list[_Entry], own: Mapping[str, Score]) -> Strength:
+def _widened(matches: list[Match], predecessor: str) -> list[Match]:
+    return [
+        Match(match.spelling, math.hypot(match.extra_sd, _PREDECESSOR), f"its predecessor {predecessor}")
+        for match in matches
+    ]
+
+
+def _strength(
+    table: ScoreTable, entries: list[_Entry], own: Mapping[str, Score], prior: tuple[float, float]
+) -> Strength:
     at, y, board, extra = [], [], [], []
     for entry in entries:
         column = table.columns[entry.column]
         if column.unit in ("share", "elo"):
             at.append(entry.column)
             y.append(_odds(table, entry))
-            board.append(table.boards[column.source.removesuffix("-prompt")])
+            board.append(table.board(entry.column))
             extra.append(entry.match.extra_sd)
     for benchmark, score in own.items():
         column_at = table.reference(benchmark)
@@ -331,11 +309,12 @@ def _strength(table: _Table, entries: list[_Entry], own: Mapping[str, Score]) ->
         np.array(at, dtype=np.intp),
         np.array(y),
         np.array(board, dtype=np.intp),
+        prior=prior,
         extra_sd=np.array(extra),
     )
 
 
-def _expected(table: _Table, benchmark: str, known: Score | None, theta: Strength) -> Score:
+def _expected(table: ScoreTable, benchmark: str, known: Score | None, theta: Strength) -> Score:
     column = table.reference(benchmark)
     if column is None:
         if known is None:
@@ -357,11 +336,22 @@ def _mean(tokens: Mapping[str, float]) -> float | None:
     return math.exp(sum(map(math.log, tokens.values())) / len(tokens)) if tokens else None
 
 
-def _basis(known: Mapping[str, Score], listed: bool) -> str:
-    if sum(key.startswith(f"{REFERENCE}/") for key in known) > 1:
+def _basis(
+    known: Mapping[str, Score],
+    own: Mapping[str, Score],
+    listed: bool,
+    predecessor: str | None,
+    price: float | None,
+) -> str:
+    basis = known if predecessor is None else own
+    if sum(key.startswith(f"{REFERENCE}/") for key in basis) > 1:
         return "category scores"
-    if REFERENCE in known:
+    if REFERENCE in basis:
         return "overall score"
-    if known:
+    if basis:
         return "other benchmarks"
-    return "arena" if listed else "nothing"
+    if predecessor is not None:
+        return f"predecessor {predecessor}"
+    if listed:
+        return "arena"
+    return "price" if price else "nothing"
