@@ -19,10 +19,10 @@ from eccos_rs.cli.common import progress_bar
 from eccos_rs.predict.calibration import Calibrated, expit
 from eccos_rs.predict.logistic import fit_logistic
 from eccos_rs.records import split_by_text
+from eccos_rs.train.context import prepare
 from eccos_rs.train.data import read_training_data
 from eccos_rs.train.figures import forecast_figures, routing_figures
 from eccos_rs.train.fit import finish, unseen_sources
-from eccos_rs.train.lesson import prepare
 from eccos_rs.train.options import TrainOptions
 from eccos_rs.train.pipeline import encoder_states
 from eccos_rs.train.prices import pool_for, price_array
@@ -61,9 +61,9 @@ def main() -> None:
     with progress_bar("cross-validating", FOLDS) as done:
         for out in split_by_text(data.table, [1 / FOLDS] * FOLDS, seed=1):
             rest = np.setdiff1d(np.arange(len(data)), out)
-            lesson = prepare(data.select(rest), states[rest], options)
-            members, sources = unseen_sources(lesson)
-            fitted = finish(lesson, members, sources, {})
+            context = prepare(data.select(rest), states[rest], options)
+            members, sources = unseen_sources(context)
+            fitted = finish(context, members, sources, {})
             hybrid = fitted.calibration["hybrid"]
             weights = hybrid.success_weight, hybrid.length_weight
             known = sources.blended(*weights).success_logit
@@ -71,8 +71,8 @@ def main() -> None:
             quality["none"][out] = expit(asked)
             for name, method in (("Platt", platt), ("isotonic", isotonic)):
                 for model in range(known.shape[1]):
-                    seen = np.isfinite(lesson.raw.success[:, model])
-                    made = method(known[seen, model], lesson.raw.success[seen, model])
+                    seen = np.isfinite(context.raw.success[:, model])
+                    made = method(known[seen, model], context.raw.success[seen, model])
                     quality[name][out, model] = made(asked[:, model])
             predicted = fitted.predict(states[out])
             quality["two parts"][out] = predicted.quality

@@ -3,7 +3,8 @@
     python benches/validate.py DATA.parquet [--aux OTHER.parquet ...] [--away] [--encoder minilm-6] [--unread]
 
 Near-identical questions stay in one fold. With --away each dataset is left out in turn, as a task never seen.
-With --encoder another encoder is taken than the default one; with --unread the figures are those of the
+With --encoder another encoder is taken than the default one, with --teacher-share labels are moved by another
+share than the chosen one; with --unread the figures are those of the
 queries whose texts the shipped encoder was not distilled from.
 """
 
@@ -45,8 +46,10 @@ def main() -> None:
     parser.add_argument("--away", action="store_true")
     parser.add_argument("--encoder", default=TrainOptions().encoder)
     parser.add_argument("--unread", action="store_true")
+    parser.add_argument("--teacher-share", type=float)
     chosen = parser.parse_args()
-    options = TrainOptions(encoder=chosen.encoder)
+    share = "auto" if chosen.teacher_share is None else chosen.teacher_share
+    options = TrainOptions(encoder=chosen.encoder, teacher_share=share)
     data = read_training_data(chosen.data, chosen.aux)
     states = encoder_states(data.table.query, options, progress_bar)
     # How forecasts fade is learned once, on a part; learning it in every fold changes no figure's third
@@ -55,10 +58,17 @@ def main() -> None:
     fades = fit_predictor(data.select(some), states[some], options).fades
     fades.pop("trained")
     if chosen.away:
-        leave_datasets_out(data, states, fades)
+        leave_datasets_out(data, states, fades, options)
     else:
         judged = unread(data.table.query) if chosen.unread else np.arange(len(data))
-        cross_validate(data, states, fades, price_array(pool_for(data.table, chosen.pool)), judged)
+        cross_validate(
+            data,
+            states,
+            fades,
+            price_array(pool_for(data.table, chosen.pool)),
+            judged=judged,
+            options=options,
+        )
 
 
 def unread(queries: list[str]) -> np.ndarray:
@@ -70,7 +80,7 @@ def unread(queries: list[str]) -> np.ndarray:
     return np.array([row for row, text in enumerate(queries) if text in out])
 
 
-def cross_validate(data: TrainingData, states, fades, prices, judged) -> None:
+def cross_validate(data: TrainingData, states, fades, prices, *, judged, options) -> None:
     """Print the figures of every kind of predictor on some rows, each forecast from the other four folds."""
     names = [each.name for each in fields(Calibrated)]
     made = {kind: {name: np.zeros(data.quality.shape, np.float32) for name in names} for kind in KINDS}
@@ -78,7 +88,7 @@ def cross_validate(data: TrainingData, states, fades, prices, judged) -> None:
     with progress_bar("cross-validating", FOLDS) as done:
         for out in parts:
             rest = np.setdiff1d(np.arange(len(data)), out)
-            fitted = fit_predictor(data.select(rest), states[rest], TrainOptions(), fades=fades)
+            fitted = fit_predictor(data.select(rest), states[rest], options, fades=fades)
             for kind in KINDS:
                 forecast = fitted.predict(states[out], kind)
                 for name in names:
@@ -94,7 +104,7 @@ def cross_validate(data: TrainingData, states, fades, prices, judged) -> None:
         print(f"| {' | '.join(row)} |")
 
 
-def leave_datasets_out(data: TrainingData, states, fades) -> None:
+def leave_datasets_out(data: TrainingData, states, fades, options) -> None:
     """Print what the hybrid is worth on tasks never seen."""
     kinds = np.array(data.table.dataset)
     print("| task left out | queries | Brier, mean of the others | hybrid, less that | AUC |")
@@ -102,7 +112,7 @@ def leave_datasets_out(data: TrainingData, states, fades) -> None:
     off = []
     for kind in np.unique(kinds):
         out, rest = np.flatnonzero(kinds == kind), np.flatnonzero(kinds != kind)
-        fitted = fit_predictor(data.select(rest), states[rest], TrainOptions(), fades=fades)
+        fitted = fit_predictor(data.select(rest), states[rest], options, fades=fades)
         quality, happened = fitted.predict(states[out]).quality, data.quality[out]
         mean = float(np.nanmean((happened - np.nanmean(data.quality[rest], axis=0)) ** 2))
         off.append(float(np.nanmean((quality - happened) ** 2)) - mean)

@@ -167,7 +167,7 @@ def test_the_same_seed_makes_the_same_predictor(trained, tmp_path):
 
 
 def test_auxiliary_models_sharpen_labels_and_are_not_routed_to():
-    from eccos_rs.train.teacher import teach
+    from eccos_rs.train.denoise import denoise_labels
 
     rng = np.random.default_rng(1)
     base = records(600, 2)
@@ -183,21 +183,21 @@ def test_auxiliary_models_sharpen_labels_and_are_not_routed_to():
     data = training_data(main, [("wide", aux)])
     assert data.models == ("a", "b")
     assert data.aux_names[0] == "wide/aux0"
-    taught = teach(data, 1.0)
+    taught = denoise_labels(data, 1.0)
     truth = 1 - hard[:, None]
     assert np.mean((taught - truth) ** 2) < 0.5 * np.mean((data.quality - truth) ** 2)
-    np.testing.assert_array_equal(teach(data, 0.0), data.quality)
+    np.testing.assert_array_equal(denoise_labels(data, 0.0), data.quality)
 
 
 def test_a_label_does_not_reach_the_labels_of_its_neighbours():
     """Else a forecast from the neighbours, made without a query's own label, would hold some of it."""
-    from eccos_rs.train.teacher import teach
+    from eccos_rs.train.denoise import denoise_labels
 
     made = training_data(table(400))
-    before = teach(made, 1.0)
+    before = denoise_labels(made, 1.0)
     turned = made.quality.copy()
     turned[7] = 1.0 - turned[7]
-    after = teach(replace(made, table=replace(made.table, quality=turned)), 1.0)
+    after = denoise_labels(replace(made, table=replace(made.table, quality=turned)), 1.0)
     others = np.arange(len(made)) != 7
     assert np.abs(after - before)[others].max() < 0.05
     assert np.abs(after - before)[7].max() > 0.05

@@ -115,8 +115,8 @@ def evidence_from_bundle(
     Returns
     -------
     Evidence
-        With the predictions ``raw kNN16`` (unweighted means over 16 neighbours), ``retrieval``, ``trained``,
-        ``hybrid`` and ``raw hybrid``.
+        With the predictions ``raw kNN16`` (unweighted means over 16 neighbours, where the bundle or the data
+        hold the labels as observed), ``retrieval``, ``trained``, ``hybrid`` and ``raw hybrid``.
 
     Raises
     ------
@@ -157,7 +157,7 @@ def evidence_from_bundle(
         fits=(fit,),
         predictions=predictions,
         best="hybrid",
-        plain=PLAIN,
+        plain=PLAIN if PLAIN in predictions else None,
         about={
             "data": data,
             "judged": len(judged),

@@ -33,8 +33,11 @@ class Evidence:
         One for each part of `test_set`: labelled queries that routers may learn from, none in that part.
     predictions : dict of str to Predictions
         Forecasts for the judged queries.
-    best, plain : str
-        Keys in `predictions`: the scores of the champion, and the unweighted 16-neighbour means.
+    best : str
+        Key in `predictions`: the scores of the champion.
+    plain : str or None
+        Key of the unweighted 16-neighbour means of observed labels; None where those labels are not known,
+        and then nothing is compared with them.
     about : dict
         Where all this comes from, for the report.
     """
@@ -43,13 +46,13 @@ class Evidence:
     fits: tuple[RecordTable, ...]
     predictions: Mapping[str, Predictions]
     best: str
-    plain: str
+    plain: str | None
     about: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         shape = self.test_set.table.quality.shape
         for key in (self.best, self.plain):
-            if key not in self.predictions:
+            if key is not None and key not in self.predictions:
                 raise InputError(f"predictions: got {', '.join(self.predictions)}, wanted {key!r} among them")
         for predictions in self.predictions.values():
             if predictions.quality.shape != shape:

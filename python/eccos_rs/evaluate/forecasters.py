@@ -42,6 +42,18 @@ def trained_texts(bundle: Bundle) -> list[str] | None:
     return decode_fingerprints(path.read_bytes(), str(path))
 
 
+def _never_moved(bundle: Bundle) -> bool:
+    """Say whether the labels of a bundle are as observed, by what it records of its training."""
+    provenance = bundle.manifest.get("provenance", {})
+    if not isinstance(provenance, dict):
+        return False
+    shares = provenance.get("teacher_shares")
+    if isinstance(shares, dict):
+        return not any(shares.values())
+    options = provenance.get("options")
+    return isinstance(options, dict) and options.get("teacher_share") == 0
+
+
 class Forecasts:
     """The predictors of one bundle, sharing what the encoder said."""
 
@@ -73,7 +85,7 @@ class Forecasts:
     def predictions(
         self, pool: Pool, table: RecordTable, queries: Sequence[Query], first: Prediction
     ) -> dict[str, Predictions]:
-        """Return predictions for each kind of forecast.
+        """Return predictions for each kind of forecast; `PLAIN` only where observed labels are known.
 
         Parameters
         ----------
@@ -90,7 +102,9 @@ class Forecasts:
 
         names = table.models
         encoding = first.seconds.get("tokenize", 0.0) + first.seconds.get("encode", 0.0)
-        found: dict[str, Predictions] = {PLAIN: self._plain(pool, table, first, encoding)}
+        found: dict[str, Predictions] = {}
+        if (plain := self._plain(pool, table, first, encoding)) is not None:
+            found[PLAIN] = plain
         for kind in ("retrieval", "trained", "hybrid"):
             made = first if kind == "hybrid" else self._other(kind, queries)
             own = made.seconds.get("retrieve", 0.0) + made.seconds.get("predict", 0.0)
@@ -106,12 +120,17 @@ class Forecasts:
         found["raw hybrid"] = self._uncalibrated(queries, names, found["hybrid"])
         return found
 
-    def _plain(self, pool: Pool, table: RecordTable, first: Prediction, encoding: float) -> Predictions:
-        """Average the outcomes of 16 neighbours without weights, as AIOS does."""
+    def _plain(
+        self, pool: Pool, table: RecordTable, first: Prediction, encoding: float
+    ) -> Predictions | None:
+        """Average the observed outcomes of 16 neighbours without weights, as AIOS does; None if unknown."""
         from eccos_rs.predict.retrieval import HnswIndex
 
         retrieval = self.bundle.table("retrieval")
-        success, tokens = self._labels(table)
+        labels = self._labels(table)
+        if labels is None:
+            return None
+        success, tokens = labels
         if first.embedding is None:
             raise BundleError(
                 f"{self.bundle.path}: its predictor gives no embeddings to find neighbours with"
@@ -126,26 +145,31 @@ class Forecasts:
             prices=prices, seconds=spent / max(1, len(near)),
         )  # fmt: skip
 
-    def _labels(self, table: RecordTable) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-        """Return success and tokens of the known queries: as observed where the data tell, else as kept.
+    def _labels(self, table: RecordTable) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]] | None:
+        """Return success and tokens of the known queries as observed; None where nothing tells them.
 
-        A bundle may keep labels that training has sharpened; the plain rule must not profit from that.
+        A bundle may keep labels that training has denoised; the plain rule must not profit from that. They
+        are raw where the bundle says so or keeps the observed ones beside them, or where the data hold every
+        query it knows.
         """
         from eccos_rs.records.fingerprint import fingerprint
 
         columns = [self.bundle.models.index(name) for name in table.models]
         path = self.bundle.file(self.bundle.table("retrieval")["labels"])
         with np.load(path, allow_pickle=False) as labels:
-            success = labels["success"].astype(np.float32)[:, columns]
+            kept = "observed" if "observed" in labels else "success"
+            success = labels[kept].astype(np.float32)[:, columns]
             tokens = np.expm1(labels["log_tokens"].astype(np.float32)[:, columns])
+        if kept == "observed" or _never_moved(self.bundle):
+            return success, tokens
         texts = trained_texts(self.bundle)
-        if texts is not None and len(texts) == len(success):
-            place = {fingerprint(text): row for row, text in reversed(list(enumerate(table.query)))}
-            known = np.array([place.get(text, -1) for text in texts])
-            there = np.flatnonzero(known >= 0)
-            success[there] = table.quality[known[there]]
-            tokens[there] = table.output_tokens[known[there]]
-        return success, tokens
+        if texts is None or len(texts) != len(success):
+            return None
+        place = {fingerprint(text): row for row, text in reversed(list(enumerate(table.query)))}
+        known = np.array([place.get(text, -1) for text in texts])
+        if (known < 0).any():
+            return None
+        return table.quality[known], table.output_tokens[known]
 
     def _uncalibrated(
         self, queries: Sequence[Query], names: Sequence[str], hybrid: Predictions

@@ -91,7 +91,8 @@ class Study:
     identity : Identity
         For the champion's scores.
     champion, rival, rule : str
-        The joint assignment with the best scores; the per-query rule with the same; AIOS's rule.
+        The joint assignment with the best scores; the per-query rule with the same; AIOS's rule, None
+        where it had no observed labels.
     """
 
     about: dict[str, Any]
@@ -103,7 +104,7 @@ class Study:
     identity: Identity
     champion: str
     rival: str
-    rule: str
+    rule: str | None
     pairs: list[tuple[str, str]] = field(default_factory=list)
 
 
@@ -117,12 +118,14 @@ def methods_for(evidence: Evidence, setting: Setting, part: int = 0) -> list[Rou
     if free:
         found += [Single(name, column) for column, name in enumerate(table.models)]
     found += [PerQuery(mean_predictions(table.quality, table.cost), BLIND), Random(), RoundRobin()]
-    found += [Threshold(by_predictor[evidence.plain]), StrongWeak(best)]
+    if evidence.plain is not None:
+        found.append(Threshold(by_predictor[evidence.plain]))
+    found.append(StrongWeak(best))
     for predictions in by_predictor.values():
         found += [PerQuery(predictions), Joint(predictions)]
     if not free:
         found.append(Priced(best))
-    for predictions in (by_predictor[evidence.plain], best):
+    for predictions in _judged_in_every_mode(evidence):
         found += [Joint(predictions, "promise"), Joint(predictions, "budget")]
     found.append(Joint(Predictions(ORACLE, table.quality, table.cost), name=ORACLE))
     for each in found:
@@ -193,7 +196,8 @@ def study(
         ],
         comparisons=comparisons, forecasts=forecasts, promises=promises, guarantees=guarantees,
         identity=identity(best, evidence), champion=champion, rival=rival,
-        rule=Threshold(evidence.predictions[evidence.plain]).name, pairs=pairs,
+        rule=None if evidence.plain is None else Threshold(evidence.predictions[evidence.plain]).name,
+        pairs=pairs,
     )  # fmt: skip
 
 
@@ -218,18 +222,21 @@ def _pairs(evidence: Evidence) -> list[tuple[str, str]]:
     found = [
         (Joint(predictions).name, PerQuery(predictions).name) for predictions in evidence.predictions.values()
     ]
-    for key in (evidence.plain, evidence.best):
-        predictions = evidence.predictions[key]
+    for predictions in _judged_in_every_mode(evidence):
         found += [
             (Joint(predictions, mode).name, PerQuery(predictions).name) for mode in ("promise", "budget")
         ]
     best = evidence.predictions[evidence.best]
     found.append((Priced(best).name, PerQuery(best).name))
-    found += [
-        (PerQuery(best).name, BLIND),
-        (PerQuery(best).name, Threshold(evidence.predictions[evidence.plain]).name),
-    ]
+    found.append((PerQuery(best).name, BLIND))
+    if evidence.plain is not None:
+        found.append((PerQuery(best).name, Threshold(evidence.predictions[evidence.plain]).name))
     return found
+
+
+def _judged_in_every_mode(evidence: Evidence) -> list[Predictions]:
+    """Return the plain forecasts, where there are any, and the best ones."""
+    return [evidence.predictions[key] for key in (evidence.plain, evidence.best) if key is not None]
 
 
 def identity(predictions: Predictions, evidence: Evidence) -> Identity:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float32]
 
-__all__ = ["Labels", "Sources", "fit_calibration", "fit_fade", "log_loss"]
+__all__ = ["Labels", "Sources", "fit_calibration", "fit_fade", "log_loss", "two_part_logits"]
 
 # Pulls the two slopes to 1 with the force of some tens of queries: small data keep near what was forecast.
 SLOPE_RIDGE = 5.0
@@ -141,6 +141,11 @@ def _two_part(z: Floats, success: Floats, kept: Floats | None = None, prior: Flo
             offset=(middle[model] * (1.0 - share))[seen],
         )
     return slopes
+
+
+def two_part_logits(z: Floats, success: Floats) -> Floats:
+    """Calibrate log odds (N, M) in two parts on what happened; see `Calibration`."""
+    return _calibrated(z, _two_part(z, success))
 
 
 def _calibrated(z: Floats, slopes: Floats) -> Floats:

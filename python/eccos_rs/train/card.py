@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from eccos_rs.routing.pool import Pool
     from eccos_rs.train.data import TrainingData
     from eccos_rs.train.options import TrainOptions
 
-__all__ = ["figure_rows", "model_card"]
+__all__ = ["describe_shares", "figure_rows", "model_card"]
 
 _ROWS = (
     ("auc", "AUC of success", "{:.3f}"),
@@ -58,6 +58,7 @@ def model_card(
     held: int,
     figures: dict[str, dict[str, float]],
     sources: Sequence[str],
+    shares: Mapping[str, float],
 ) -> str:
     """Write the card.
 
@@ -79,6 +80,8 @@ def model_card(
         Kind of predictor to figures.
     sources : sequence of str
         One line each.
+    shares : mapping of str to float
+        How far the labels of each dataset were moved; see `eccos_rs.train.denoise`.
 
     Returns
     -------
@@ -92,7 +95,7 @@ def model_card(
         _pool_section(data, pool),
         _data_section(data, learned, sources),
         _figure_section(held, figures, options),
-        _method_section(options, layers),
+        _method_section(options, layers, shares),
         _LIMITS,
     ]
     return "\n".join(parts)
@@ -147,7 +150,7 @@ def _figure_section(held: int, figures: dict[str, dict[str, float]], options: Tr
     return "\n".join(lines) + "\n"
 
 
-def _method_section(options: TrainOptions, layers: int) -> str:
+def _method_section(options: TrainOptions, layers: int, shares: Mapping[str, float]) -> str:
     from eccos_rs.train.encoder import LAYERS, low_layer
 
     low = low_layer(layers)
@@ -166,12 +169,32 @@ def _method_section(options: TrainOptions, layers: int) -> str:
     sentences = f"""Encoder: {encoder}; {options.max_tokens} tokens. Heads
     ({head}{average}) read the mean of layer {low} and of the last layer and counts of word pieces; lengths
     are learned by a quantile loss. {kernel} Neighbours are found by the last layer and the counts, weighted
-    by similarity and shrunk to the mean. Labels are moved {options.teacher_share:.0%} of the way to their
-    expectation given how other models answered the same query. Success is calibrated on out-of-fold forecasts
-    in two parts (what all models share, and what sets them apart) and fades towards the mean on unknown
-    ground. `quality_std` is the part of p (1 - p) that is a property of the query rather than a coin flip,
-    estimated from how the errors of two models on one query go together. Seed {options.seed}."""
+    by similarity and shrunk to the mean. {describe_shares(shares)} Success is calibrated on out-of-fold
+    forecasts in two parts (what all models share, and what sets them apart) and fades towards the mean on
+    unknown ground. `quality_std` is the part of p (1 - p) that is a property of the query rather than a coin
+    flip, estimated from how the errors of two models on one query go together. Seed {options.seed}."""
     return f"## Method\n\n{fill(' '.join(sentences.split()), 105)}\n"
+
+
+def describe_shares(shares: Mapping[str, float]) -> str:
+    """Say how far the labels were moved, the datasets named where they differ."""
+    kinds: dict[float, list[str]] = {}
+    for name, share in shares.items():
+        kinds.setdefault(share, []).append(name)
+    usual = max(kinds, key=lambda share: len(kinds[share]))
+    where = f"of {', '.join(kinds[usual])} " if len(kinds) > 1 and len(kinds[usual]) == 1 else ""
+    moved = (
+        f"Labels {where}are as observed"
+        if usual == 0.0
+        else f"Labels {where}are moved {usual:.0%} of the way to their expectation given how other models "
+        "answered the same query"
+    )
+    others = [
+        f"{'not at all' if share == 0.0 else f'by {share:.0%}'} for {', '.join(sorted(names))}"
+        for share, names in sorted(kinds.items())
+        if share != usual
+    ]
+    return "; ".join([moved, *others]) + "."
 
 
 _LIMITS = """## Intended use and limits

@@ -156,10 +156,10 @@ def distil(
         wanted = pooled_states(teacher, ids, device=options.device, on_rows=done)
     out = held_back(texts, options.holdout, shuffle)
     learn, unread = np.flatnonzero(~out), np.flatnonzero(out)
-    student, lesson = _shortened(teacher, options), _Lesson(ids, wanted, options.device)
-    _learn(student, lesson, learn, options=options, shuffle=shuffle, progress=progress)
+    student, distillation = _shortened(teacher, options), _Distillation(ids, wanted, options.device)
+    _learn(student, distillation, learn, options=options, shuffle=shuffle, progress=progress)
     read = shuffle.permutation(learn)[: len(unread)]
-    made = student, lesson.agreement(student, unread), lesson.agreement(student, read)
+    made = student, distillation.agreement(student, unread), distillation.agreement(student, read)
     student.cpu()
     return made
 
@@ -184,7 +184,7 @@ def _shortened(teacher: SentenceEncoder, options: DistilOptions) -> SentenceEnco
     return student
 
 
-class _Lesson:
+class _Distillation:
     """Tokenised texts, and the low and the last layer's means that are wanted of them."""
 
     def __init__(self, ids: Sequence[NDArray[np.int64]], wanted: tuple[Floats, Floats], device: str) -> None:
@@ -212,7 +212,7 @@ class _Lesson:
 
 def _learn(
     student: SentenceEncoder,
-    lesson: _Lesson,
+    distillation: _Distillation,
     learn: NDArray[np.intp],
     *,
     options: DistilOptions,
@@ -221,18 +221,18 @@ def _learn(
 ) -> None:
     learnt = [each for each in student.parameters() if each.requires_grad]
     optimiser = torch.optim.AdamW(learnt, lr=options.rate, weight_decay=0.01)
-    lengths = np.array([len(row) for row in lesson.ids], dtype=np.intp)
+    lengths = np.array([len(row) for row in distillation.ids], dtype=np.intp)
     epochs = [_batches(learn, lengths, shuffle) for _ in range(options.epochs)]
     steps = sum(len(each) for each in epochs)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: one_cycle(step, steps))
     kind, half = options.device.split(":")[0], _has_half(options.device)
     with progress("teaching the short encoder", options.epochs * len(learn)) as done:
         for rows in (rows for epoch in epochs for rows in epoch):
-            batch, mask = pad([lesson.ids[row] for row in rows], options.device)
+            batch, mask = pad([distillation.ids[row] for row in rows], options.device)
             optimiser.zero_grad()
             with torch.autocast(kind, dtype=torch.bfloat16, enabled=half):
                 states = student(batch, mask)
-            low, last = lesson.errors([mean_over_tokens(each.float(), mask) for each in states], rows)
+            low, last = distillation.errors([mean_over_tokens(each.float(), mask) for each in states], rows)
             (low + last).backward()
             nn.utils.clip_grad_norm_(learnt, GRADIENT_NORM)
             optimiser.step()

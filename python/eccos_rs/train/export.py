@@ -127,7 +127,7 @@ def export_bundle(
             **files,
             "tokenizer.json": tokenizer,
             "index.bin": index,
-            "labels.npz": _labels(fitted.success, fitted.log_tokens),
+            "labels.npz": _labels(fitted),
             "calibration.toml": tomli_w.dumps(calibration).encode(),
             "pool.toml": pool.to_toml().encode(),
             "README.md": card.encode(),
@@ -169,9 +169,13 @@ def _least_ef(path: Path, embedding: NDArray[np.float32], neighbours: int) -> in
     return ef
 
 
-def _labels(success: NDArray[np.float32], log_tokens: NDArray[np.float32]) -> bytes:
+def _labels(fitted: Fitted) -> bytes:
+    """Pack the labels; denoised ones also as observed, for baselines that must not profit from that."""
+    arrays = {"success": fitted.success, "log_tokens": fitted.log_tokens}
+    if not np.array_equal(fitted.observed, fitted.success, equal_nan=True):
+        arrays["observed"] = fitted.observed
     stream = io.BytesIO()
-    np.savez(stream, success=success.astype(np.float16), log_tokens=log_tokens.astype(np.float16))
+    np.savez(stream, **{name: array.astype(np.float16) for name, array in arrays.items()})  # type: ignore[arg-type]
     return stream.getvalue()
 
 

@@ -17,10 +17,10 @@ from torch import nn
 from eccos_rs.predict.calibration import Scores
 from eccos_rs.predict.neighbours import estimate_from_neighbours
 from eccos_rs.train.calibrate import Sources
+from eccos_rs.train.context import neighbour_scores, prepare, priors_of, search
 from eccos_rs.train.encoder import mean_over_tokens, open_encoder, pad
 from eccos_rs.train.fit import Trained, assemble, calibrate
 from eccos_rs.train.heads import CLAMP, DualLoss, Member, head_weights, one_cycle, run_heads
-from eccos_rs.train.lesson import neighbour_scores, prepare, priors_of, search
 from eccos_rs.train.texts import encode_texts
 
 if TYPE_CHECKING:
@@ -30,11 +30,11 @@ if TYPE_CHECKING:
 
     from eccos_rs.predict.calibration import Fade
     from eccos_rs.predict.neighbours import NeighbourEstimate
+    from eccos_rs.train.context import TrainingContext
     from eccos_rs.train.data import TrainingData
     from eccos_rs.train.encoder import SentenceEncoder
     from eccos_rs.train.fit import Fitted
     from eccos_rs.train.heads import HeadWeights, Standardise
-    from eccos_rs.train.lesson import Lesson
     from eccos_rs.train.options import TrainOptions
     from eccos_rs.train.texts import Texts
 
@@ -93,46 +93,46 @@ def fit_finetuned(
     Trained
         Its states are those of all N queries.
     """
-    lesson = prepare(data.select(learn), published[learn], options)
+    context = prepare(data.select(learn), published[learn], options)
     calibration = None if known is None else known.calibration
     if calibration is None:
-        sources = _unseen_sources(lesson, texts, learn, on_step)
-        calibration = calibrate(lesson, sources, {})
+        sources = _unseen_sources(context, texts, learn, on_step)
+        calibration = calibrate(context, sources, {})
         # How forecasts fade is learned with the encoder as it was: leaving each dataset out of the
         # fine-tuning would cost as many fine-tunings. Its similarities are carried over by their quantiles.
-        _, plain_heads = lesson.cross_fit(lambda steps: None)
-        home = lesson.neighbours(data.groups[learn])
+        _, plain_heads = context.cross_fit(lambda steps: None)
+        home = context.neighbours(data.groups[learn])
         plain = Sources(plain_heads, neighbour_scores(home), home.similarity)
-        fades = calibrate(lesson, plain, None)
+        fades = calibrate(context, plain, None)
         moved = {
             kind: _moved(each.fade, home.similarity, sources.similarity)
             for kind, each in fades.items()
             if kind != "trained"
         }
-        calibration = calibrate(lesson, sources, moved)
-    tuned, heads = _finetune(lesson, texts, learn, on_step)
+        calibration = calibrate(context, sources, moved)
+    tuned, heads = _finetune(context, texts, learn, on_step)
     states = encode_texts(tuned, texts, options.device)
-    lesson = replace(lesson, states=states[learn])
-    return Trained(tuned, assemble(lesson, heads, calibration), states)
+    context = replace(context, states=states[learn])
+    return Trained(tuned, assemble(context, heads, calibration), states)
 
 
 def _unseen_sources(
-    lesson: Lesson, texts: Texts, learn: NDArray[np.int64], on_step: Callable[[int], object]
+    context: TrainingContext, texts: Texts, learn: NDArray[np.int64], on_step: Callable[[int], object]
 ) -> Sources:
     """Forecast every row by an encoder that was fine-tuned without its part of the data."""
-    options, shape = lesson.options, lesson.raw.success.shape
+    options, shape = context.options, context.raw.success.shape
     heads = [np.zeros(shape, dtype=np.float32) for _ in range(3)]
     near = [np.zeros(shape, dtype=np.float32) for _ in range(3)]
     similarity = np.zeros(shape[0], dtype=np.float32)
-    parts = lesson.folds(PARTS - 1)
+    parts = context.folds(PARTS - 1)
     for part in range(PARTS - 1):
         rows, out = np.flatnonzero(parts != part), np.flatnonzero(parts == part)
-        some = _rows_of(lesson, rows)
+        some = _rows_of(context, rows)
         tuned, weights = _finetune(some, texts, learn[rows], on_step)
         states = encode_texts(tuned, texts, options.device)[learn]
-        estimate = _between(lesson, states, rows, out)
+        estimate = _between(context, states, rows, out)
         similarity[out] = estimate.similarity
-        says = (run_heads(weights, lesson.metric.standardise(states[out])), neighbour_scores(estimate))
+        says = (run_heads(weights, context.metric.standardise(states[out])), neighbour_scores(estimate))
         for arrays, scores in zip((heads, near), says, strict=True):
             for array, values in zip(
                 arrays, (scores.success_logit, scores.length_mean, scores.length_std), strict=True
@@ -141,25 +141,27 @@ def _unseen_sources(
     return Sources(Scores(*heads), Scores(*near), similarity)
 
 
-def _rows_of(lesson: Lesson, rows: NDArray[np.int64]) -> Lesson:
+def _rows_of(context: TrainingContext, rows: NDArray[np.int64]) -> TrainingContext:
     """Keep some rows; labels and standardisation stay as they are."""
-    raw, taught = (
+    raw, denoised = (
         replace(each, success=each.success[rows], log_tokens=each.log_tokens[rows])
-        for each in (lesson.raw, lesson.taught)
+        for each in (context.raw, context.denoised)
     )
-    data, states = lesson.data.select(rows), lesson.states[rows]
-    return replace(lesson, data=data, states=states, raw=raw, taught=taught)
+    data, states = context.data.select(rows), context.states[rows]
+    return replace(context, data=data, states=states, raw=raw, denoised=denoised)
 
 
 def _between(
-    lesson: Lesson, states: Floats, known: NDArray[np.int64], asked: NDArray[np.int64]
+    context: TrainingContext, states: Floats, known: NDArray[np.int64], asked: NDArray[np.int64]
 ) -> NeighbourEstimate:
     """Estimate some rows from neighbours among others."""
-    embedding = lesson.metric.embed(states)
-    near, index = search(embedding[asked], embedding[known], lesson.settings)
-    taught = _rows_of(lesson, known).taught
-    priors = priors_of(taught)
-    return estimate_from_neighbours(near, taught.success, taught.log_tokens, index, lesson.settings, **priors)
+    embedding = context.metric.embed(states)
+    near, index = search(embedding[asked], embedding[known], context.settings)
+    denoised = _rows_of(context, known).denoised
+    priors = priors_of(denoised)
+    return estimate_from_neighbours(
+        near, denoised.success, denoised.log_tokens, index, context.settings, **priors
+    )
 
 
 def _moved(fade: Fade, before: Floats, after: Floats) -> Fade:
@@ -172,11 +174,11 @@ def _moved(fade: Fade, before: Floats, after: Floats) -> Fade:
 
 
 def _finetune(
-    lesson: Lesson, texts: Texts, learn: NDArray[np.int64], on_step: Callable[[int], object]
+    context: TrainingContext, texts: Texts, learn: NDArray[np.int64], on_step: Callable[[int], object]
 ) -> tuple[SentenceEncoder, HeadWeights]:
-    """Train the layers above `options.frozen_layers` and the heads at once, on the rows of the lesson."""
-    targets, models = lesson.targets, len(lesson.data.models)
-    standardise, options = lesson.metric.standardise, lesson.options
+    """Train the layers above `options.frozen_layers` and the heads at once, on the rows of the context."""
+    targets, models = context.targets, len(context.data.models)
+    standardise, options = context.metric.standardise, context.options
     ids, features = [texts.ids[row] for row in learn], texts.features[learn]
     torch.manual_seed(options.seed)
     device = options.device

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from eccos_rs.predict.neighbours import NeighbourSettings, estimate_from_neighbours
 from eccos_rs.train.calibrate import Sources, fit_calibration
+from eccos_rs.train.context import TrainingContext, neighbour_scores, prepare, priors_of, search
 from eccos_rs.train.heads import HeadWeights, merge_members, run_heads
-from eccos_rs.train.lesson import Lesson, neighbour_scores, prepare, priors_of, search
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -48,7 +48,11 @@ class Fitted:
     metric, heads : Metric, HeadWeights
         Of the graph.
     embedding, success, log_tokens : ndarray
-        Labelled queries that are the neighbours, and their labels (n, M).
+        Labelled queries that are the neighbours, and their labels (n, M), denoised.
+    observed : ndarray of float32, shape (n, M)
+        Success of the same queries as observed.
+    shares : dict of str to float
+        How far the labels of each dataset were moved.
     settings : NeighbourSettings
         How they are weighed.
     priors : dict of str to ndarray, each (M,)
@@ -62,6 +66,8 @@ class Fitted:
     embedding: Floats
     success: Floats
     log_tokens: Floats
+    observed: Floats
+    shares: dict[str, float]
     settings: NeighbourSettings
     priors: dict[str, Floats]
     calibration: dict[str, Calibration]
@@ -129,56 +135,58 @@ def fit_predictor(
     -------
     Fitted
     """
-    lesson = prepare(data, states, options)
-    members, sources = unseen_sources(lesson, on_step)
-    return finish(lesson, members, sources, fades, on_step)
+    context = prepare(data, states, options)
+    members, sources = unseen_sources(context, on_step)
+    return finish(context, members, sources, fades, on_step)
 
 
 def unseen_sources(
-    lesson: Lesson, on_step: Callable[[int], object] = lambda steps: None
+    context: TrainingContext, on_step: Callable[[int], object] = lambda steps: None
 ) -> tuple[list[HeadWeights], Sources]:
     """Train the members of the heads; return them and what is said of each row by what has not learned it."""
-    members, out_of_fold = lesson.cross_fit(on_step)
-    estimate = lesson.neighbours(lesson.data.groups)
+    members, out_of_fold = context.cross_fit(on_step)
+    estimate = context.neighbours(context.data.groups)
     return members, Sources(out_of_fold, neighbour_scores(estimate), estimate.similarity)
 
 
 def finish(
-    lesson: Lesson,
+    context: TrainingContext,
     members: list[HeadWeights],
     sources: Sources,
     fades: Mapping[str, Fade] | None,
     on_step: Callable[[int], object] = lambda steps: None,
 ) -> Fitted:
     """Calibrate on what `unseen_sources` gave and put the members together."""
-    calibration = calibrate(lesson, sources, fades, on_step)
-    heads = lesson.with_kernel(merge_members(members), slice(None))
-    return assemble(lesson, heads, calibration)
+    calibration = calibrate(context, sources, fades, on_step)
+    heads = context.with_kernel(merge_members(members), slice(None))
+    return assemble(context, heads, calibration)
 
 
 def calibrate(
-    lesson: Lesson,
+    context: TrainingContext,
     sources: Sources,
     fades: Mapping[str, Fade] | None,
     on_step: Callable[[int], object] = lambda steps: None,
 ) -> dict[str, Calibration]:
     """Fit the calibration of every kind of predictor on out-of-fold forecasts, fading included."""
-    calibration = {kind: fit_calibration(sources, lesson.raw, kind) for kind in KINDS}
+    calibration = {kind: fit_calibration(sources, context.raw, kind) for kind in KINDS}
     if fades is None:
-        fades = lesson.learn_fades(calibration, sources, on_step)
-    faded = {kind: fit_calibration(sources, lesson.raw, kind, fade) for kind, fade in fades.items()}
+        fades = context.learn_fades(calibration, sources, on_step)
+    faded = {kind: fit_calibration(sources, context.raw, kind, fade) for kind, fade in fades.items()}
     return {kind: faded.get(kind, calibration[kind]) for kind in KINDS}
 
 
-def assemble(lesson: Lesson, heads: HeadWeights, calibration: dict[str, Calibration]) -> Fitted:
+def assemble(context: TrainingContext, heads: HeadWeights, calibration: dict[str, Calibration]) -> Fitted:
     """Put the parts of a predictor together."""
     return Fitted(
-        lesson.metric,
+        context.metric,
         heads,
-        lesson.metric.embed(lesson.states),
-        lesson.taught.success,
-        lesson.taught.log_tokens,
-        lesson.settings,
-        priors_of(lesson.raw),
+        context.metric.embed(context.states),
+        context.denoised.success,
+        context.denoised.log_tokens,
+        context.raw.success,
+        context.shares,
+        context.settings,
+        priors_of(context.raw),
         calibration,
     )

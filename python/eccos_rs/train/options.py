@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from eccos_rs.errors import InputError
 
@@ -35,8 +36,10 @@ class TrainOptions:
         Width of one member of an MLP.
     dropout, learning_rate, weight_decay, batch : float or int
         Of the heads.
-    teacher_share : float
-        How far a label moves towards what the other models' answers to the same query say of it.
+    teacher_share : float or "auto"
+        How far a label moves towards what the other models' answers to the same query say of it: 0 keeps the
+        labels as observed. ``auto`` chooses 0, 0.4 or 0.8 for each dataset by the cross-fitted loss on the
+        observed labels.
     aux_weight : float
         Weight of an auxiliary model's loss against a model of the pool.
     kernel_share : float
@@ -67,7 +70,7 @@ class TrainOptions:
     learning_rate: float = 1.5e-3
     weight_decay: float = 0.02
     batch: int = 128
-    teacher_share: float = 0.8
+    teacher_share: float | Literal["auto"] = "auto"
     aux_weight: float = 0.1
     kernel_share: float = 0.7
     finetune: bool = False
@@ -98,6 +101,9 @@ class TrainOptions:
         for name, low in least.items():
             if getattr(self, name) < low:
                 raise InputError(f"{name}: got {getattr(self, name)}, wanted {low} or more")
+        share = self.teacher_share
+        if share != "auto" and not (isinstance(share, int | float) and 0.0 <= share <= 1.0):
+            raise InputError(f"teacher_share: got {share!r}, wanted 0 to 1, or 'auto'")
         if not 0.0 <= self.kernel_share <= 1.0:
             raise InputError(f"kernel_share: got {self.kernel_share}, wanted 0 to 1")
         if not 8 <= self.max_tokens <= 512:

@@ -50,12 +50,15 @@ class TrainResult:
         A kind of predictor to its figures on the held-back queries; empty without a holdout.
     learned, held_back : int
         Queries behind the shipped predictor, and behind the figures.
+    shares : dict of str to float
+        How far the labels of each dataset were moved; see `eccos_rs.train.denoise`.
     """
 
     bundle: Bundle
     figures: dict[str, dict[str, float]]
     learned: int
     held_back: int
+    shares: dict[str, float]
 
 
 def train_bundle(
@@ -149,16 +152,18 @@ def train_bundle(
             held=len(held),
             figures=figures,
             sources=sources,
+            shares=fitted.shares,
         ),
         input_tokens=input_token_coefficients(texts.pieces, texts.characters, data.table.input_tokens),
         provenance={
             "queries_learned": len(learned),
             "queries_held_back": len(held),
             **_provenance(data, options, figures, sources),
+            "teacher_shares": fitted.shares,
         },
         learned_texts=[data.table.query[row] for row in learned],
     )
-    return TrainResult(bundle, figures, len(learned), len(held))
+    return TrainResult(bundle, figures, len(learned), len(held), fitted.shares)
 
 
 def encoder_states(queries: Sequence[str], options: TrainOptions, progress: Progress) -> NDArray[np.float32]:

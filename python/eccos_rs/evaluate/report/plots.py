@@ -116,9 +116,10 @@ def _lines(study: Study) -> list[tuple[str, str, str, str]]:
     strong = next(
         (n for c in study.comparisons.values() for s in c.scores if (n := s.name).startswith("strong/")), ""
     )
+    rule = [] if study.rule is None else [(study.rule, RED, "-", study.rule)]
     return [
         (study.champion, BLUE, "-", study.champion), (study.rival, ORANGE, "--", study.rival),
-        (study.rule, RED, "-", study.rule), (strong, PURPLE, "-.", strong), (BLIND, BLACK, ":", BLIND),
+        *rule, (strong, PURPLE, "-.", strong), (BLIND, BLACK, ":", BLIND),
     ]  # fmt: skip
 
 
@@ -191,9 +192,13 @@ def _curves(study: Study) -> Any:
 def _limits(study: Study) -> Any:
     """Gain over each rival, a row for each setting."""
     settings = list(study.comparisons)
-    rivals = [(study.rival, ORANGE, "o"), (BLIND, BLACK, "s"), (study.rule, RED, "D")]
+    rivals = [
+        (study.rival, ORANGE, "o"),
+        (BLIND, BLACK, "s"),
+        *([(study.rule, RED, "D")] if study.rule else []),
+    ]
     figure, (axis,) = _panels(1, 0.9 + 0.27 * len(settings))
-    for shift, (rival, colour, marker) in zip((0.22, 0.0, -0.22), rivals, strict=True):
+    for shift, (rival, colour, marker) in zip((0.22, 0.0, -0.22), rivals, strict=False):
         drawn = False
         for row, setting in enumerate(reversed(settings)):
             found = study.comparisons[setting].gains.get(f"{study.champion} - {rival}")

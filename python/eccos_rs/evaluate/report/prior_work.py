@@ -83,7 +83,7 @@ def verdict(study: Study) -> Section:
     rivals = [
         (study.champion, study.rival, one, "per query, same scores"),
         (study.champion, f"per query with capacity prices, {best}", one, "the same, with capacity prices"),
-        (study.champion, study.rule, one, "AIOS's rule"),
+        *([(study.champion, study.rule, one, "AIOS's rule")] if study.rule else []),
         (study.champion, BLIND, one, "blind mix"),
         (
             f"joint (promise per batch), {best}",

@@ -141,7 +141,8 @@ def _mean_quality(score: Score) -> float:
 
 
 def _capped(study: Study) -> Section:
-    others = [study.rival, f"per query with capacity prices, {_predictor(study)}", study.rule, BLIND]
+    others = [study.rival, f"per query with capacity prices, {_predictor(study)}"]
+    others += [BLIND] if study.rule is None else [study.rule, BLIND]
     rows = []
     for setting, comparison in study.comparisons.items():
         by_name = {score.name: score for score in comparison.scores}
@@ -289,13 +290,25 @@ def _statistics(study: Study) -> Section:
     return Section("Limits kept, and time", [], [promised, times])
 
 
+def _rule(study: Study) -> str:
+    if study.rule is None:
+        return (
+            "AIOS's rule is left out: the bundle keeps denoised labels alone, and an unweighted mean of "
+            "those would be a better rule than AIOS's; bundles trained by this release keep the observed "
+            "ones too."
+        )
+    return (
+        f"{study.rule}: the cheapest model whose unweighted mean over 16 neighbours reaches the threshold, "
+        "else the best; the neighbours are found as the router itself finds them, and count what was "
+        "observed."
+    )
+
+
 def _method(study: Study) -> Section:
     about = study.about
     return Section("How it was done", [
         "**Routers.** Blind mix: the best random mix of single models, with the means of the judged "
-        f"queries known in hindsight. {study.rule}: the cheapest model whose unweighted mean over 16 "
-        "neighbours reaches the threshold, else the best; the neighbours are found as the router itself "
-        "finds them, and count what was observed. Strong/weak: the strongest model where its predicted "
+        f"queries known in hindsight. {_rule(study)} Strong/weak: the strongest model where its predicted "
         "lead over a weak one is large. Per query: for each query the highest quality × price − cost. "
         "Joint: the batch assigned at once, with one price for quality, or with a promise or a budget for "
         "each batch. Oracle: the joint assignment of one who knows the outcomes.",

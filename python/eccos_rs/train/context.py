@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from eccos_rs.predict.calibration import Scores, logit
 from eccos_rs.predict.neighbours import NeighbourEstimate, NeighbourSettings, estimate_from_neighbours
-from eccos_rs.train.calibrate import Labels, Sources, fit_fade
+from eccos_rs.train.calibrate import Labels, Sources, fit_fade, two_part_logits
+from eccos_rs.train.denoise import choose_shares, denoise_labels, expected_labels
 from eccos_rs.train.heads import HeadWeights, Targets, fit_member, merge_members, run_heads
-from eccos_rs.train.kernel import fit_kernel
+from eccos_rs.train.kernel import cross_fit_kernel, fit_kernel
 from eccos_rs.train.metric import Metric
-from eccos_rs.train.teacher import teach
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -27,10 +27,12 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float32]
     Rows = NDArray[np.int64]
 
-__all__ = ["Lesson", "neighbour_scores", "prepare", "priors_of", "search"]
+__all__ = ["TrainingContext", "neighbour_scores", "prepare", "priors_of", "search"]
 
 #: Datasets left out in turn to learn how forecasts fade; more are pooled into so many parts.
 MOST_AWAY = 16
+#: Folds of the kernel regression that label matrices are compared by.
+QUICK_FOLDS = 3
 
 
 def neighbour_scores(estimate: NeighbourEstimate) -> Scores:
@@ -39,7 +41,7 @@ def neighbour_scores(estimate: NeighbourEstimate) -> Scores:
 
 
 @dataclass(frozen=True, eq=False)
-class Lesson:
+class TrainingContext:
     """What one fit learns from.
 
     Attributes
@@ -48,23 +50,26 @@ class Lesson:
         N queries.
     states : ndarray of float32, shape (N, I)
         What the heads read of the same queries; see `eccos_rs.train.metric`.
-    raw, taught : Labels
-        As observed, and moved towards their expectation; see `eccos_rs.train.teacher`.
+    raw, denoised : Labels
+        As observed, and moved towards their expectation; see `eccos_rs.train.denoise`.
     settings : NeighbourSettings
         How neighbours are weighed.
     metric : Metric
         How states are standardised for the heads, and compared for the neighbours.
     options : TrainOptions
         Recipe.
+    shares : dict of str to float
+        How far the labels of each dataset were moved.
     """
 
     data: TrainingData
     states: Floats
     raw: Labels
-    taught: Labels
+    denoised: Labels
     settings: NeighbourSettings
     metric: Metric
     options: TrainOptions
+    shares: dict[str, float] = field(default_factory=dict)
 
     @property
     def targets(self) -> Targets:
@@ -73,8 +78,8 @@ class Lesson:
         weight = np.ones(len(data.models) + len(data.aux_names), dtype=np.float32)
         weight[len(data.models) :] = self.options.aux_weight
         return Targets(
-            np.concatenate([self.taught.success, data.aux_quality], axis=1),
-            np.concatenate([self.taught.log_tokens, data.aux_log_tokens], axis=1),
+            np.concatenate([self.denoised.success, data.aux_quality], axis=1),
+            np.concatenate([self.denoised.log_tokens, data.aux_log_tokens], axis=1),
             weight,
         )
 
@@ -96,10 +101,32 @@ class Lesson:
         """Estimate every row from rows whose number in `banned` is another."""
         embedding = self.metric.embed(self.states)
         near, index = search(embedding, embedding, self.settings, (banned, banned))
-        taught = self.taught
+        denoised = self.denoised
         return estimate_from_neighbours(
-            near, taught.success, taught.log_tokens, index, self.settings, **priors_of(taught)
+            near, denoised.success, denoised.log_tokens, index, self.settings, **priors_of(denoised)
         )
+
+    def quick_forecasts(self, labels: Sequence[Floats]) -> list[Floats]:
+        """Return log odds (N, M) that each label matrix gives to rows of other text groups.
+
+        By neighbours and kernel regression in equal parts, calibrated: what needs no network to be trained,
+        so that label matrices can be compared in seconds.
+        """
+        embedding, groups = self.metric.embed(self.states), self.data.groups
+        near, index = search(embedding, embedding, self.settings, (groups, groups))
+        inputs = self.metric.standardise(self.states)
+        wide = np.concatenate(labels, axis=1)
+        kernel = cross_fit_kernel(
+            inputs, self.metric.kernel_projection, wide, self.folds(QUICK_FOLDS), self.options.seed
+        )
+        made = []
+        for each, smooth in zip(labels, np.split(kernel, len(labels), axis=1), strict=True):
+            some = Labels(each, self.raw.log_tokens)
+            estimate = estimate_from_neighbours(
+                near, some.success, some.log_tokens, index, self.settings, **priors_of(some)
+            )
+            made.append(two_part_logits(0.5 * (logit(estimate.success) + smooth), self.raw.success))
+        return made
 
     def cross_fit(self, on_step: Callable[[int], object]) -> tuple[list[HeadWeights], Scores]:
         """Train members on all folds but one; return them and what each says of the fold it has not seen."""
@@ -149,7 +176,7 @@ class Lesson:
         share = 0.0 if self.options.head == "linear" else self.options.kernel_share
         if share == 0.0:
             return heads
-        labels = self.taught.success[rows], self.taught.log_tokens[rows]
+        labels = self.denoised.success[rows], self.denoised.log_tokens[rows]
         inputs = self.metric.standardise(self.states[rows])
         return replace(heads, kernel=fit_kernel(inputs, self.metric.kernel_projection, *labels, share))
 
@@ -160,11 +187,18 @@ class Lesson:
         return made
 
 
-def prepare(data: TrainingData, states: Floats, options: TrainOptions) -> Lesson:
-    """Teach the labels and fix what stands before the heads."""
-    settings, raw = NeighbourSettings(), Labels(data.quality, data.log_tokens)
-    taught = Labels(teach(data, options.teacher_share), data.log_tokens)
-    return Lesson(data, states, raw, taught, settings, Metric.of(states), options)
+def prepare(data: TrainingData, states: Floats, options: TrainOptions) -> TrainingContext:
+    """Fix how texts are compared, and denoise the labels."""
+    raw = Labels(data.quality, data.log_tokens)
+    context = TrainingContext(data, states, raw, raw, NeighbourSettings(), Metric.of(states), options)
+    expected = None
+    if options.teacher_share == "auto":
+        expected = expected_labels(data)
+        shares = choose_shares(data, expected, context.quick_forecasts)
+    else:
+        shares = dict.fromkeys(data.table.dataset, float(options.teacher_share))
+    moved = denoise_labels(data, np.array([shares[name] for name in data.table.dataset]), expected)
+    return replace(context, denoised=Labels(moved, data.log_tokens), shares=shares)
 
 
 def _by_part(parts: Rows, shape: tuple[int, ...], forecast: Callable[[int, Rows, Rows], Scores]) -> Scores:
