@@ -8,6 +8,7 @@ import datetime as dt
 import itertools
 import json
 import sqlite3
+import time
 
 import numpy as np
 import pytest
@@ -16,7 +17,8 @@ from hypothesis import strategies as st
 
 from eccos_rs.routing.policy import Policy
 from eccos_rs.session import Session
-from eccos_rs.session.pacing import Pacer, WallClock, period_of
+from eccos_rs.session.control.clock import WallClock
+from eccos_rs.session.control.pacing import EvenPacer, period_of
 from tests.helpers.sessions import in_made_up_time, make_router, population, rows_of
 
 ROWS = rows_of(population(2000, seed=4))
@@ -36,13 +38,13 @@ def test_periods_hold_their_moment_and_join(now, per):
 
 def test_wall_time_does_not_jump():
     ticks = itertools.count(100.0)
-    wall = WallClock(lambda: next(ticks), 5000.0)
+    wall = WallClock(lambda: next(ticks), lambda: 5000.0)
     assert [wall(), wall()] == [5001.0, 5002.0]
 
 
 def test_the_allowance_spreads_what_is_left_over_what_is_expected():
     now = [0.0]
-    pacer = Pacer(10.0, "hour", lambda: now[0])
+    pacer = EvenPacer(10.0, "hour", lambda: now[0])
     for second in range(600):
         now[0] = float(second)
         pacer.arrive(1)
@@ -65,7 +67,7 @@ def test_the_allowance_spreads_what_is_left_over_what_is_expected():
 def test_a_spend_ahead_of_the_pace_is_slowed_down_beyond_a_fiftieth_of_the_budget():
     def allowance(spent):
         now = [0.0]
-        pacer = Pacer(10.0, "hour", lambda: now[0])
+        pacer = EvenPacer(10.0, "hour", lambda: now[0])
         for second in range(1801):
             now[0] = float(second)
             pacer.arrive(1)
@@ -81,12 +83,12 @@ def test_a_spend_ahead_of_the_pace_is_slowed_down_beyond_a_fiftieth_of_the_budge
 
 def test_dearer_answers_than_predicted_are_reckoned_with():
     now = [0.0]
-    pacer = Pacer(1e6, "hour", lambda: now[0])
-    assert pacer.dearness == 1.0
+    pacer = EvenPacer(1e6, "hour", lambda: now[0])
+    assert pacer.cost_ratio == 1.0
     for _ in range(1000):
         pacer.reserve(0.01)
         pacer.settle(0.01, 0.03)
-    assert pacer.dearness == pytest.approx(3.0, rel=0.1)
+    assert pacer.cost_ratio == pytest.approx(3.0, rel=0.1)
     even = pacer.allowance()
     for _ in range(200):
         pacer.settle(0.01, 0.0, failed=True)  # an answer that never came says nothing of what one costs
@@ -95,7 +97,7 @@ def test_dearer_answers_than_predicted_are_reckoned_with():
 
 def test_a_restart_expects_the_traffic_it_knew():
     now = [0.0]
-    fresh, knowing = (Pacer(10.0, "hour", lambda: now[0]) for _ in range(2))
+    fresh, knowing = (EvenPacer(10.0, "hour", lambda: now[0]) for _ in range(2))
     knowing.expect(0.01)
     knowing.arrive(1)
     fresh.arrive(1)
@@ -118,11 +120,6 @@ async def day(session, *, queries, every, length=1.0):
         spent.append(session.stats().pace.spent)
         await asyncio.sleep(every)
     return np.array(quality), np.array(spent)
-
-
-def hours_left(session):
-    pace = session.stats().pace
-    return pace.ends - session._accounts.pacer._clock()
 
 
 @pytest.mark.parametrize("share", [2.0, 8.0])
@@ -273,20 +270,68 @@ def test_the_price_of_another_goal_is_not_taken_over(tmp_path):
     assert np.isnan(asyncio.run(run(Policy(min_quality=0.6))))
 
 
-def test_a_wall_clock_that_jumps_moves_nothing(monkeypatch):
-    wall = [1_700_000_000.0]
-    monkeypatch.setattr("time.time", lambda: wall[0])
+class SteppedTime:
+    """The time of day of a machine, which somebody sets."""
+
+    def __init__(self, monkeypatch, begin):
+        self.step, self._begin, self._read = 0.0, begin, time.monotonic()
+        monkeypatch.setattr("time.time", lambda: self._begin + self.step + time.monotonic() - self._read)
+
+
+NOON = 1_700_006_400.0 + 12 * 3600
+
+
+@pytest.mark.parametrize("step", [-3600.0, 11 * 3600.0, 12 * 3600.0 + 50, 30.0])
+def test_a_time_of_day_that_is_set_within_the_period_moves_nothing(monkeypatch, step, caplog):
+    wall = SteppedTime(monkeypatch, NOON)
 
     async def story():
-        pool_policy = Policy(budget=5.0, per="day")
-        async with Session(make_router(policy=pool_policy)) as session:
+        async with Session(make_router(policy=Policy(budget=5.0, per="day"))) as session:
             (await session.acquire("?", prediction=ROWS[0])).release(cost=0.5)
             before = session.stats().pace
-            for jump in (-1e6, 1e9, -1e9):
-                wall[0] += jump
-                (await session.acquire("?", prediction=ROWS[1])).release(cost=0.5)
+            wall.step += step
+            (await session.acquire("?", prediction=ROWS[1])).release(cost=0.5)
             after = session.stats().pace
             assert (after.started, after.ends) == (before.started, before.ends)
-            assert after.spent == pytest.approx(2.0)
+            assert after.spent == pytest.approx(1.0)
 
     asyncio.run(story())
+    assert "time of day" not in caplog.text
+
+
+@pytest.mark.parametrize(("step", "day"), [(13 * 3600.0, 1), (-13 * 3600.0, -1), (40 * 86400.0, 40)])
+def test_a_time_of_day_that_is_set_over_a_boundary_is_followed(monkeypatch, step, day, caplog):
+    wall = SteppedTime(monkeypatch, NOON)
+
+    async def story():
+        async with Session(make_router(policy=Policy(budget=5.0, per="day"))) as session:
+            (await session.acquire("?", prediction=ROWS[0])).release(cost=0.5)
+            before = session.stats().pace
+            wall.step += step
+            (await session.acquire("?", prediction=ROWS[1])).release(cost=0.25)
+            after = session.stats().pace
+            assert after.started == before.started + day * 86400
+            assert after.spent == pytest.approx(0.25)
+            wall.step -= step  # and back: what was spent before still counts
+            (await session.acquire("?", prediction=ROWS[1])).release(cost=0.125)
+            again = session.stats().pace
+            assert again.started == before.started
+            assert again.spent == pytest.approx(0.625)
+
+    asyncio.run(story())
+    assert caplog.text.count("the time of day was set") == 2
+
+
+def test_a_pacer_of_ones_own_sets_the_allowance():
+    class Lavish(EvenPacer):
+        def allowance(self):
+            return 1.0
+
+    async def story(pacer):
+        policy = Policy(budget=1e-6, per="month")
+        async with Session(make_router(policy=policy), pacer=pacer) as session:
+            (await session.acquire("?", prediction=ROWS[0])).release()
+            return session.stats().quality_price
+
+    assert asyncio.run(story(None)) == 0.0
+    assert asyncio.run(story(Lavish(1e-6, "month", time.time))) > 0.0

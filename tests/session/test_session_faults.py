@@ -121,11 +121,11 @@ async def test_whatever_goes_wrong_inside_nobody_waits_for_ever(monkeypatch):
         with pytest.raises(InputError, match="large"):
             await asyncio.wait_for(session.acquire("3"), 1)
         router.predictor.predict = good
-        monkeypatch.setattr("eccos_rs.session.deciding.assign", lambda *_, **__: 1 / 0)
+        monkeypatch.setattr("eccos_rs.session.scheduler.dispatch.assign", lambda *_, **__: 1 / 0)
         for prediction in (None, ROWS[3]):
             with pytest.raises(ZeroDivisionError):
                 await asyncio.wait_for(session.acquire("3", prediction=prediction), 1)
-        monkeypatch.setattr("eccos_rs.session.deciding.assign", assign)
+        monkeypatch.setattr("eccos_rs.session.scheduler.dispatch.assign", assign)
         (await session.acquire("3")).release()
         stats = session.stats()
         assert (stats.in_flight, stats.waiting, stats.refused) == (0, 0, 3)

@@ -217,7 +217,7 @@ async def test_cancelled_while_waiting_and_after_the_grant():
         await asyncio.sleep(0.01)
         held.release()
         # The slot is granted in the very turn in which the caller is cancelled.
-        session._engine._flush()
+        session._scheduler._flush()
         second.cancel()
         with pytest.raises(asyncio.CancelledError):
             await second
@@ -300,7 +300,7 @@ def decision_times(arrivals, *, rate, window):
 
     async def story():
         async with Session(make_router(), window=window) as session:
-            session._engine._rate.expect(rate)
+            session._scheduler.window.rate.expect(rate)
             loop = asyncio.get_running_loop()
             begin = loop.time()
 

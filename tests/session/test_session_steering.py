@@ -127,7 +127,7 @@ def test_a_price_of_quality_is_used_as_it_is():
             leases = await stream(session, ROWS[:500])
             cost = router.costs(PEOPLE.rows(slice(0, 500)))
             best = (cost - 0.004 * PEOPLE.quality[:500]).argmin(axis=1)
-            got = {lease._waiter.order[1]: lease.index for lease in leases}
+            got = {lease._request.order[1]: lease.index for lease in leases}
             assert [got[at + 1] for at in range(500)] == best.tolist()
             assert session.stats().quality_price == 0.004
 
@@ -147,7 +147,7 @@ def test_scarce_slots_go_to_the_queries_that_gain_most_from_them():
 
     leases, stats, cost = in_made_up_time(story())
     value = sum(0.02 * lease.predicted_quality - lease.cost for lease in leases)
-    rows = np.array([lease._waiter.order[1] - 1 for lease in leases])
+    rows = np.array([lease._request.order[1] - 1 for lease in leases])
     capacity = [np.inf, np.inf, 12 / 40 * len(rows)]
     best = assign(cost[rows], PEOPLE.quality[rows], quality_value=0.02, capacity=capacity)
     greedy = _first_come(cost[rows], PEOPLE.quality[rows])

@@ -15,8 +15,7 @@ from eccos_rs.routing.policy import Policy
 from eccos_rs.routing.pool import LLM, Pool
 from eccos_rs.routing.query import Query
 from eccos_rs.routing.router import Router
-from eccos_rs.session.limits import Limits
-from eccos_rs.session.steering import Steering
+from eccos_rs.session import DualController
 from eccos_rs.solver.assignment import assign
 
 if TYPE_CHECKING:
@@ -105,8 +104,7 @@ class EccosRouting:
         if bootstrap_url is not None:
             source = self._bootstrap(bootstrap_url, source, n_similar)
         self.router = Router(made, _Renamed(source, made.names, self._aliases), self._policy)
-        self._limits = Limits(made)
-        self._steering = Steering(self._policy, len(made))
+        self._controller = DualController(self._policy, len(made))
         self._lock = threading.Lock()
 
     def _bootstrap(self, place: str | PathLike[str], encoder: Predictor, neighbours: int) -> Predictor:
@@ -179,14 +177,14 @@ class EccosRouting:
     def _choose(self, batch: list[Query], prediction: Prediction) -> list[int]:
         problem = self.router.problem(prediction, batch, self._policy)
         tokens = problem.output_tokens + problem.input_tokens[:, None]
-        steering = self._steering
-        steering.history.add(problem.cost, problem.quality, tokens, problem.allowed)
-        if steering.due(0.0):
+        controller = self._controller
+        controller.history.add(problem.cost, problem.quality, tokens, problem.allowed)
+        if controller.due(0.0):
             # AIOS waits for a batch before it sends the next: there is no stream whose slots could be priced.
-            steering.steer(self._limits, now=0.0, arrivals_per_second=0.0)
-        model = _waves(problem, self._policy, steering.price or 0.0)
+            controller.update(now=0.0)
+        model = _waves(problem, self._policy, controller.price or 0.0)
         rows = np.arange(len(model))
-        steering.count(float(problem.quality[rows, model].sum()), len(model))
+        controller.count(float(problem.quality[rows, model].sum()), len(model))
         return [int(at) for at in model]
 
 

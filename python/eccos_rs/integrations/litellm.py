@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import logging
 import threading
@@ -17,7 +16,7 @@ from eccos_rs.integrations.pricing import (
 )
 from eccos_rs.routing.query import Query
 from eccos_rs.routing.router import Router
-from eccos_rs.session.blocking import SyncSession
+from eccos_rs.session import SyncSession
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from eccos_rs.predict.protocol import Predictor
     from eccos_rs.routing.policy import Policy
     from eccos_rs.routing.pool import Pool
-    from eccos_rs.session.lease import Lease
+    from eccos_rs.session import Lease
 
 __all__ = ["EccosPlugin", "EccosStrategy", "pool_from_model_list"]
 
@@ -143,9 +142,7 @@ class _Door:
             self._tried[lease.id] = (*exclude, lease.model)
             while len(self._tried) > _REMEMBERED:
                 del self._tried[next(iter(self._tried))]
-        loop = self.session.session._loop
-        if loop is not None:
-            loop.call_soon_threadsafe(loop.call_later, self._hold, self._forget, lease.id)
+        self.session.call_later(self._hold, self._forget, lease.id)
         return {
             "lease": lease.id,
             "model": lease.model,
@@ -177,16 +174,8 @@ class _Door:
 
     async def acquire(self, query: Query, exclude: tuple[str, ...]) -> Lease:
         """Acquire a lease from whatever loop LiteLLM runs on."""
-        inner = self.session.session
-        assert inner._loop is not None  # a SyncSession's session has its loop from the start
         allowed = [name for name in query.models or () if name not in exclude]
-        work = inner.acquire(query, exclude=exclude if allowed else ())
-        future = asyncio.run_coroutine_threadsafe(work, inner._loop)
-        try:
-            return await asyncio.wrap_future(future)
-        except asyncio.CancelledError:
-            future.cancel()
-            raise
+        return await self.session.acquire_async(query, exclude=exclude if allowed else ())
 
     def close(self) -> None:
         """Give all leases back, end the session, and take the callback out of LiteLLM."""

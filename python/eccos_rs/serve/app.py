@@ -6,7 +6,6 @@ import importlib.resources
 import logging
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
@@ -22,8 +21,7 @@ from eccos_rs.serve.metrics import Metrics, page_figures
 from eccos_rs.serve.security import BearerTokens, SizeLimits
 from eccos_rs.serve.upstream import Upstream
 from eccos_rs.serve.wire import CLIENT_LEFT, RequestError, error_response, read_json
-from eccos_rs.session import Session
-from eccos_rs.session.schema import open_store
+from eccos_rs.session import Session, check_store
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -57,8 +55,8 @@ class GatewaySettings:
         Seconds that a request may wait for a free model.
     first_byte_timeout, connect_timeout : float
         Seconds until another model is asked.
-    store : path, optional
-        SQLite file for feedback and spend.
+    store : URL or path, optional
+        Where feedback and spend are kept; as for `Session`.
     window : float
         Seconds that the session gathers a micro-batch.
     """
@@ -112,11 +110,8 @@ def build_app(
         connect_timeout=settings.connect_timeout,
     )
 
-    if settings.store is not None:
-        # What is wrong with the file is said here, to whoever starts the gateway, not in a server's log.
-        looked_at = open_store(Path(settings.store), lambda _: None)
-        if looked_at is not None:
-            looked_at.close()
+    # What is wrong with the store is said here, to whoever starts the gateway, not in a server's log.
+    check_store(settings.store)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:

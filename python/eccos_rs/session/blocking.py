@@ -1,8 +1,9 @@
-"""The session for threads: the same, on an event loop of its own."""
+"""The session for threads: a `Session` on an event loop of its own."""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -10,7 +11,8 @@ from eccos_rs.errors import EccosError
 from eccos_rs.session.facade import Session
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Mapping
+    from collections.abc import Callable, Coroutine, Mapping
+    from concurrent.futures import Future
     from types import TracebackType
 
     from eccos_rs.routing.query import Query
@@ -40,6 +42,7 @@ class SyncSession:
     """
 
     def __init__(self, router: Router, **options: Any) -> None:
+        self._pid = os.getpid()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="eccos-session", daemon=True)
         self._thread.start()
@@ -64,6 +67,21 @@ class SyncSession:
         """
         return self._run(self._session.acquire(query, **options))
 
+    async def acquire_async(
+        self, query: str | Query | Mapping[str, Any] | list[Mapping[str, Any]], **options: Any
+    ) -> Lease:
+        """Choose a model and take a slot, for a coroutine on another event loop. See `Session.acquire`."""
+        future = self._submit(self._session.acquire(query, **options))
+        try:
+            return await asyncio.wrap_future(future)
+        except asyncio.CancelledError:
+            future.cancel()
+            raise
+
+    def call_later(self, delay: float, callback: Callable[..., object], *arguments: Any) -> None:
+        """Call a function on the session's thread after `delay` seconds."""
+        self._loop.call_soon_threadsafe(lambda: self._loop.call_later(delay, callback, *arguments))
+
     def feedback(self, lease_id: str, quality: float) -> None:
         """Report how good an answer was; returns when it is on the disk. See `Session.feedback`."""
         self._run(self._session.feedback(lease_id, quality))
@@ -81,19 +99,34 @@ class SyncSession:
         self._run(_call(self._session.up, model))
 
     def close(self, timeout: float | None = 30.0) -> None:
-        """Drain the session and end its thread. See `Session.close`."""
-        if self._open:
+        """Drain the session and end its thread. See `Session.close`.
+
+        After a fork it does nothing in the child: the session is the parent's.
+        """
+        if self._open and os.getpid() == self._pid:
             self._run(self._session.close(timeout))
             self._stop()
 
-    def _run(self, work: Coroutine[Any, Any, T]) -> T:
-        if not self._open:
+    def _submit(self, work: Coroutine[Any, Any, T]) -> Future[T]:
+        refused = None
+        if os.getpid() != self._pid:
+            refused = (
+                f"this SyncSession belongs to process {self._pid}, and this is process {os.getpid()}: "
+                "threads do not survive a fork, so each process needs a session of its own (make it after "
+                "the fork)"
+            )
+        elif not self._open:
+            refused = "the session is closed; it takes no more queries"
+        if refused is not None:
             work.close()
-            raise EccosError("the session is closed; it takes no more queries")
+            raise EccosError(refused)
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
+
+    def _run(self, work: Coroutine[Any, Any, T]) -> T:
         if threading.current_thread() is self._thread:
             work.close()
             raise EccosError("called from the session's own thread, which it would block; use its session")
-        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        future = self._submit(work)
         try:
             return future.result()
         except BaseException:

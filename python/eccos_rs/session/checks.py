@@ -1,4 +1,4 @@
-"""The doors of a session: what callers pass in is checked once, here."""
+"""Input validation of a session: what callers pass in is checked once, here."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from eccos_rs.routing.policy import Policy
     from eccos_rs.routing.pool import Pool
 
-__all__ = ["checked_number", "checked_policy", "checked_prediction", "checked_timeout", "mask_of"]
+__all__ = ["checked_number", "checked_policy", "checked_prediction", "checked_timeout", "model_mask"]
 
 
 def checked_number(name: str, value: Any, most: float = math.inf) -> float:
@@ -39,7 +39,7 @@ def checked_timeout(value: Any) -> float:
     return checked_number("timeout", value)
 
 
-def mask_of(names: str | Iterable[str], pool: Pool) -> int:
+def model_mask(names: str | Iterable[str], pool: Pool) -> int:
     """Return models as bits; PoolError: a name is not in the pool."""
     mask = 0
     for name in (names,) if isinstance(names, str) else names:

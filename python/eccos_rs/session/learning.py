@@ -6,12 +6,10 @@ import logging
 import math
 from typing import TYPE_CHECKING, Any
 
-from eccos_rs.session.rows import unpack_embedding
-
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from eccos_rs.session.rows import Judged
+    from eccos_rs.session.store.base import Judged
 
 __all__ = ["Learner"]
 
@@ -41,7 +39,7 @@ class Learner:
     def learn(self, judged: Iterable[Judged]) -> None:
         """Add answers to the index; one whose query was not embedded is passed over."""
         for each in judged:
-            vector = unpack_embedding(each.lease.embedding)
+            vector = each.lease.embedding
             column = self._column.get(each.lease.model)
             if vector is None or column is None or not self.able:
                 continue

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import warnings
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
     from concurrent.futures import Future
     from types import TracebackType
 
     from eccos_rs.routing.pool import LLM
-    from eccos_rs.session.facade import Session
-    from eccos_rs.session.waiting import Waiter
+    from eccos_rs.session.limits.base import Grant
+    from eccos_rs.session.request import PendingRequest
 
-__all__ = ["Acknowledgement", "Lease"]
+__all__ = ["FeedbackReceipt", "Lease", "LeaseReport"]
 
 
-class Acknowledgement:
-    """Says when feedback lies durably in the store: ``await`` it, or ask `result` from another thread.
+class FeedbackReceipt:
+    """Says when feedback is durable in the store: ``await`` it, or ask `result` from another thread.
 
-    Without feedback, or without a store, it is there at once.
+    Without feedback, or without a durable store, it is done at once.
     """
 
     __slots__ = ("_future",)
@@ -60,6 +60,33 @@ class Acknowledgement:
         return self._future is None or self._future.done()
 
 
+@dataclass(frozen=True, slots=True)
+class LeaseReport:
+    """What became of a lease, as its holder says.
+
+    Attributes
+    ----------
+    output_tokens, quality, cost : float or None
+        As in `Lease.release`.
+    failed : bool
+        There was no answer.
+    blamed : bool
+        The model is to blame for that.
+    cancelled : bool
+        The lease was never used.
+    dropped : bool
+        The lease was collected without a release.
+    """
+
+    output_tokens: float | None = None
+    quality: float | None = None
+    cost: float | None = None
+    failed: bool = False
+    blamed: bool = False
+    cancelled: bool = False
+    dropped: bool = False
+
+
 class Lease:
     """A model's slot, with what was expected of it, until `release`.
 
@@ -80,32 +107,41 @@ class Lease:
     """
 
     __slots__ = (
-        "__weakref__", "_acknowledgement", "_session", "_waiter", "bucket", "expected", "granted", "id",
-        "index", "prices", "retry_after", "runner",
-    )  # fmt: skip
+        "__weakref__",
+        "_on_release",
+        "_receipt",
+        "_request",
+        "expected",
+        "grant",
+        "granted",
+        "id",
+        "index",
+        "prices",
+        "retry_after",
+        "runner",
+    )
 
     def __init__(
         self,
-        session: Session,
-        waiter: Waiter,
+        request: PendingRequest,
         *,
         id: str,
         granted: float,
-        index: int = -1,
+        on_release: Callable[[Lease, LeaseReport], FeedbackReceipt] | None = None,
+        grant: Grant | None = None,
         runner: int = -1,
-        bucket: int = -1,
         expected: float = 0.0,
         prices: tuple[float, float] = (0.0, 0.0),
         retry_after: float | None = None,
     ) -> None:
-        self._session: Session | None = session if index >= 0 else None
-        self._acknowledgement: Acknowledgement | None = None
-        self._waiter = waiter
+        self._request = request
+        self._on_release = on_release
+        self._receipt: FeedbackReceipt | None = None
         self.id = id
-        self.index = index
+        self.grant = grant
+        self.index = -1 if grant is None else grant.model
         self.runner = runner
         self.expected = expected  # predicted success, corrected by what feedback says of the model
-        self.bucket = bucket
         self.granted = granted
         self.prices = prices
         self.retry_after = retry_after
@@ -118,42 +154,42 @@ class Lease:
     @property
     def llm(self) -> LLM | None:
         """The model, with its prices and its endpoint; None when deferred."""
-        return None if self.index < 0 else self._waiter.pool[self.index]
+        return None if self.index < 0 else self._request.pool[self.index]
 
     @property
     def model(self) -> str | None:
         """The model's name; None when deferred."""
-        return None if self.index < 0 else self._waiter.pool[self.index].name
+        return None if self.index < 0 else self._request.pool[self.index].name
 
     @property
     def predicted_quality(self) -> float:
         """Expected success, in [0, 1], as the predictor gave it; 0 when deferred."""
-        return float(self._waiter.quality[self.index]) if self.index >= 0 else 0.0
+        return float(self._request.quality[self.index]) if self.index >= 0 else 0.0
 
     @property
     def output_tokens(self) -> float:
         """Expected output tokens; 0 when deferred."""
-        return float(self._waiter.output_tokens[self.index]) if self.index >= 0 else 0.0
+        return float(self._request.output_tokens[self.index]) if self.index >= 0 else 0.0
 
     @property
     def input_tokens(self) -> int:
         """Estimated prompt tokens."""
-        return self._waiter.input_tokens
+        return self._request.input_tokens
 
     @property
     def cost(self) -> float:
         """Expected US dollars; 0 when deferred."""
-        return float(self._waiter.cost[self.index]) if self.index >= 0 else 0.0
+        return float(self._request.cost[self.index]) if self.index >= 0 else 0.0
 
     @property
     def runner_up(self) -> str | None:
         """The next best model by reduced cost among those that could take the query now."""
-        return None if self.runner < 0 else self._waiter.pool[self.runner].name
+        return None if self.runner < 0 else self._request.pool[self.runner].name
 
     @property
     def waited(self) -> float:
         """Seconds between the prediction and the grant."""
-        return max(self.granted - self._waiter.predicted, 0.0)
+        return max(self.granted - self._request.predicted, 0.0)
 
     @property
     def quality_price(self) -> float:
@@ -163,10 +199,10 @@ class Lease:
     @property
     def reason(self) -> str:
         """One sentence: why this model."""
-        waiter = self._waiter
+        request = self._request
         if self.index < 0:
             return f"deferred: nothing fits; try again in {self.retry_after or 0.0:.3g} s"
-        choices = waiter.mask.bit_count()
+        choices = request.mask.bit_count()
         if choices == 1:
             return f"{self.model} is the only model that may take it"
         price, premium = self.prices
@@ -178,13 +214,13 @@ class Lease:
             said += f", its slot priced at ${premium:.6g}"
         if self.runner < 0:
             return said
-        worth = float(waiter.quality[self.runner])
-        return f"{said}; next {self.runner_up}: {worth:.3f} at ${float(waiter.cost[self.runner]):.6g}"
+        worth = float(request.quality[self.runner])
+        return f"{said}; next {self.runner_up}: {worth:.3f} at ${float(request.cost[self.runner]):.6g}"
 
     @property
     def released(self) -> bool:
         """True once the slot was given back."""
-        return self._session is None
+        return self._on_release is None
 
     def release(
         self,
@@ -194,17 +230,17 @@ class Lease:
         cost: float | None = None,
         failed: bool = False,
         abandoned: bool = False,
-    ) -> Acknowledgement:
-        """Give the slot back, at once, and report what really happened. From any thread.
+    ) -> FeedbackReceipt:
+        """Release the slot, at once, and report what really happened. From any thread.
 
         Parameters
         ----------
         output_tokens : float, optional
-            Tokens the model wrote; settles the tokens per minute and the cost.
+            Tokens that the model wrote; settles the tokens per minute and the cost.
         quality : float, optional
-            How good the answer was, in [0, 1]. Journalled; see the return value.
+            How good the answer was, in [0, 1]. Stored; see the return value.
         cost : float, optional
-            US dollars really paid; by default worked out from `output_tokens`, else the prediction.
+            US dollars really paid; by default computed from `output_tokens`, else the prediction.
         failed : bool
             The model gave no answer: nothing was spent unless `output_tokens` or `cost` say so, and the
             prediction does not count towards the promised quality.
@@ -214,32 +250,28 @@ class Lease:
 
         Returns
         -------
-        Acknowledgement
+        FeedbackReceipt
             Await it (or call ``.result()``) to know that the `quality` is durably in the store.
-            A second release changes nothing and returns the first acknowledgement.
+            A second release changes nothing and returns the first receipt.
 
         Raises
         ------
         InputError
             A number is out of range; the slot is given back all the same.
         """
-        session, self._session = self._session, None
-        if session is not None:
-            self._acknowledgement = session._release(
-                self,
-                output_tokens,
-                quality,
-                cost,
-                failed=failed or abandoned,
-                blamed=failed and not abandoned,
+        on_release, self._on_release = self._on_release, None
+        if on_release is not None:
+            report = LeaseReport(
+                output_tokens, quality, cost, failed=failed or abandoned, blamed=failed and not abandoned
             )
-        return self._acknowledgement or Acknowledgement()
+            self._receipt = on_release(self, report)
+        return self._receipt or FeedbackReceipt()
 
     def cancel(self) -> None:
-        """Give the slot back as if it had never been taken: no request, no token and no decision counts."""
-        session, self._session = self._session, None
-        if session is not None:
-            session._cancel(self)
+        """Release the slot as if it had never been taken: no request, no token and no decision counts."""
+        on_release, self._on_release = self._on_release, None
+        if on_release is not None:
+            on_release(self, LeaseReport(failed=True, cancelled=True))
 
     def __enter__(self) -> Lease:
         return self
@@ -250,16 +282,15 @@ class Lease:
         self.release(failed=kind is not None)
 
     def __del__(self) -> None:
-        session = getattr(self, "_session", None)
-        if session is not None and not session.closed:
-            held = repr(self)
-            self.release(failed=True)
-            warnings.warn(f"{held} was dropped without release", ResourceWarning, source=self, stacklevel=1)
+        on_release = getattr(self, "_on_release", None)
+        if on_release is not None:
+            on_release(self, LeaseReport(failed=True, blamed=True, dropped=True))
+            self._on_release = None
 
     def __repr__(self) -> str:
         if self.index < 0:
             return f"Lease({self.id}, deferred, retry_after={self.retry_after})"
-        state = "released" if self._session is None else "held"
+        state = "released" if self._on_release is None else "held"
         return (
             f"Lease({self.id}, {self.model!r}, {state}, predicted_quality={self.predicted_quality:.3f}, "
             f"cost=${self.cost:.6g})"

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from eccos_rs.session.feedback import Alarm, ModelRecord
-    from eccos_rs.session.pacing import Pace
+    from eccos_rs.session.control.pacing import Pace
+    from eccos_rs.session.control.tracking import Alarm, ModelRecord
 
 __all__ = ["ModelStats", "Overhead", "SessionStats"]
 
@@ -89,6 +89,7 @@ class SessionStats:
         That are on.
     alarms_raised : int
     store : {"none", "ok", "failing"}
+        "none" for a store in memory.
     store_errors, store_dropped : int
         Failed commits; decisions given up because the store took none for long.
     """

@@ -1,7 +1,8 @@
-"""The store's file: its tables, and what it takes to be opened."""
+"""The file of an SQLite store: its tables, and what it takes to be opened."""
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import time
 from typing import TYPE_CHECKING
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-__all__ = ["open_store"]
+__all__ = ["FileGoneError", "FileIdentity", "open_database"]
 
 _APPLICATION = 0x45434F53
 """Marks the file as ours ("ECOS")."""
@@ -38,7 +39,47 @@ _WAIT_FOR_OTHERS = 5.0
 """Seconds to wait while another process writes."""
 
 
-def open_store(path: Path, cannot_write: Callable[[str], None]) -> sqlite3.Connection | None:
+class FileGoneError(Exception):
+    """The file of a store was deleted, moved or replaced while the store was open."""
+
+
+class FileIdentity:
+    """Knows which file an open store writes to, and whether it is still the one at its path.
+
+    SQLite writes happily to a file that nobody will ever find again.
+
+    Parameters
+    ----------
+    path : Path
+        Of a store that has just been opened.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._known = self._look()
+
+    def check(self) -> None:
+        """Raise `FileGoneError` when the database or its write-ahead log is another file now, or none."""
+        if self._known[0] is None:
+            return
+        for name, known, now in zip(("", "-wal"), self._known, self._look(), strict=True):
+            if known is not None and now != known:
+                gone = "deleted" if now is None else "replaced"
+                raise FileGoneError(f"the file {self._path}{name} was {gone} while the store was open")
+
+    def _look(self) -> tuple[tuple[int, int] | None, ...]:
+        return tuple(map(_inode, (str(self._path), f"{self._path}-wal")))
+
+
+def _inode(path: str) -> tuple[int, int] | None:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def open_database(path: Path, cannot_write: Callable[[str], None]) -> sqlite3.Connection | None:
     """Open a store, or make it.
 
     Parameters

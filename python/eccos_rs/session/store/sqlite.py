@@ -1,7 +1,7 @@
-"""What must not be forgotten: leases, feedback, spend and prices, in SQLite.
+"""Leases, feedback, spend and prices in an SQLite file.
 
 One writer thread commits whatever has come in since its last commit (a group commit, flushed to the disk), so
-that a thousand feedbacks a second cost a few dozen flushes and no caller's loop ever waits for a disk.
+that a thousand feedbacks per second cost a few dozen flushes and no caller's loop ever waits for a disk.
 Several sessions, in this process or in others, may share a store.
 """
 
@@ -20,16 +20,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eccos_rs.errors import InputError, StoreError
-from eccos_rs.session.rows import all_judged, insert_lease, judge_lease, settle_lease
-from eccos_rs.session.schema import open_store
+from eccos_rs.session.store.pruning import Pruner
+from eccos_rs.session.store.rows import all_judged, insert_lease, judge_lease, settle_lease
+from eccos_rs.session.store.schema import FileGoneError, FileIdentity, open_database
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from os import PathLike
 
-    from eccos_rs.session.rows import Judged, LeaseRow
+    from eccos_rs.session.store.base import Judged, LeaseRow
 
-__all__ = ["Journal"]
+__all__ = ["SqliteStore"]
 
 logger = logging.getLogger("eccos_rs.session")
 
@@ -38,7 +39,7 @@ _MOST_PENDING = 100_000
 
 _BATCH = 5_000
 
-_COMPANY = 0.05
+_LINGER = 0.05
 """Seconds that a decision, which nobody waits for, waits to be committed with others."""
 
 
@@ -55,8 +56,8 @@ _WAKE = _Task(None, writes=False)
 """Tells the writer that decisions have come in."""
 
 
-class Journal:
-    """The store of a session.
+class SqliteStore:
+    """A store in a file; durable when a commit returns.
 
     Parameters
     ----------
@@ -66,6 +67,8 @@ class Journal:
         Seconds after which leases and their feedback may be forgotten.
     clock : callable
         Seconds since 1970.
+    monotonic : callable
+        Seconds that never run backwards.
 
     Raises
     ------
@@ -74,41 +77,46 @@ class Journal:
         raises nothing: serving goes on, and feedback is refused until it can be.
     """
 
+    durable = True
+
     def __init__(
         self,
         path: str | PathLike[str],
         *,
         keep: float = 90 * 86400.0,
         clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.path = Path(path)
+        self.url = str(path)
         self.writer = uuid.uuid4().hex
         self.errors = 0
         self.dropped = 0
         self.fault: str | None = None
         self._clock = clock
-        self._keep = keep
+        self._pruner = Pruner(keep, clock, monotonic)
         self._tasks: queue.SimpleQueue[_Task] = queue.SimpleQueue()
         self._soon: deque[_Task] = deque()
         self._woken = False
         self._late: list[_Task] = []
-        self._connection = open_store(self.path, self._fail)
+        self._connection = open_database(self.path, self._fail)
+        self._identity = FileIdentity(self.path)
         self._closed = False
-        self._thread = threading.Thread(target=self._run, name="eccos-journal", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="eccos-store", daemon=True)
         self._thread.start()
 
     # What callers say; from any thread, never blocking.
 
     def lease(self, row: LeaseRow) -> None:
-        """Journal a decision, soon."""
+        """Write a decision, soon."""
         self._later(lambda db: insert_lease(db, row))
 
     def settle(self, lease: str, tokens: float | None, cost: float, failed: bool) -> None:
-        """Journal what a lease really took, soon."""
+        """Write what a lease really took, soon."""
         self._later(lambda db: settle_lease(db, lease, tokens, cost, failed))
 
     def spend(self, period: float, usd: float, state: dict[str, str]) -> None:
-        """Journal this session's total spend of a period and its prices, soon.
+        """Write this session's total spend of a period and its state, soon.
 
         Totals rather than differences: whatever was lost on the way, the next one is right again.
         """
@@ -126,7 +134,7 @@ class Journal:
         self._later(write)
 
     def feedback(self, lease: str, quality: float) -> Future[Judged]:
-        """Journal a judgement; the future is done when it is on the disk.
+        """Write a judgement; the future is done when it is on the disk.
 
         Its exception is an `InputError` for a lease nobody knows and a `StoreError` when it was not written.
         """
@@ -195,24 +203,24 @@ class Journal:
             self._woken = False
             soon = [self._soon.popleft() for _ in range(len(self._soon))]
             late, self._late = self._late, []
+            self._prune()
             # Decisions first: what is asked may be about them.
             self._commit([*late, *soon, *(task for task in asked if task.writes)])
             self._answer([task for task in asked if not task.writes])
-        self._prune()
         if self._connection is not None:
             self._connection.close()
 
     def _collect(self) -> list[_Task]:
         """Wait for a question, or until decisions have had time to gather; return what is asked."""
         asked: list[_Task] = []
-        wait: float | None = None
+        wait = self._pruner.seconds_until_due()
         while len(asked) < _BATCH:
             try:
                 task = self._tasks.get(timeout=wait)
             except queue.Empty:
                 break
             if task is _WAKE:
-                wait = _COMPANY if not asked else 0.0
+                wait = _LINGER if not asked else 0.0
                 continue
             asked.append(task)
             wait = 0.0
@@ -233,6 +241,7 @@ class Journal:
                 if task.future is not None:
                     answers.append((task.future, answer, unknown))
             db.execute("COMMIT")
+            self._identity.check()
         except Exception as error:
             # Whatever it was, the writer lives on and the callers are told.
             self._failed(error, tasks)
@@ -256,7 +265,8 @@ class Journal:
 
     def _open(self) -> sqlite3.Connection:
         if self._connection is None:
-            self._connection = open_store(self.path, self._fail)
+            self._connection = open_database(self.path, self._fail)
+            self._identity = FileIdentity(self.path)
         if self._connection is None:
             raise sqlite3.OperationalError(self.fault or "cannot be opened")
         return self._connection
@@ -266,8 +276,9 @@ class Journal:
             try:
                 self._connection.rollback()
             except sqlite3.Error:
-                self._connection.close()
-                self._connection = None
+                self._reopen()
+        if isinstance(error, FileGoneError) or _is_read_only(error):
+            self._reopen()
         self._fail(str(error))
         message = f"the store {self.path} did not take it: {error}"
         for task in tasks:
@@ -286,19 +297,24 @@ class Journal:
             )
         self.fault = reason
 
+    def _reopen(self) -> None:
+        """Open the file anew at the next task."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
     def _prune(self) -> None:
-        if self._connection is None:
+        if self._connection is None or self._pruner.seconds_until_due() > 0.0:
             return
-        oldest = self._clock() - self._keep
         try:
-            with self._connection as db:
-                db.execute(
-                    "DELETE FROM feedback WHERE lease IN (SELECT id FROM lease WHERE at < ?)", (oldest,)
-                )
-                db.execute("DELETE FROM lease WHERE at < ?", (oldest,))
-                db.execute("DELETE FROM spend WHERE period < ?", (oldest,))
+            self._pruner.run(self._connection)
         except sqlite3.Error as error:
-            self._fail(str(error))
+            self._pruner.postpone()
+            self._failed(error, [])
+
+
+def _is_read_only(error: Exception) -> bool:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_READONLY
 
 
 def _tell(future: Future[Any], answer: Any, error: Exception | None) -> None:

@@ -1,4 +1,4 @@
-"""Predictions beside the event loop: whoever arrives while one batch is predicted is in the next."""
+"""Predictions beside the event loop: queries that arrive while one batch is predicted are in the next."""
 
 from __future__ import annotations
 
@@ -12,44 +12,44 @@ if TYPE_CHECKING:
 
     from eccos_rs.predict.protocol import Prediction
     from eccos_rs.routing.router import Router
-    from eccos_rs.session.waiting import Waiter
+    from eccos_rs.session.request import PendingRequest
 
-__all__ = ["Forecaster"]
+__all__ = ["PredictionWorker"]
 
-Outcome = tuple["list[Waiter]", "Prediction | Exception"]
+Outcome = tuple["list[PendingRequest]", "Prediction | Exception"]
 
 
-class Forecaster:
+class PredictionWorker:
     """Predicts on one thread of its own; the predictor itself uses as many as it likes.
 
     Parameters
     ----------
     router : Router
     deliver : callable
-        Takes waiters with their prediction, or with what went wrong; on the loop.
+        Takes requests with their prediction, or with what went wrong; on the loop.
     most : int
-        Queries predicted together. A batch is as slow as its sum on a CPU: a large one makes all wait.
+        Queries predicted together. A batch is as slow as its sum on a CPU: a large one delays all of them.
     """
 
     def __init__(
         self,
         router: Router,
-        deliver: Callable[[list[Waiter], Prediction | Exception], None],
+        deliver: Callable[[list[PendingRequest], Prediction | Exception], None],
         most: int = 32,
     ) -> None:
         self._router = router
         self._deliver = deliver
         self._most = most
-        self._queue: list[Waiter] = []
+        self._queue: list[PendingRequest] = []
         self._running: asyncio.Future[list[Outcome]] | None = None
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="eccos-predict")
-        self._batch: list[Waiter] = []
+        self._batch: list[PendingRequest] = []
         self._closed = False
         self.pending = 0
 
-    def put(self, waiter: Waiter) -> None:
+    def put(self, request: PendingRequest) -> None:
         """Predict a query as soon as the thread is free."""
-        self._queue.append(waiter)
+        self._queue.append(request)
         self.pending += 1
         if self._running is None:
             self._next()
@@ -60,10 +60,10 @@ class Forecaster:
             self._executor.submit(work)
 
     def _next(self) -> None:
-        gone = [waiter for waiter in self._queue if not waiter.alive]
+        gone = [request for request in self._queue if not request.alive]
         self.pending -= len(gone)
         if gone:
-            self._queue = [waiter for waiter in self._queue if waiter.alive]
+            self._queue = [request for request in self._queue if request.alive]
         batch, self._queue = self._queue[: self._most], self._queue[self._most :]
         if not batch:
             self._running = None
@@ -73,24 +73,24 @@ class Forecaster:
         self._running = loop.run_in_executor(self._executor, self._predict, batch)
         self._running.add_done_callback(self._done)
 
-    def _predict(self, batch: list[Waiter]) -> list[Outcome]:
+    def _predict(self, batch: list[PendingRequest]) -> list[Outcome]:
         try:
-            return [(batch, self._router.predict([waiter.query for waiter in batch]))]
+            return [(batch, self._router.predict([request.query for request in batch]))]
         except Exception as error:
             if len(batch) == 1:
                 return [(batch, error)]
         # One that cannot be predicted must not take the others down with it.
-        return [outcome for waiter in batch for outcome in self._predict([waiter])]
+        return [outcome for request in batch for outcome in self._predict([request])]
 
     def _done(self, future: asyncio.Future[list[Outcome]]) -> None:
         if self._closed or future.cancelled():
             return
-        for waiters, prediction in future.result():
-            self.pending -= len(waiters)
-            self._deliver(waiters, prediction)
+        for requests, prediction in future.result():
+            self.pending -= len(requests)
+            self._deliver(requests, prediction)
         self._next()
 
-    def close(self) -> list[Waiter]:
+    def close(self) -> list[PendingRequest]:
         """Take no more work; return those who will not be predicted any more.
 
         What the thread was given already (one batch, and what feedback teaches) is still done; see `join`.

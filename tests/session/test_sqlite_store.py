@@ -6,6 +6,7 @@ import asyncio
 import logging
 import resource
 import sqlite3
+import time
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,7 @@ from eccos_rs.errors import InputError, StoreError
 from eccos_rs.routing.policy import Policy
 from eccos_rs.routing.router import Router
 from eccos_rs.session import Session
-from eccos_rs.session.journal import Journal
-from eccos_rs.session.rows import LeaseRow, pack_embedding, unpack_embedding
+from eccos_rs.session.store import LeaseRow, SqliteStore
 from tests.helpers.sessions import ByNumber, make_pool, make_router, population, rows_of
 
 ROWS = rows_of(population(512))
@@ -31,63 +31,151 @@ def a_lease(name, **fields):
 
 
 @pytest.fixture
-def journal(tmp_path):
-    made = Journal(tmp_path / "store.sqlite", clock=lambda: 1e9)
+def store(tmp_path):
+    made = SqliteStore(tmp_path / "store.sqlite", clock=lambda: 1e9)
     yield made
     made.close()
 
 
-def test_feedback_comes_back_after_reopening(journal):
+def test_feedback_comes_back_after_reopening(store):
     vector = np.random.default_rng(0).normal(size=8).astype(np.float32)
-    journal.lease(a_lease("a", embedding=pack_embedding(vector)))
-    journal.settle("a", 42.0, 0.5, False)
-    first = journal.feedback("a", 1.0).result(5)
+    store.lease(a_lease("a", embedding=vector))
+    store.settle("a", 42.0, 0.5, False)
+    first = store.feedback("a", 1.0).result(5)
     assert (first.first, first.previous, first.real_tokens) == (True, None, 42.0)
-    again = journal.feedback("a", 0.0).result(5)
+    again = store.feedback("a", 0.0).result(5)
     assert (again.first, again.previous) == (False, 1.0)
-    journal.close()
-    reopened = Journal(journal.path, clock=lambda: 1e9)
+    store.close()
+    reopened = SqliteStore(store.path, clock=lambda: 1e9)
     (kept,) = reopened.judged()
     assert kept.quality == 0.0
     assert kept.lease.id == "a"
-    np.testing.assert_allclose(unpack_embedding(kept.lease.embedding), vector, atol=2e-3)
+    np.testing.assert_allclose(kept.lease.embedding, vector, atol=2e-3)
     reopened.close()
 
 
-def test_nobody_knows_that_lease(journal):
-    journal.lease(a_lease("a"))
+def test_nobody_knows_that_lease(store):
+    store.lease(a_lease("a"))
     with pytest.raises(InputError, match="no lease 'b'"):
-        journal.feedback("b", 1.0).result(5)
-    assert journal.feedback("a", 1.0).result(5).first
-    assert journal.errors == 0
+        store.feedback("b", 1.0).result(5)
+    assert store.feedback("a", 1.0).result(5).first
+    assert store.errors == 0
+
+
+def ids(store):
+    return [each.lease.id for each in store.judged()]
+
+
+def judge(store, name, at):
+    store.lease(a_lease(name, at=at))
+    store.feedback(name, 1.0).result(5)
+
+
+def until(store, known):
+    """Wait until the store knows these leases and no others."""
+    end = time.monotonic() + 10
+    while (found := ids(store)) != known:
+        assert time.monotonic() < end, found
+        time.sleep(0.02)
 
 
 def test_old_leases_are_forgotten(tmp_path):
     now = [1e9]
     for _ in range(2):
-        journal = Journal(tmp_path / "s.sqlite", keep=100.0, clock=lambda: now[0])
-        journal.lease(a_lease(f"at {now[0]}", at=now[0]))
-        journal.feedback(f"at {now[0]}", 1.0).result(5)
-        journal.close()
+        store = SqliteStore(tmp_path / "s.sqlite", keep=1500.0, clock=lambda: now[0])
+        judge(store, f"at {now[0]}", now[0])
+        store.close()
         now[0] += 1000.0
-    journal = Journal(tmp_path / "s.sqlite", keep=100.0, clock=lambda: now[0])
-    assert [each.lease.id for each in journal.judged()] == ["at 1000001000.0"]
-    journal.close()
+    store = SqliteStore(tmp_path / "s.sqlite", keep=1500.0, clock=lambda: now[0])
+    assert ids(store) == ["at 1000001000.0"]
+    store.close()
 
 
-def test_a_closed_journal_takes_nothing(journal):
-    journal.close()
+def test_old_leases_are_forgotten_while_the_store_is_open(tmp_path):
+    now, running = [1e9], [0.0]
+    store = SqliteStore(
+        tmp_path / "s.sqlite", keep=7200.0, clock=lambda: now[0], monotonic=lambda: running[0]
+    )
+    judge(store, "early", now[0])
+    for _ in range(3):
+        now[0] += 3601.0
+        running[0] += 3601.0
+        judge(store, f"at {running[0]}", now[0])
+    assert ids(store) == ["at 7202.0", "at 10803.0"]
+    store.close()
+
+
+def test_a_clock_that_jumps_ahead_deletes_nothing(tmp_path):
+    now, running = [1e9], [0.0]
+
+    def opened():
+        return SqliteStore(
+            tmp_path / "s.sqlite", keep=90 * 86400.0, clock=lambda: now[0], monotonic=lambda: running[0]
+        )
+
+    store = opened()
+    judge(store, "early", now[0])
+    now[0] += 10 * 365 * 86400.0  # while it is open
+    running[0] += 3601.0
+    judge(store, "late", now[0])
+    store.close()
+    for _ in range(3):  # and whenever it is opened again
+        store = opened()
+        assert ids(store) == ["early", "late"]
+        store.close()
+    # Ninety days that have really passed count, whatever the time of day is.
+    store = opened()
+    assert ids(store) == ["early", "late"]
+    running[0] += 91 * 86400.0
+    judge(store, "last", now[0])
+    until(store, ["late", "last"])
+    store.close()
+
+
+@pytest.mark.parametrize("end", ["", "-wal"])
+def test_a_file_that_was_deleted_takes_no_feedback(tmp_path, caplog, end):
+    path = tmp_path / "s.sqlite"
+    store = SqliteStore(path)
+    judge(store, "before", time.time())
+    Path(f"{path}{end}").unlink()
+    store.lease(a_lease("after", at=time.time()))
+    with pytest.raises(StoreError, match="was deleted while the store was open"):
+        store.feedback("after", 1.0).result(5)
+    assert "was deleted" in caplog.text
+    assert store.fault is not None
+    # The next one goes to a file that is there, decisions of the meantime with it.
+    assert store.feedback("after", 1.0).result(5).quality == 1.0
+    assert store.fault is None
+    store.close()
+    reopened = SqliteStore(path)
+    assert "after" in ids(reopened)
+    reopened.close()
+
+
+def test_a_file_that_was_replaced_takes_no_feedback(tmp_path):
+    path = tmp_path / "s.sqlite"
+    store, other = SqliteStore(path), SqliteStore(tmp_path / "other.sqlite")
+    other.close()
+    judge(store, "before", time.time())
+    (tmp_path / "other.sqlite").rename(path)
+    with pytest.raises(StoreError, match="was replaced"):
+        store.feedback("before", 0.0).result(5)
+    store.close()
+
+
+def test_a_closed_store_takes_nothing(store):
+    store.close()
     with pytest.raises(StoreError, match="closed"):
-        journal.feedback("a", 1.0).result(5)
+        store.feedback("a", 1.0).result(5)
 
 
 @pytest.mark.parametrize("damage", ["header", "middle", "text"])
 def test_a_damaged_store_is_refused_with_what_to_do(tmp_path, damage):
     path = tmp_path / "store.sqlite"
-    journal = Journal(path)
+    store = SqliteStore(path)
     for at in range(2000):
-        journal.lease(a_lease(f"lease {at}", at=1e12))
-    journal.close()
+        store.lease(a_lease(f"lease {at}", at=1e12))
+    store.close()
     data = bytearray(path.read_bytes())
     if damage == "header":
         data[:100] = bytes(100)
@@ -98,7 +186,7 @@ def test_a_damaged_store_is_refused_with_what_to_do(tmp_path, damage):
         data = bytearray(b"this is no database at all, but a note to myself\n" * 100)
     path.write_bytes(bytes(data))
     with pytest.raises(StoreError, match=r"is damaged .* Move it away"):
-        Journal(path)
+        SqliteStore(path)
     assert path.read_bytes() == bytes(data)
 
 
@@ -108,23 +196,23 @@ def test_a_file_of_another_program_is_refused(tmp_path):
         db.execute("CREATE TABLE recipes (name)")
     db.close()
     with pytest.raises(StoreError, match="another program"):
-        Journal(path)
+        SqliteStore(path)
 
 
-def test_a_newer_store_is_refused(tmp_path, journal):
-    journal.close()
-    with sqlite3.connect(journal.path) as db:
+def test_a_newer_store_is_refused(tmp_path, store):
+    store.close()
+    with sqlite3.connect(store.path) as db:
         db.execute("PRAGMA user_version = 99")
     db.close()
     with pytest.raises(StoreError, match="schema 99"):
-        Journal(journal.path)
+        SqliteStore(store.path)
 
 
 async def serve_some(session):
     lease = await session.acquire("?", prediction=ROWS[0])
-    acknowledgement = lease.release(output_tokens=10, quality=1.0)
+    receipt = lease.release(output_tokens=10, quality=1.0)
     with pytest.raises(StoreError):
-        await acknowledgement
+        await receipt
     with pytest.raises(StoreError):
         await session.feedback(lease.id, 1.0)
     assert session.stats().in_flight == 0

@@ -1,4 +1,4 @@
-"""One price of quality for the whole stream, and a price for each model's capacity.
+"""The shadow price of quality for the whole stream, and a price for each model's capacity.
 
 A promise forced on every micro-batch costs money for nothing: what counts is the mean over the stream. So the
 quality row is dualised: queries are decided at a *price*, and the price comes from solving the recent past
@@ -16,13 +16,15 @@ import numpy as np
 from eccos_rs.solver.assignment import Assignment, Status, assign
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from eccos_rs.routing.policy import Policy
-    from eccos_rs.session.limits import Limits, ModelLimits
-    from eccos_rs.session.pacing import Pacer
+    from eccos_rs.session.control.pacing import Pacer
+    from eccos_rs.session.limits.window import ModelLoad
 
-__all__ = ["History", "Steering"]
+__all__ = ["DualController", "History"]
 
 _HISTORY = 1024
 """Queries of the recent past that stand for the future."""
@@ -34,13 +36,13 @@ _ENOUGH = 32
 """Queries that outweigh a price from an earlier run."""
 
 _STALE = 5.0
-"""Seconds after which a price is worked out again at the next query."""
+"""Seconds after which a price is computed again at the next query."""
 
-_HASTE = 0.002
-"""Share of a budget after whose spending a price is worked out again, however few queries it took."""
+_REFRESH_THRESHOLD = 0.002
+"""Share of a budget after whose spending a price is computed again, however few queries it took."""
 
-_DEEPEST = 0.05
-"""Debt or credit of mean quality, over one history's length, beyond which none is carried on."""
+_LARGEST_DEFICIT = 0.05
+"""Deficit or surplus of mean quality, over one history's length, beyond which none is carried."""
 
 
 class History:
@@ -79,6 +81,10 @@ class History:
             kept[rows] = new[-self.size :]
         self.seen += len(cost)
 
+    def clear(self) -> None:
+        """Forget everything."""
+        self.seen = 0
+
     @property
     def cost(self) -> NDArray[np.float64]:
         """US dollars, shape (n, M)."""
@@ -100,8 +106,8 @@ class History:
         return self._allowed[: len(self)]
 
 
-class Steering:
-    """Keeps the price at which queries are decided.
+class DualController:
+    """Keeps the prices at which queries are decided.
 
     Parameters
     ----------
@@ -120,19 +126,18 @@ class Steering:
         self.pacer = pacer
         self.history = History(models)
         self.price = price if policy.quality_value is None else policy.quality_value
-        """US dollars that one more success is worth; None before the first query."""
+        """US dollars per success; None before the first query."""
         self.slot_price = np.zeros(models)
-        """US dollars for one more request at each model, where the stream as a whole wants too many."""
+        """US dollars for one more request at each model, where the stream as a whole asks for too many."""
         self.target = math.nan
         """Mean corrected quality asked of the next queries."""
         self.promised = math.nan
         """Mean quality asked of the stream; NaN for a budget or a price."""
-        self.aimed = math.nan
-        """The same, with the margin of the policy's confidence: what debt and credit are counted from."""
+        self._target_of_stream = math.nan  # `promised`, with the margin of the policy's confidence
         self.decided = 0
-        self.debt = 0.0
+        self.deficit = 0.0
         self._since = 0
-        self._steered = -math.inf
+        self._updated = -math.inf
         self._committed = 0.0
         self._resumed = self.price is not None
         self._warm: Assignment | None = None
@@ -141,22 +146,22 @@ class Steering:
         """Count decisions (or take them back) with the sum of their corrected predicted quality."""
         self.decided += decisions
         self._since += max(decisions, 0)
-        if not math.isnan(self.aimed):
-            self._owe(decisions * self.aimed - quality)
+        if not math.isnan(self._target_of_stream):
+            self._carry(decisions * self._target_of_stream - quality)
 
     def judged(self, expected: float, realised: float) -> None:
         """Take a realised quality in place of what was expected (and counted) of it."""
-        if not math.isnan(self.aimed):
-            self._owe(expected - realised)
+        if not math.isnan(self._target_of_stream):
+            self._carry(expected - realised)
 
-    def _owe(self, quality: float) -> None:
-        # What cannot be made good within one history is let go: a strong model that was down for an hour
-        # must not be followed by an hour of needless splendour.
-        most = _DEEPEST * self.history.size
-        self.debt = min(max(self.debt + quality, -most), most)
+    def _carry(self, quality: float) -> None:
+        # What cannot be made good within one history is dropped: an hour in which the strong model was down
+        # must not be followed by an hour of overspending to catch up.
+        most = _LARGEST_DEFICIT * self.history.size
+        self.deficit = min(max(self.deficit + quality, -most), most)
 
     def due(self, now: float) -> bool:
-        """Say whether enough has changed for the price to be worked out again: queries, or time."""
+        """Say whether enough has changed for the price to be computed again: queries, or time."""
         if self.price is None:
             return True
         # A price that thousands of queries have made is not thrown away for what three new ones say.
@@ -164,28 +169,33 @@ class Steering:
             return False
         if self._since >= max(1, min(len(self.history) // 4, self.history.size // 4)):
             return True
-        if self.pacer is not None and self.pacer.committed - self._committed > _HASTE * self.pacer.budget:
+        if (
+            self.pacer is not None
+            and self.pacer.committed - self._committed > _REFRESH_THRESHOLD * self.pacer.budget
+        ):
             return True
         # Thin traffic: the budget left and the capacity asked for change with time alone.
-        return now - self._steered >= _STALE
+        return now - self._updated >= _STALE
 
-    def steer(self, limits: Limits, now: float, arrivals_per_second: float) -> None:
-        """Work the prices out again from the recent past.
+    def update(self, now: float, models: Sequence[ModelLoad] = (), arrivals_per_second: float = 0.0) -> None:
+        """Compute the prices again from the recent past.
 
         Parameters
         ----------
-        limits : Limits
         now : float
             On the session's clock, in seconds.
+        models : sequence of ModelLoad
+            The load of each model; with none, capacity has no price.
         arrivals_per_second : float
+            Queries that share the capacity; with 0, it has no price.
         """
         self._since = 0
-        self._steered = now
+        self._updated = now
         if not len(self.history):
             return
-        self._aim()
+        self._set_target()
         options: dict[str, object] = {"allowed": self.history.allowed, "warm_start": self._warm}
-        share = self._capacity_share(limits.models, arrivals_per_second)
+        share = self._capacity_share(models, arrivals_per_second)
         if share is not None:
             options["capacity"] = share * len(self.history)
         cost, quality = self.history.cost, self.history.quality
@@ -201,10 +211,10 @@ class Steering:
         else:
             found = assign(cost, quality, min_quality=self.target, **options)  # type: ignore[arg-type]
         self._warm = found
-        self.price = self._price_of(found)
+        self.price = self._quality_price(found)
         self.slot_price = self._slot_prices(found) if share is not None else np.zeros_like(self.slot_price)
 
-    def _aim(self) -> None:
+    def _set_target(self) -> None:
         policy, history = self.policy, self.history
         if policy.min_quality is not None:
             self.promised = policy.min_quality
@@ -219,14 +229,14 @@ class Steering:
             self.promised = policy.relative_quality * float(reached.mean(dtype=np.float64))
         else:
             return
-        self.aimed = self.promised
+        self._target_of_stream = self.promised
         if policy.confidence is not None:
             # The flip of n coins with a mean of p: what the realised mean of one history may fall short.
             spread = math.sqrt(self.promised * (1.0 - self.promised) / history.size)
-            self.aimed += NormalDist().inv_cdf(policy.confidence) * spread
-        self.target = min(max(self.aimed + self.debt / history.size, 0.0), 1.0)
+            self._target_of_stream += NormalDist().inv_cdf(policy.confidence) * spread
+        self.target = min(max(self._target_of_stream + self.deficit / history.size, 0.0), 1.0)
 
-    def _price_of(self, found: Assignment) -> float:
+    def _quality_price(self, found: Assignment) -> float:
         # The multiplier is where one of these very queries is torn between two models. A hair more, and it
         # goes to the better one: a promised mean is kept from above.
         dual = found.duals.requirement * (1.0 if self.pacer is not None else 1.0 + 1e-6)
@@ -237,14 +247,14 @@ class Steering:
             dual = 1.0 / dual if dual > 0 else math.inf
         if math.isfinite(dual) and found.status is not Status.QUALITY_UNREACHABLE:
             return dual
-        return self.dearest()
+        return self.highest_price()
 
-    def dearest(self) -> float:
+    def highest_price(self) -> float:
         """Return a price at which quality decides nearly alone: a thousandth of it outweighs any cost."""
         return 1e3 * float(self.history.cost.max(initial=1e-9))
 
     def _capacity_share(
-        self, models: list[ModelLimits], arrivals_per_second: float
+        self, models: Sequence[ModelLoad], arrivals_per_second: float
     ) -> NDArray[np.float64] | None:
         """Return the share of the stream that each model can carry, when any cannot carry all of it."""
         history = self.history
@@ -275,7 +285,12 @@ class Steering:
         prices = np.asarray(found.capacity_price, dtype=np.float64)
         return np.where(np.isfinite(prices), prices, 0.0)
 
-    def premium(self, limits: Limits) -> NDArray[np.float64]:
+    def reset(self) -> None:
+        """Begin anew from the next query: the recent past cannot be solved."""
+        self.history.clear()
+        self._warm = None
+
+    def premium(self, models: Sequence[ModelLoad]) -> NDArray[np.float64]:
         """Return what a slot of each model costs now, in US dollars: the less, the emptier the model is.
 
         The price rests on estimates of arrivals and service times. Were they wrong, a price on an idle model
@@ -283,8 +298,8 @@ class Steering:
         """
         if not self.slot_price.any():
             return self.slot_price
-        busy = np.ones(len(limits.models))
-        for at, model in enumerate(limits.models):
+        busy = np.ones(len(models))
+        for at, model in enumerate(models):
             uses = []
             if model.slots:
                 uses.append(model.in_flight / model.slots)

@@ -12,8 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from eccos_rs.session.journal import Journal
-from eccos_rs.session.schema import open_store
+from eccos_rs.session.store import SqliteStore
+from eccos_rs.session.store.schema import open_database
 from tests.helpers.paths import ROOT
 
 CHILD = """
@@ -46,7 +46,7 @@ def child(body):
 @pytest.mark.skipif(os.name != "posix", reason="file permissions")
 def test_a_read_only_store_refuses_feedback_and_serves(tmp_path):
     path = tmp_path / "store.sqlite"
-    Journal(path).close()
+    SqliteStore(path).close()
     for place in (tmp_path, *tmp_path.parents[:3]):
         place.chmod(0o755)
     path.chmod(0o444)
@@ -100,9 +100,9 @@ def test_kill_9_loses_no_acknowledged_feedback(tmp_path, after):
         parts = line.split()
         if len(parts) == 2 and line.endswith(("0", "1")):
             acknowledged[parts[0]] = float(parts[1])
-    journal = Journal(path)
-    kept = {each.lease.id: each.quality for each in journal.judged()}
-    journal.close()
+    store = SqliteStore(path)
+    kept = {each.lease.id: each.quality for each in store.judged()}
+    store.close()
     assert len(acknowledged) >= after, errors
     assert {lease: kept.get(lease) for lease in acknowledged} == acknowledged
 
@@ -115,7 +115,7 @@ def test_a_store_that_several_make_at_once_is_whole_for_each(tmp_path):
 
         def make(path=path, together=together):
             together.wait()
-            made = open_store(path, refused.append)
+            made = open_database(path, refused.append)
             assert made is not None
             made.execute("INSERT INTO state VALUES (?, '')", (str(threading.get_ident()),))
             made.close()
@@ -147,6 +147,6 @@ def test_two_processes_share_a_store_and_a_budget(tmp_path):
     outs = [process.communicate(timeout=100) for process in [child(body), child(body)]]
     for out, err in outs:
         assert out.split() == ["done", "2.0", "0"], (out, err)
-    journal = Journal(path)
-    assert len(journal.judged()) == 200
-    journal.close()
+    store = SqliteStore(path)
+    assert len(store.judged()) == 200
+    store.close()

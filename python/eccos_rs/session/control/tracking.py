@@ -78,9 +78,9 @@ class Tracker:
     ----------
     models : int
     memory : float
-        Feedbacks after which evidence has faded to 1/e.
+        Judged answers after which evidence has faded to 1/e.
     prior : float
-        Feedbacks that a prediction is trusted for: the correction is shrunk by that many agreeing ones.
+        Judged answers that a prediction is worth: the correction is shrunk by that many agreeing ones.
     """
 
     def __init__(self, models: int, memory: float = 2000.0, prior: float = 50.0) -> None:

@@ -1,0 +1,166 @@
+"""The load of one model: concurrency slots, and requests and tokens per minute as sliding windows."""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from eccos_rs.routing.pool import LLM
+
+__all__ = ["MINUTE", "TIME_SLOTS", "ModelLoad", "Window"]
+
+MINUTE = 60.0
+"""Seconds over which providers count requests and tokens."""
+
+TIME_SLOTS = 240
+"""Per window: a use is forgotten at most 1/240 of the window too late, never too early."""
+
+
+class Window:
+    """How much was used during the last `span` seconds, against a limit.
+
+    Uses are kept in time slots of a 240th of the span. A time slot is forgotten when its *youngest* use may
+    be older than the span, so that no span of that length ever holds more than the limit admits.
+
+    Parameters
+    ----------
+    limit : int
+        Units (requests or tokens) in any `span`.
+    span : float
+        Seconds.
+    """
+
+    __slots__ = ("_grain", "_now", "_slots", "limit", "used")
+
+    def __init__(self, limit: int, span: float = MINUTE) -> None:
+        self.limit = limit
+        self.used = 0
+        self._grain = span / TIME_SLOTS
+        self._slots: OrderedDict[int, int] = OrderedDict()
+        self._now = 0
+
+    def _advance(self, now: float) -> None:
+        # A time that runs backwards must not resurrect or reorder time slots: it counts as standing still.
+        self._now = max(self._now, math.floor(now / self._grain))
+        while self._slots:
+            time_slot = next(iter(self._slots))
+            if time_slot + TIME_SLOTS + 1 > self._now:
+                break
+            self.used -= self._slots.pop(time_slot)
+
+    def free(self, now: float) -> int:
+        """Units that may be used now; never below 0."""
+        self._advance(now)
+        return max(self.limit - self.used, 0)
+
+    def add(self, amount: int, now: float) -> int:
+        """Use `amount` units now and return the time slot they are in, for `settle`."""
+        self._advance(now)
+        self._slots[self._now] = self._slots.get(self._now, 0) + amount
+        self.used += amount
+        return self._now
+
+    def settle(self, time_slot: int, difference: int, now: float) -> None:
+        """Correct an earlier use by `difference` units (what was really used less what was reserved).
+
+        When the earlier use has left the window, what was used beyond it counts as used now.
+        """
+        self._advance(now)
+        if time_slot in self._slots:
+            difference = max(difference, -self._slots[time_slot])
+            self._slots[time_slot] += difference
+            self.used += difference
+        elif difference > 0:
+            self.add(difference, now)
+
+    def seconds_until(self, amount: int, now: float) -> float:
+        """Seconds until `amount` units fit: 0 when they do now, inf when they never do."""
+        if amount > self.limit:
+            return math.inf
+        self._advance(now)
+        excess = self.used + amount - self.limit
+        for time_slot, held in self._slots.items():
+            if excess <= 0:
+                break
+            excess -= held
+            if excess <= 0:
+                return max((time_slot + TIME_SLOTS + 1) * self._grain - now, 0.0)
+        return 0.0
+
+
+class ModelLoad:
+    """The workload of one model: what runs, what was used this minute, what it may take.
+
+    Attributes
+    ----------
+    slots : int or None
+        Requests that may run at once.
+    in_flight : int
+        Requests that run now.
+    up : bool
+        False while the model takes nothing (a circuit breaker holds it out).
+    requests, tokens : Window or None
+        The provider's limits per minute.
+    seconds : float
+        Moving average of how long a request holds its slot; 0 before the first.
+    """
+
+    __slots__ = ("in_flight", "name", "requests", "seconds", "slots", "tokens", "up")
+
+    def __init__(self, llm: LLM, slots: int | None = None, span: float = MINUTE) -> None:
+        self.name = llm.name
+        limits = [limit for limit in (llm.slots, slots) if limit is not None]
+        self.slots: int | None = min(limits) if limits else None
+        self.in_flight = 0
+        self.up = True
+        rpm, tpm = llm.requests_per_minute, llm.tokens_per_minute
+        self.requests = None if rpm is None else Window(math.floor(rpm), span)
+        self.tokens = None if tpm is None else Window(math.floor(tpm), span)
+        self.seconds = 0.0
+
+    def free(self, now: float) -> float:
+        """Return the requests that may start now, tokens aside; inf when nothing limits them."""
+        if not self.up:
+            return 0
+        free = math.inf if self.slots is None else max(self.slots - self.in_flight, 0)
+        return free if self.requests is None else min(free, self.requests.free(now))
+
+    def fits(self, tokens: int, now: float) -> bool:
+        """Say whether a request of so many tokens may start now."""
+        return self.free(now) >= 1 and (self.tokens is None or self.tokens.free(now) >= tokens)
+
+    def take(self, tokens: int, now: float) -> int:
+        """Take a slot, a request and the predicted tokens; return the time slot (-1: no window)."""
+        self.in_flight += 1
+        time_slot = -1 if self.requests is None else self.requests.add(1, now)
+        return time_slot if self.tokens is None else self.tokens.add(tokens, now)
+
+    def cancel(self, time_slot: int, tokens: int, now: float) -> None:
+        """Take back what `take` took, as if it had never been."""
+        self.in_flight -= 1
+        if self.requests is not None:
+            self.requests.settle(time_slot, -1, now)
+        if self.tokens is not None:
+            self.tokens.settle(time_slot, -tokens, now)
+
+    def release(self, time_slot: int, difference: int, held: float, now: float) -> None:
+        """Release a slot after `held` seconds; `difference` is real less predicted tokens."""
+        self.in_flight -= 1
+        if self.tokens is not None and difference:
+            self.tokens.settle(time_slot, difference, now)
+        self.seconds += (held - self.seconds) * (0.05 if self.seconds else 1.0)
+
+    def seconds_until(self, tokens: int, now: float) -> float:
+        """Estimate the seconds until a request of so many tokens fits; inf when it never will."""
+        wait = 0.0
+        if not self.up:
+            wait = 1.0  # nobody knows when it comes back; a breaker tries again within seconds
+        if self.slots is not None and self.in_flight >= self.slots:
+            wait = max(wait, (self.seconds or 1.0) / max(self.slots, 1)) if self.slots else math.inf
+        if self.requests is not None:
+            wait = max(wait, self.requests.seconds_until(1, now))
+        if self.tokens is not None:
+            wait = max(wait, self.tokens.seconds_until(tokens, now))
+        return wait

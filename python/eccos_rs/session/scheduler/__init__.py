@@ -1,0 +1,1 @@
+"""From arrivals to leases: prediction, admission, batching, queue and dispatch."""
