@@ -143,7 +143,7 @@ def study(
     Parameters
     ----------
     evidence : Evidence
-        HeldOutSet-back queries and forecasts for them.
+        Held-back queries and forecasts for them.
     settings : sequence of Setting
         What to run.
     resamples : int
