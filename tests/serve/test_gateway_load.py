@@ -95,7 +95,7 @@ def test_an_answer_is_fetched_no_faster_than_it_is_read():
         host, port = url.removeprefix("http://").split(":")
         raw = json.dumps(chat("x", stream=True)).encode()
         with socket.create_connection((host, int(port))) as client:
-            client.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\n")
+            client.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\n")
             client.sendall(b"content-length: %d\r\n\r\n%s" % (len(raw), raw))
             # The kernel's buffers fill, then everything stands still.
             eventually(lambda: sent > 0 and grown(0.3) == 0)
@@ -123,7 +123,9 @@ def test_a_client_that_leaves_while_it_sends_is_no_failure(upstream, capsys):
         host, port = url.removeprefix("http://").split(":")
         for _ in range(3):
             with socket.create_connection((host, int(port))) as line:
-                line.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: 99\r\n\r\n{")
+                line.sendall(
+                    b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: 99\r\n\r\n{"
+                )
         assert ask(url).status_code == 200
         assert in_flight(url) == 0
     assert "Traceback" not in capsys.readouterr().err
@@ -150,15 +152,15 @@ def test_a_head_without_an_end_is_refused(upstream):
     with gateway(pool_at(upstream)) as url:
         piece = b"x-more: " + b"y" * 1_000 + b"\r\n"
         for endless in ([piece] * 60, [b"x-more: "] + [b"y" * 1_000] * 60):
-            got = talk(url, [b"GET /healthz HTTP/1.1\r\nhost: x\r\n", *endless])
+            got = talk(url, [b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n", *endless])
             assert got.startswith(b"HTTP/1.1 431") or got == b""
-        assert talk(url, [b"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"]).startswith(
-            b"HTTP/1.1 200"
-        )
+        assert talk(
+            url, [b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"]
+        ).startswith(b"HTTP/1.1 200")
 
 
 def test_trailers_without_an_end_are_cut_off(upstream):
-    head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n"
+    head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n"
     sent = 0
 
     def pieces():
@@ -178,7 +180,7 @@ def test_a_body_of_many_small_pieces_is_no_endless_head(upstream):
     raw = json.dumps(chat(TEXTS[1])).encode() + b" " * 20_000
     chunks = b"".join(b"1\r\n%c\r\n" % byte for byte in raw)
     assert len(chunks) > 2 * MAX_HEADERS
-    head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nconnection: close\r\n"
+    head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n"
     head += b"transfer-encoding: chunked\r\n\r\n"
     with gateway(pool_at(upstream)) as url:
         assert talk(url, [head, chunks, b"0\r\n\r\n"]).startswith(b"HTTP/1.1 200")

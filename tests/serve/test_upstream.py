@@ -16,13 +16,19 @@ import pytest
 
 from eccos_rs.errors import PoolError
 from eccos_rs.routing.pool import LLM, Endpoint, Pool
-from eccos_rs.serve.upstream import EndpointLeft, Upstream, UpstreamError
+from eccos_rs.serve.body import parse_body
+from eccos_rs.serve.upstream import Outbound, Upstream, UpstreamDisconnected, UpstreamError
 from tests.helpers.paths import ROOT
 
 BODY = {"model": "eccos", "messages": [{"role": "user", "content": "Hi"}]}
 WHOLE = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}"
 
 
+HALF_STREAM = (
+    b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: 400\r\n\r\n"
+    b'data: {"choices": [{"delta": {"content": "a"}}]}\n\n'
+)
+STREAM = {**BODY, "stream": True}
 HALF = WHOLE.replace(b"length: 2", b"length: 4")
 
 
@@ -89,11 +95,12 @@ async def line(answer, *, tls=None, key=None, scheme="http", **settings):
 
 
 async def ask(upstream):
-    reply = await upstream.send("m", BODY)
-    try:
-        return reply.status, await reply.body()
-    finally:
-        reply.close()
+    reply = await upstream.send("m", outbound(BODY))
+    return reply.status, reply.whole
+
+
+def outbound(body):
+    return Outbound(parse_body(json.dumps(body).encode()))
 
 
 async def test_a_kept_connection_that_was_closed_is_replaced():
@@ -129,7 +136,7 @@ async def test_a_new_connection_that_breaks_is_not_tried_again():
 async def test_what_had_begun_to_answer_is_not_asked_again(begun):
     async with line(lambda _, request: Last(begun) if request else WHOLE) as (up, there):
         await ask(up)
-        with pytest.raises((UpstreamError, EndpointLeft)):
+        with pytest.raises((UpstreamError, UpstreamDisconnected)):
             await ask(up)
         assert there.connections == 1
 
@@ -170,25 +177,41 @@ async def test_headers_are_no_first_byte():
 
 async def test_an_endpoint_that_falls_silent_in_mid_answer():
     async with line(lambda *_: HALF, timeout=0.3) as (up, _):
-        with pytest.raises(EndpointLeft, match="Timeout"):
+        with pytest.raises(UpstreamError) as late:
             await ask(up)
+        assert (late.value.reason, late.value.charged) == ("timeout", True)
+    async with line(lambda *_: HALF_STREAM, timeout=0.3) as (up, _):
+        with pytest.raises(UpstreamDisconnected, match="Timeout"):
+            await read(await up.send("m", outbound(STREAM)))
 
 
 async def test_an_endpoint_that_breaks_off_in_mid_answer():
     async with line(lambda *_: Last(HALF)) as (up, there):
-        with pytest.raises(EndpointLeft):
+        with pytest.raises(UpstreamError) as broken:
             await ask(up)
+        assert (broken.value.reason, broken.value.charged) == ("protocol", True)
+        assert there.connections == 1
+    async with line(lambda *_: Last(HALF_STREAM)) as (up, there):
+        with pytest.raises(UpstreamDisconnected):
+            await read(await up.send("m", outbound(STREAM)))
         assert there.connections == 1
 
 
+async def read(reply):
+    try:
+        return [event async for event in reply.events()]
+    finally:
+        reply.close()
+
+
 async def test_cancelling_closes_the_call():
-    async with line(lambda *_: HALF) as (up, there):
-        reply = await up.send("m", BODY)
+    async with line(lambda *_: HALF_STREAM) as (up, there):
+        reply = await up.send("m", outbound(STREAM))
         reply.close()
         await asyncio.wait_for(there.left.wait(), 1.0)
 
     async with line(lambda *_: silence()) as (up, there):
-        task = asyncio.create_task(up.send("m", BODY))
+        task = asyncio.create_task(up.send("m", outbound(BODY)))
         while not there.heads:
             await asyncio.sleep(0.01)
         task.cancel()
@@ -259,7 +282,8 @@ async def test_a_certificate_is_checked(certificate):
     async with line(lambda *_: WHOLE, tls=context, scheme="https") as (up, there):
         with pytest.raises(UpstreamError) as refused:
             await ask(up)
-        assert refused.value.reason == "connect"
+        assert refused.value.reason == "tls"
+        assert "certificate of its endpoint is not accepted (self-signed certificate" in str(refused.value)
         assert there.heads == []
 
 
@@ -296,6 +320,5 @@ def test_a_user_in_the_address_beside_a_key_is_refused(monkeypatch):
 async def test_a_large_body_and_odd_letters_arrive_as_they_are():
     async with line(lambda *_: WHOLE) as (up, there):
         text = "x" * 3_000_000 + "\u00e9\u6f22\U0001f600\ud800"
-        reply = await up.send("m", {"messages": [{"role": "user", "content": text}]})
-        reply.close()
+        await up.send("m", outbound({"messages": [{"role": "user", "content": text}]}))
         assert json.loads(there.bodies[0])["messages"][0]["content"] == text

@@ -59,6 +59,16 @@ def serve(
     max_body: Annotated[int, typer.Option(min=1, help="Bytes of a request's body at most.")] = 8
     * 1024
     * 1024,
+    stickiness: Annotated[
+        float,
+        typer.Option(min=0.0, help="Seconds a conversation stays with the model of its last turn; 0: not."),
+    ] = 300.0,
+    cors: Annotated[
+        list[str] | None, typer.Option(help="An origin whose pages may ask; may be given several times.")
+    ] = None,
+    body_timeout: Annotated[
+        float, typer.Option(min=0.001, help="Seconds within which a request's body must have come.")
+    ] = 30.0,
     grace: Annotated[
         float, typer.Option(min=0.0, help="Seconds that answers under way get when the server is stopped.")
     ] = 60.0,
@@ -93,6 +103,7 @@ def serve(
     router = Router.load(bundle, predictor=predictor, device=device, pool=pool, policy=policy)
     settings = GatewaySettings(
         tokens=tokens, max_body=max_body, attempts=attempts, wait=wait,
-        first_byte_timeout=first_byte_timeout, store=store,
+        first_byte_timeout=first_byte_timeout, store=store, stickiness=stickiness,
+        body_timeout=body_timeout, cors=tuple(cors or ()),
     )  # fmt: skip
     run(build_app(router, settings), host, port, grace=grace, quiet=quiet)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.resources
 import logging
 from contextlib import asynccontextmanager
@@ -9,18 +10,23 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
+from eccos_rs.domain.validation import check_number
 from eccos_rs.errors import EccosError, InputError, StoreError
 from eccos_rs.serve.breaker import Breakers
-from eccos_rs.serve.gateway import ROUTED_NAMES, Gateway, status_of
+from eccos_rs.serve.conversations import Conversations
+from eccos_rs.serve.gateway import Gateway
 from eccos_rs.serve.metrics import Metrics, page_figures
-from eccos_rs.serve.security import BearerTokens, SizeLimits
+from eccos_rs.serve.request import ROUTED_NAMES, status_of
+from eccos_rs.serve.security import BearerTokens, LocalOnly, SizeLimits
 from eccos_rs.serve.upstream import Upstream
-from eccos_rs.serve.wire import CLIENT_LEFT, RequestError, error_response, read_json
+from eccos_rs.serve.wire import CLIENT_LEFT, RequestError, error_response, read_body
 from eccos_rs.session import Session, check_store
 
 if TYPE_CHECKING:
@@ -46,7 +52,7 @@ class GatewaySettings:
     Parameters
     ----------
     tokens : tuple of str
-        Of clients; with none, everybody who reaches the address may ask.
+        Of clients; with none, programs of this machine alone may ask, and no page of another site.
     max_body : int
         Bytes.
     attempts : int
@@ -59,6 +65,12 @@ class GatewaySettings:
         Where feedback and spend are kept; as for `Session`.
     window : float
         Seconds that the session gathers a micro-batch.
+    stickiness : float
+        Seconds for which a conversation stays with the model of its last turn; 0: not at all.
+    body_timeout : float
+        Seconds within which a request's body must have come.
+    cors : tuple of str
+        Origins whose pages may ask (``"*"``: any); none unless named.
     """
 
     tokens: tuple[str, ...] = ()
@@ -69,10 +81,15 @@ class GatewaySettings:
     connect_timeout: float = 5.0
     store: str | PathLike[str] | None = None
     window: float = 0.002
+    stickiness: float = 300.0
+    body_timeout: float = 30.0
+    cors: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.attempts < 1:
             raise InputError(f"attempts must be at least 1, got {self.attempts}")
+        for name in ("stickiness", "body_timeout"):
+            check_number(name, getattr(self, name), error=InputError, above=name == "body_timeout")
         if self.max_body < 1:
             raise InputError(f"max_body must be at least 1 byte, got {self.max_body}")
 
@@ -118,9 +135,12 @@ def build_app(
         upstream.open()
         session = Session(router, policy=policy, store=settings.store, window=settings.window)
         breakers = Breakers(router.pool.names, upstream.answers, down=session.down, up=session.up)
+        conversations = Conversations(router.pool, settings.stickiness)
         app.state.gateway = Gateway(
-            session, upstream, breakers, Metrics(session, breakers), settings.attempts, settings.wait
-        )
+            session, upstream, breakers, Metrics(session, breakers), conversations,
+            settings.attempts, settings.wait, settings.body_timeout,
+        )  # fmt: skip
+        await asyncio.to_thread(_warm_up, router)
         try:
             yield
         finally:
@@ -131,12 +151,33 @@ def build_app(
     return Starlette(
         routes=_routes(),
         lifespan=lifespan,
-        middleware=[
-            Middleware(SizeLimits, body=settings.max_body),
-            Middleware(BearerTokens, tokens=settings.tokens),
-        ],
-        exception_handlers={EccosError: _refusal, ClientDisconnect: _left, Exception: _failure},
+        middleware=_middleware(settings),
+        exception_handlers={
+            EccosError: _refusal,
+            HTTPException: _no_route,
+            ClientDisconnect: _left,
+            Exception: _failure,
+        },
     )
+
+
+def _middleware(settings: GatewaySettings) -> list[Middleware]:
+    parts = [Middleware(SizeLimits, body=settings.max_body)]
+    if settings.cors:
+        parts.append(Middleware(CORSMiddleware, settings.cors, ["GET", "POST"], ["*"], expose_headers=["*"]))
+    if settings.tokens:
+        parts.append(Middleware(BearerTokens, tokens=settings.tokens))
+    else:
+        parts.append(Middleware(LocalOnly, origins=settings.cors))
+    return parts
+
+
+def _warm_up(router: Router) -> None:
+    """Predict once, so that the first request does not wait for what is loaded at first use."""
+    try:
+        router.predict(["What is 2 + 2?"])
+    except Exception as error:  # a request will say it, to whom it concerns
+        _log.warning("warming up failed (%s: %s)", type(error).__name__, error)
 
 
 def _routes() -> list[Route]:
@@ -146,6 +187,7 @@ def _routes() -> list[Route]:
         Route("/v1/route", _decide, methods=["POST"]),
         Route("/v1/feedback", _feedback, methods=["POST"]),
         Route("/v1/models", _models),
+        Route("/v1/models/{name:path}", _model),
         Route("/v1/stats", _stats),
         Route("/metrics", _metrics),
         Route("/healthz", _healthy),
@@ -167,7 +209,7 @@ async def _decide(request: Request) -> Response:
 
 
 async def _feedback(request: Request) -> Response:
-    body = await read_json(request)
+    body = (await read_body(request, _gateway(request).body_timeout)).values
     lease, quality = body.get("lease"), body.get("quality")
     if not isinstance(lease, str):
         raise RequestError(400, "invalid_feedback", f"lease must be a text, got {lease!r}")
@@ -186,8 +228,18 @@ async def _feedback(request: Request) -> Response:
 
 async def _models(request: Request) -> Response:
     names = (ROUTED_NAMES[0], *_gateway(request).session.pool.names)
-    rows = [{"id": name, "object": "model", "created": 0, "owned_by": "eccos"} for name in names]
-    return JSONResponse({"object": "list", "data": rows})
+    return JSONResponse({"object": "list", "data": [_model_row(name) for name in names]})
+
+
+async def _model(request: Request) -> Response:
+    name = request.path_params["name"]
+    if name not in (*ROUTED_NAMES, *_gateway(request).session.pool.names):
+        raise RequestError(404, "model_not_found", f"there is no model {name!r}", param="model")
+    return JSONResponse(_model_row(name))
+
+
+def _model_row(name: str) -> dict[str, object]:
+    return {"id": name, "object": "model", "created": 0, "owned_by": "eccos"}
 
 
 async def _stats(request: Request) -> Response:
@@ -223,7 +275,17 @@ async def _page(_: Request) -> Response:
 async def _refusal(_: Request, error: Exception) -> Response:
     assert isinstance(error, EccosError)  # registered for this class alone
     status, code, headers = status_of(error)
-    return error_response(status, code, str(error), headers)
+    return error_response(status, code, str(error), headers, getattr(error, "param", None))
+
+
+async def _no_route(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # registered for this class alone
+    where = f"{request.method} {request.url.path}"
+    code, message = {
+        404: ("unknown_url", f"there is nothing at {where}"),
+        405: ("method_not_allowed", f"{where} is not allowed"),
+    }.get(error.status_code, ("http_error", error.detail))
+    return error_response(error.status_code, code, message, error.headers)
 
 
 async def _left(_: Request, __: Exception) -> Response:

@@ -19,6 +19,7 @@ _log = logging.getLogger("eccos_rs.serve")
 @dataclass
 class _State:
     failures: int = 0
+    in_a_row: int = 0
     open_until: float = 0.0
     trips: int = 0
     probe: asyncio.Task[None] | None = field(default=None, repr=False)
@@ -29,7 +30,8 @@ class Breakers:
 
     A model is taken out after `threshold` failures in a row, or at once for as long as its endpoint asks
     (``Retry-After``). While it is out, `probe` asks the endpoint itself, so that no caller's request has to
-    try a dead one; the pauses between the asking double up to `longest`.
+    try a dead one; the pauses between the asking double up to `longest`, and begin longer when the model was
+    taken out again before it answered a request: an endpoint may well list its models to a dead key.
 
     Parameters
     ----------
@@ -74,26 +76,31 @@ class Breakers:
 
     def succeeded(self, model: str) -> None:
         """Note an answer."""
-        self._states[model].failures = 0
+        state = self._states[model]
+        state.failures = state.in_a_row = 0
 
-    def failed(self, model: str, *, retry_after: float | None = None) -> None:
+    def failed(self, model: str, *, retry_after: float | None = None, at_once: bool = False) -> None:
         """Note a failure; with `retry_after` (seconds that the endpoint named) the model is out at once."""
         state = self._states[model]
         state.failures += 1
-        if retry_after is not None or state.failures >= self._threshold:
+        if at_once or retry_after is not None or state.failures >= self._threshold:
             self._open(model, state, retry_after)
 
     def _open(self, model: str, state: _State, retry_after: float | None) -> None:
-        pause = self._pause if retry_after is None else min(retry_after, self._longest)
+        pause = self._first_pause(state) if retry_after is None else min(retry_after, self._longest)
         state.open_until = max(state.open_until, time.monotonic() + pause)
         if state.probe is None:
             state.trips += 1
+            state.in_a_row += 1
             _log.warning("model %s is taken out of the pool after %d failures", model, state.failures)
             self._down(model)
             state.probe = asyncio.create_task(self._until_back(model, state), name=f"eccos-probe-{model}")
 
+    def _first_pause(self, state: _State) -> float:
+        return float(min(self._pause * 2 ** min(state.in_a_row, 16), self._longest))
+
     async def _until_back(self, model: str, state: _State) -> None:
-        pause = self._pause
+        pause = float(min(self._pause * 2 ** min(state.in_a_row - 1, 16), self._longest))
         while True:
             await asyncio.sleep(max(0.0, state.open_until - time.monotonic()))
             if await self._probe(model):

@@ -3,48 +3,42 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import time
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from starlette.responses import JSONResponse, Response
 
-from eccos_rs.errors import EccosError, InputError, NoModelError, Overloaded
+from eccos_rs.domain.pricing import model_cost
+from eccos_rs.errors import NoModelError, Overloaded
 from eccos_rs.serve.relay import Relay, RelayedStream
-from eccos_rs.serve.upstream import EndpointLeft, Reply, UpstreamError
-from eccos_rs.serve.wire import CLIENT_LEFT, RequestError, query_of, read_json, unless_gone
+from eccos_rs.serve.request import ROUTED_NAMES, RoutingRequest, read_request
+from eccos_rs.serve.upstream import Outbound, Reply, UpstreamError
+from eccos_rs.serve.wire import CLIENT_LEFT, RequestError, cancel_on_disconnect, read_body
 
 if TYPE_CHECKING:
     from starlette.requests import Request
 
     from eccos_rs.routing.query import Query
     from eccos_rs.serve.breaker import Breakers
+    from eccos_rs.serve.conversations import Conversations
     from eccos_rs.serve.metrics import Metrics
     from eccos_rs.serve.upstream import Upstream
+    from eccos_rs.serve.usage import Usage
     from eccos_rs.session import Lease, Session
+    from eccos_rs.session.request import Costing
 
-__all__ = ["ROUTED_NAMES", "Gateway", "Wish", "status_of"]
+__all__ = ["Gateway"]
 
-ROUTED_NAMES = ("eccos", "auto")
-"""Names of no model: the gateway chooses."""
+_log = logging.getLogger("eccos_rs.serve")
 
-
-@dataclass(frozen=True)
-class Wish:
-    """What a request asks of its model.
-
-    Attributes
-    ----------
-    query : Query
-        The chat with its hard needs.
-    max_cost : float
-        US dollars; None for no limit.
-    """
-
-    query: Query
-    max_cost: float | None = None
+_BY_CONVERSATION = {
+    "kept": "; it answered the last turn of this conversation",
+    "moved": "; worth it though another model's cache holds this conversation",
+}
 
 
 @dataclass
@@ -61,214 +55,222 @@ class Gateway:
         Which endpoints are out.
     metrics : Metrics
         What is counted.
+    conversations : Conversations
+        Which model each conversation is with.
     attempts : int
         Models that are asked for one request before it fails.
     wait : float
         Seconds that a request may wait for a free model.
+    body_timeout : float
+        Seconds within which a body must have come.
     """
 
     session: Session
     upstream: Upstream
     breakers: Breakers
     metrics: Metrics
+    conversations: Conversations
     attempts: int = 3
     wait: float = 30.0
+    body_timeout: float = 30.0
 
     async def complete(self, request: Request) -> Response:
         """Serve ``POST /v1/chat/completions``."""
         arrived = time.monotonic()
         self.metrics.arrivals.add()
-        body = await read_json(request)
-        wish = self.wish(request, body)
-        work = self._answer(wish, body, arrived)
-        response = await unless_gone(request, work)
+        body = await read_body(request, self.body_timeout)
+        wanted = read_request(request, body, self.session.pool)
+        response = await cancel_on_disconnect(request, self._answer(wanted, arrived))
         if response is None:
             return Response(status_code=CLIENT_LEFT)
         return response
 
-    async def _answer(self, wish: Wish, body: dict[str, Any], arrived: float) -> Response:
-        streaming = bool(body.get("stream"))
-        asked_usage = isinstance(options := body.get("stream_options"), dict) and bool(
-            options.get("include_usage")
-        )
-        if streaming:
-            # The last event then says how many tokens there were; it is taken out again if nobody asked.
-            body = {**body, "stream_options": {**(body.get("stream_options") or {}), "include_usage": True}}
-        lease, reply, overhead = await self._first_byte(wish, body, arrived)
-        headers = {**reply.headers, **_headers_of(lease, overhead)}
-        relay = Relay(lease, reply, self.metrics, arrived)
-        if streaming and reply.status < 300:
-            return RelayedStream(relay, headers, keep_usage=asked_usage)
-        return await self._whole(relay, headers)
+    async def _answer(self, wanted: RoutingRequest, arrived: float) -> Response:
+        lease, reply, overhead, how = await self._first_event(wanted, arrived)
+        assert lease.model is not None  # acquire raises for a deferred query
+        assert lease.llm is not None
+        headers = {**reply.headers, **_headers(lease, overhead, how)}
 
-    async def _first_byte(
-        self, wish: Wish, body: dict[str, Any], arrived: float
-    ) -> tuple[Lease, Reply, float]:
+        def answered(usage: Usage) -> None:
+            self.conversations.note(
+                wanted.conversation, lease.index, price=lease.quality_price, forecasts=lease.forecasts,
+                usage=usage, prompt=lease.input_tokens,
+            )  # fmt: skip
+
+        relay = Relay(
+            lease,
+            reply,
+            self.metrics,
+            arrived=arrived,
+            allowance=wanted.allowance(lease.llm),
+            on_answer=answered,
+        )
+        if reply.whole is None:
+            return RelayedStream(relay, headers, keep_usage=wanted.wants_usage)
+        if reply.status >= 300:
+            relay.refused()
+        else:
+            with suppress(ValueError, RecursionError):
+                relay.note(json.loads(reply.whole))
+            relay.pass_on(reply.whole)
+            relay.end()
+        return Response(reply.whole, reply.status, headers)
+
+    async def _first_event(self, wanted: RoutingRequest, arrived: float) -> tuple[Lease, Reply, float, str]:
         """Ask model after model until one begins to answer; returns the seconds before it was asked."""
-        failed: list[str] = []
-        last: UpstreamError | None = None
+        failures: list[tuple[str, UpstreamError]] = []
         spent_upstream = 0.0
+        outbound = Outbound(wanted.body, wanted.dialect)
         for _ in range(self.attempts):
             try:
-                lease = await self.acquire(wish, exclude=failed)
-            except NoModelError:
-                if last is None:
+                lease, how = await self._choose(wanted, exclude=[name for name, _ in failures])
+            except (NoModelError, Overloaded):
+                if not failures:
                     raise
                 break
             model = lease.model
             assert model is not None  # acquire raises for a deferred query
             sent = time.monotonic()
             try:
-                reply = await self.upstream.send(model, body)
+                reply = await self.upstream.send(model, outbound)
             except UpstreamError as error:
-                lease.release(failed=True)
+                _release_failed(lease, wanted, charged=error.charged)
                 spent_upstream += time.monotonic() - sent
-                self.breakers.failed(model, retry_after=error.retry_after)
-                self.metrics.fallbacks.labels(model, error.reason).inc()
-                failed.append(model)
-                last = error
+                self._note_failure(model, error)
+                failures.append((model, error))
                 continue
             except BaseException:
-                lease.release(failed=True)
+                # The client left. What was sent may be charged for.
+                _release_failed(lease, wanted, charged=outbound.sent, abandoned=True)
                 raise
             self.breakers.succeeded(model)
             overhead = sent - arrived - spent_upstream
             self.metrics.overhead.observe(overhead)
             self.metrics.ttft.labels(model).observe(reply.ttft)
-            return lease, reply, overhead
-        assert last is not None  # the loop ran at least once
-        raise RequestError(
-            502, "upstream_failed", f"{len(failed)} of the pool's models failed, the last: {last}"
-        )
+            return lease, reply, overhead, how
+        raise _nobody_left(failures)
 
-    async def acquire(self, wish: Wish, *, exclude: list[str]) -> Lease:
-        """Get a model for a request.
+    def _note_failure(self, model: str, error: UpstreamError) -> None:
+        _log.log(
+            logging.ERROR if error.needs_somebody else logging.WARNING, "model %s failed: %s", model, error
+        )
+        if error.blames_model:
+            self.breakers.failed(model, retry_after=error.retry_after, at_once=error.at_once)
+        self.metrics.fallbacks.labels(model, error.reason).inc()
+
+    async def _choose(self, wanted: RoutingRequest, *, exclude: list[str]) -> tuple[Lease, str]:
+        """Get a model, with what the conversation's prompt caches hold counted.
+
+        A conversation stays with its last turn's model, while its cache may live and it can be had now, in
+        the middle of a tool loop, and where the price of cached input is not known. Otherwise what the
+        caches hold, and what a move makes later turns cost, stand in the cost of each model.
+
+        Returns
+        -------
+        lease : Lease
+        how : {"chosen", "kept", "moved"}
+            For a first turn, or one whose caches are gone; by the last turn's model; by another.
+        """
+        query, known = wanted.query, self.conversations
+        continues = wanted.continues and not wanted.named
+        last = known.last(wanted.conversation) if continues else None
+        allowed = query.models
+        sticks = wanted.in_tool_loop or (last is not None and not known.counts_cache(last))
+        if last is not None and sticks and last not in exclude and (allowed is None or last in allowed):
+            with suppress(NoModelError, Overloaded):
+                same, costing = replace(query, models=(last,)), known.costing(wanted.conversation)
+                return await self.acquire(
+                    same, max_cost=wanted.max_cost, timeout=0.0, costing=costing
+                ), "kept"
+        costing = None if wanted.named else known.costing(wanted.conversation)
+        lease = await self.acquire(
+            query, exclude=exclude, max_cost=wanted.max_cost, timeout=self.wait, costing=costing
+        )
+        return lease, "chosen" if last is None else "kept" if lease.model == last else "moved"
+
+    async def acquire(
+        self,
+        query: Query,
+        *,
+        max_cost: float | None,
+        timeout: float,
+        exclude: list[str] | None = None,
+        costing: Costing | None = None,
+    ) -> Lease:
+        """Get a model for a query.
 
         Raises
         ------
         NoModelError
             None may take it.
         Overloaded
-            Nothing fits within the wait.
+            Nothing fits within the time.
         """
         lease = await self.session.acquire(
-            wish.query, exclude=exclude, max_cost=wish.max_cost, timeout=self.wait
+            query, exclude=exclude or (), max_cost=max_cost, timeout=timeout, costing=costing
         )
         if lease.deferred:
             raise Overloaded("nothing fits now", retry_after=lease.retry_after)
         return lease
 
-    async def _whole(self, relay: Relay, headers: dict[str, str]) -> Response:
-        try:
-            raw = await relay.reply.body()
-        except EndpointLeft as error:
-            relay.end(failed=True, side="endpoint")
-            raise RequestError(
-                502, "upstream_broke", f"{relay.model} ended its answer early ({error})"
-            ) from error
-        except BaseException:
-            relay.end(failed=True, side="client")
-            raise
-        finally:
-            relay.reply.close()
-        with suppress(ValueError, RecursionError):
-            relay.note(json.loads(raw))
-        relay.end(failed=relay.reply.status >= 400)
-        return Response(raw, relay.reply.status, headers)
-
-    def wish(self, request: Request, body: dict[str, Any]) -> Wish:
-        """Read the model's name and the headers.
-
-        Raises
-        ------
-        RequestError
-            400: a header is out of its range; 404: an unknown model.
-        """
-        names = self._models(body, request.headers.get("x-eccos-models"))
-        floor = _number(request, "x-eccos-min-quality", 1.0)
-        ceiling = _number(request, "x-eccos-max-cost", math.inf)
-        priority = request.headers.get("x-eccos-priority", "0")
-        try:
-            rank = int(priority)
-        except ValueError:
-            raise RequestError(
-                400, "invalid_header", f"x-eccos-priority must be a whole number, got {priority!r}"
-            ) from None
-        query = query_of(body, models=names, min_quality=floor, priority=rank)
-        return Wish(query, ceiling)
-
-    def _models(self, body: dict[str, Any], header: str | None) -> tuple[str, ...] | None:
-        model = body.get("model")
-        pool = self.session.pool
-        if not isinstance(model, str):
-            raise RequestError(400, "invalid_model", f"model must be a text, got {model!r}")
-        wanted = None if header is None else [name for part in header.split(",") if (name := part.strip())]
-        if wanted is not None and not wanted:
-            raise RequestError(400, "invalid_header", "x-eccos-models names no model")
-        if model not in ROUTED_NAMES:
-            wanted = [model]
-        for name in wanted or ():
-            if name not in pool.names:
-                known = ", ".join((*ROUTED_NAMES, *pool.names))
-                raise RequestError(404, "model_not_found", f"there is no model {name!r}; known are {known}")
-        return None if wanted is None else tuple(wanted)
-
     async def decide(self, request: Request) -> Response:
-        """Serve ``POST /v1/route``: the decision alone; no slot stays taken and nothing is spent."""
+        """Serve ``POST /v1/route``: the decision alone; nothing is taken and nothing is spent."""
         arrived = time.monotonic()
-        body = await read_json(request)
-        body.setdefault("model", ROUTED_NAMES[0])
-        lease = await self.acquire(self.wish(request, body), exclude=[])
-        try:
-            content = {
-                "model": lease.model,
-                "predicted_quality": lease.predicted_quality,
-                "predicted_output_tokens": lease.output_tokens,
-                "input_tokens": lease.input_tokens,
-                "predicted_cost_usd": lease.cost,
-                "runner_up": lease.runner_up,
-                "reason": lease.reason,
-                "quality_price_usd": lease.quality_price,
-                "overhead_seconds": time.monotonic() - arrived,
-            }
-        finally:
-            lease.release(failed=True)
+        body = await read_body(request, self.body_timeout)
+        body.values.setdefault("model", ROUTED_NAMES[0])
+        wanted = read_request(request, body, self.session.pool)
+        lease, how = await self._choose(wanted, exclude=[])
+        content = {
+            "model": lease.model,
+            "predicted_quality": lease.predicted_quality,
+            "predicted_output_tokens": lease.output_tokens,
+            "input_tokens": lease.input_tokens,
+            "predicted_cost_usd": lease.cost,
+            "runner_up": lease.runner_up,
+            "reason": f"{lease.reason}{_BY_CONVERSATION.get(how, '')}",
+            "conversation": how,
+            "quality_price_usd": lease.quality_price,
+            "overhead_seconds": time.monotonic() - arrived,
+        }
+        lease.cancel()
         return JSONResponse(content)
 
 
-def _headers_of(lease: Lease, overhead: float) -> dict[str, str]:
+def _release_failed(lease: Lease, wanted: RoutingRequest, *, charged: bool, abandoned: bool = False) -> None:
+    """Give a lease back without an answer; a call that may have been charged counts at its most."""
+    tokens, cost = 0.0, 0.0
+    if charged:
+        assert lease.llm is not None
+        query, llm = wanted.query, lease.llm
+        cap = query.max_output_tokens
+        tokens = lease.output_tokens if cap is None else float(query.n * min(cap, llm.context_window or cap))
+        cost = model_cost(llm, lease.input_tokens, tokens)
+    lease.release(failed=not abandoned, abandoned=abandoned, output_tokens=tokens, cost=cost)
+
+
+def _nobody_left(failures: list[tuple[str, UpstreamError]]) -> RequestError:
+    last = failures[-1][1]
+    if all(error.reason == "overflow" for _, error in failures):
+        return RequestError(
+            400,
+            "context_length_exceeded",
+            f"the request is longer than any model takes: {last}",
+            param="messages",
+        )
+    message = f"{len(failures)} of the pool's models failed, the last: {last}"
+    if all(error.reason == "status_429" for _, error in failures):
+        waits = [error.retry_after for _, error in failures if error.retry_after is not None]
+        headers = {"Retry-After": str(max(1, math.ceil(min(waits))))} if waits else {}
+        return RequestError(429, "rate_limited", message, headers=headers)
+    return RequestError(502, "upstream_failed", message)
+
+
+def _headers(lease: Lease, overhead: float, how: str) -> dict[str, str]:
     return {
         "x-eccos-model": str(lease.model).encode("ascii", "replace").decode(),
         "x-eccos-predicted-quality": f"{lease.predicted_quality:.4f}",
         "x-eccos-cost": f"{lease.cost:.8f}",
         "x-eccos-overhead-ms": f"{1000 * overhead:.3f}",
         "x-eccos-lease": lease.id,
+        "x-eccos-conversation": how,
     }
-
-
-def _number(request: Request, name: str, most: float) -> float | None:
-    text = request.headers.get(name)
-    if text is None:
-        return None
-    wanted = "of at least 0" if math.isinf(most) else f"in [0, {most:g}]"
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value) or not 0 <= value <= most:
-        raise RequestError(400, "invalid_header", f"{name} must be a number {wanted}, got {text!r}")
-    return value
-
-
-def status_of(error: EccosError) -> tuple[int, str, dict[str, str]]:
-    """Return HTTP status, code and headers for what may go wrong with a request."""
-    if isinstance(error, RequestError):
-        return error.status, error.code, error.headers
-    if isinstance(error, Overloaded):
-        seconds = 1 if error.retry_after is None else max(1, math.ceil(error.retry_after))
-        return 429, "overloaded", {"Retry-After": str(seconds)}
-    if isinstance(error, NoModelError):
-        return 422, "no_model", {}
-    if isinstance(error, InputError):
-        return 400, "invalid_request", {}
-    return 503, "unavailable", {}

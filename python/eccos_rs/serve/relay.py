@@ -2,32 +2,34 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from typing import TYPE_CHECKING, Any
 
 from starlette.responses import StreamingResponse
 
-from eccos_rs.domain.pricing import model_cost
-from eccos_rs.serve.upstream import EndpointLeft
-from eccos_rs.serve.wire import error_body, event, usage_of
+from eccos_rs.serve.sse import parse_event
+from eccos_rs.serve.upstream import UpstreamDisconnected
+from eccos_rs.serve.upstream.errors import embedded_error
+from eccos_rs.serve.upstream.reply import DONE
+from eccos_rs.serve.usage import Usage, answer_cost, read_usage, written_tokens
+from eccos_rs.serve.wire import error_body, event
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Callable, Mapping
 
     from starlette.types import Receive, Scope, Send
 
     from eccos_rs.serve.metrics import Metrics
     from eccos_rs.serve.upstream import Reply
+    from eccos_rs.serve.usage import Allowance
     from eccos_rs.session import Lease
 
 __all__ = ["Relay", "RelayedStream"]
 
-_LONGEST_EVENT = 2**20
-"""Bytes of an event that are waited for; of a longer one the pieces are passed on as they come."""
-
 _log = logging.getLogger("eccos_rs.serve")
+
+_NOTABLE = (b'"usage"', b'"error"', b"usageMetadata", b"response.failed")
 
 
 class Relay:
@@ -43,43 +45,76 @@ class Relay:
         What is counted.
     arrived : float
         When the request came, on the monotonic clock.
+    allowance : Allowance
+        What the answer may use.
+    on_answer : callable
+        Told the usage of an answer that came to its end.
     """
 
-    def __init__(self, lease: Lease, reply: Reply, metrics: Metrics, arrived: float) -> None:
+    def __init__(
+        self,
+        lease: Lease,
+        reply: Reply,
+        metrics: Metrics,
+        *,
+        arrived: float,
+        allowance: Allowance,
+        on_answer: Callable[[Usage], None],
+    ) -> None:
         assert lease.model is not None  # only a lease that holds a model can have an answer
         self.lease = lease
         self.model: str = lease.model
         self.reply = reply
         self._metrics = metrics
         self._arrived = arrived
-        self._usage: tuple[int | None, int | None, int] = (None, None, 0)
+        self._allowance = allowance
+        self._on_answer = on_answer
+        self._usage = Usage()
+        self._passed = 0
         self._ended = False
 
     def note(self, content: Any) -> None:
         """Remember the usage that an answer or an event states."""
-        if isinstance(content, dict) and isinstance(content.get("usage"), dict):
-            self._usage = usage_of(content)
+        usage = read_usage(content)
+        if usage is not None:
+            self._usage = usage.over(self._usage)
+
+    def pass_on(self, raw: bytes) -> None:
+        """Count what the client is sent."""
+        self._passed += written_tokens(raw)
 
     def end(self, *, failed: bool = False, side: str | None = None) -> None:
-        """Give the slot back and count; `side` (client or endpoint) says who left early."""
+        """Release the lease and count; `side` (client or endpoint) says who left early."""
         if self._ended:
             return
         self._ended = True
-        read, written, cached = self._usage
-        self.lease.release(output_tokens=written, cost=self._cost(read, written, cached), failed=failed)
+        usage = self._allowance.clamp(self._counted(), self.model)
+        assert self.lease.llm is not None
+        self.lease.release(
+            output_tokens=usage.output_tokens, cost=answer_cost(self.lease.llm, usage),
+            failed=failed, abandoned=side == "client",
+        )  # fmt: skip
         self._metrics.requests.labels(self.model, str(self.reply.status)).inc()
         self._metrics.duration.labels(self.model).observe(time.monotonic() - self._arrived)
         if side is not None:
             self._metrics.broken_streams.labels(self.model, side).inc()
-        for direction, count in (("input", read), ("output", written)):
+        for direction, count in (("input", usage.input_tokens), ("output", usage.output_tokens)):
             if count is not None:
                 self._metrics.tokens.labels(self.model, direction).inc(count)
+        if not failed:
+            self._on_answer(usage)
 
-    def _cost(self, read: int | None, written: int | None, cached: int) -> float | None:
-        llm = self.lease.llm
-        if read is None or written is None or llm is None:
-            return None
-        return model_cost(llm, read, written, cached_tokens=cached)
+    def refused(self) -> None:
+        """End it as an answer that says that the request is wrong: nothing was spent."""
+        self._ended = True
+        self.lease.release(output_tokens=0, cost=0.0, abandoned=True)
+        self._metrics.requests.labels(self.model, str(self.reply.status)).inc()
+
+    def _counted(self) -> Usage:
+        """Return the usage that was stated, with what was not stated estimated from what was passed on."""
+        written = self._usage.output_tokens
+        estimate = Usage(self.lease.input_tokens, self._passed if written is None else written)
+        return self._usage.over(estimate)
 
 
 class RelayedStream(StreamingResponse):
@@ -101,45 +136,59 @@ class RelayedStream(StreamingResponse):
     def __init__(self, relay: Relay, headers: Mapping[str, str], *, keep_usage: bool) -> None:
         self._relay = relay
         self._keep_usage = keep_usage
+        self._broken = self._done = False
         content = {**headers, "cache-control": "no-cache", "x-accel-buffering": "no"}
         content.setdefault("content-type", "text/event-stream; charset=utf-8")
         super().__init__(self._events(), relay.reply.status, content)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send it; whichever way it ends, the slot is given back and the connection let go."""
+        """Send it; whichever way it ends, the lease is released and the connection let go."""
         try:
             await super().__call__(scope, receive, send)
         finally:
-            self._relay.end(failed=True, side="client")
+            self._relay.end(side=None if self._done else "client")
             self._relay.reply.close()
 
     async def _events(self) -> AsyncIterator[bytes]:
-        pending = b""
+        relay = self._relay
         try:
-            async for chunk in self._relay.reply.chunks():
-                *whole, pending = (pending + chunk).replace(b"\r\n", b"\n").split(b"\n\n")
-                passed = b"".join(part + b"\n\n" for part in whole if self._passes(part))
-                if len(pending) > _LONGEST_EVENT:
-                    passed, pending = passed + pending, b""
-                if passed:
-                    yield passed
-            if pending.strip() and self._passes(pending):
-                yield pending
-        except EndpointLeft as error:
-            _log.warning("model %s ended a stream early (%s)", self._relay.model, error)
-            self._relay.end(failed=True, side="endpoint")
-            message = f"{self._relay.model} ended its answer early ({error})"
-            yield event(error_body(502, "upstream_broke", message))
+            async for raw in relay.reply.events():
+                done = b"[DONE]" in raw and parse_event(raw).data == DONE
+                if done or self._passes(raw):
+                    relay.pass_on(raw)
+                    yield raw
+                if done:
+                    self._done = True
+                    for late in await relay.reply.after_done():
+                        self._passes(late)
+                    break
+        except UpstreamDisconnected as error:
+            _log.warning("model %s ended a stream early (%s)", relay.model, error)
+            relay.end(failed=True, side="endpoint")
+            yield event(error_body(502, "upstream_broke", f"{relay.model} ended its answer early ({error})"))
             return
-        self._relay.end()
+        relay.end(failed=self._broken, side="endpoint" if self._broken else None)
 
-    def _passes(self, part: bytes) -> bool:
-        """Note the usage that an event states; say whether the event goes on to the client."""
-        if b'"usage"' not in part or not part.startswith(b"data:"):
+    def _passes(self, raw: bytes) -> bool:
+        """Note the usage or the error that an event states; say whether the event goes on to the client."""
+        if not any(mark in raw for mark in _NOTABLE):
             return True
-        try:
-            content = json.loads(part[5:])
-        except ValueError:
-            return True
+        parsed = parse_event(raw)
+        content = parsed.json()
+        if embedded_error(content, parsed.name) or (isinstance(content, dict) and content.get("error")):
+            self._broken = True
         self._relay.note(content)
-        return self._keep_usage or not isinstance(content, dict) or content.get("choices") != []
+        return self._keep_usage or not _is_usage_alone(content)
+
+
+def _is_usage_alone(content: Any) -> bool:
+    """Whether an event of a chat states the usage and nothing else."""
+    return (
+        isinstance(content, dict)
+        and isinstance(content.get("usage"), dict)
+        and not content.get("choices")
+        and (
+            content.get("object", "chat.completion.chunk") == "chat.completion.chunk"
+            and "type" not in content
+        )
+    )

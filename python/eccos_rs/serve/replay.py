@@ -17,15 +17,15 @@ from starlette.routing import Route
 
 from eccos_rs.errors import InputError
 from eccos_rs.records.grouping import normalise
+from eccos_rs.serve.dialects.chat import chat_query
 from eccos_rs.serve.wire import (
     CLIENT_LEFT,
     DONE,
     RequestError,
+    cancel_on_disconnect,
     error_response,
     event,
-    query_of,
-    read_json,
-    unless_gone,
+    read_body,
 )
 
 if TYPE_CHECKING:
@@ -166,8 +166,8 @@ def build_replay_app(table: RecordTable, settings: ReplaySettings | None = None)
 
     async def completions(request: Request) -> Response:
         try:
-            body = await read_json(request)
-            answer = await unless_gone(request, _complete(replay, body))
+            body = (await read_body(request)).values
+            answer = await cancel_on_disconnect(request, _complete(replay, body))
             return Response(status_code=CLIENT_LEFT) if answer is None else answer
         except RequestError as error:
             return error_response(error.status, error.code, str(error), error.headers)
@@ -194,7 +194,7 @@ async def _complete(replay: Replay, body: dict[str, Any]) -> Response:
     model = body.get("model")
     if not isinstance(model, str):
         raise RequestError(400, "invalid_model", f"model must be a text, got {model!r}")
-    query = query_of(body)
+    query = chat_query(body)
     answer = replay.answer(model, query.prompt)
     fault = replay.fault()
     slots = replay.settings.slots

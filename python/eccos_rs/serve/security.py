@@ -32,11 +32,7 @@ def check_address(host: str, tokens: Iterable[str]) -> None:
     """
     if any(True for _ in tokens):
         return
-    try:
-        local = ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        local = host == "localhost"
-    if not local:
+    if not _is_loopback(host.strip("[]")):
         raise InputError(
             f"host {host} can be reached from other machines: give client tokens (the environment variable "
             "ECCOS_TOKENS, separated by commas), or listen on 127.0.0.1"
@@ -74,7 +70,10 @@ class BearerTokens:
         if scope["type"] == "http" and self._digests and scope["path"] not in _OPEN_PATHS:
             header = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
             kind, _, token = header.partition(b" ")
-            if kind.lower() != b"bearer" or not self._knows(token.strip()):
+            digest = hashlib.sha256(token.strip()).digest()
+            if kind.lower() == b"bearer" and self._knows(digest):
+                scope["eccos.client"] = digest.hex()[:16]
+            else:
                 refusal = error_response(
                     401, "invalid_api_key", "a valid bearer token is needed", {"WWW-Authenticate": "Bearer"}
                 )
@@ -82,12 +81,90 @@ class BearerTokens:
                 return
         await self._app(scope, receive, send)
 
-    def _knows(self, token: bytes) -> bool:
-        digest = hashlib.sha256(token).digest()
+    def _knows(self, digest: bytes) -> bool:
         found = False
         for known in self._digests:
             found |= hmac.compare_digest(known, digest)
         return found
+
+
+class LocalOnly:
+    """Keeps a gateway without client tokens to programs of this machine.
+
+    A page of any site can send requests to loopback from its visitor's browser. So the ``Host`` must be a
+    loopback name (else the page's own name was pointed at 127.0.0.1), an ``Origin`` must be the gateway's own
+    or one that was allowed, a cross-site request is refused, and a body is JSON by its content type, which no
+    page sends elsewhere without asking first. A program that sends no content type at all is no browser.
+
+    Parameters
+    ----------
+    app : ASGI application
+        What serves the rest.
+    origins : iterable of str
+        Allowed beside the gateway's own; ``"*"`` allows any.
+    """
+
+    def __init__(self, app: ASGIApp, origins: Iterable[str] = ()) -> None:
+        self._app = app
+        self._origins = frozenset(origins)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        refusal = self._refusal(scope) if scope["type"] == "http" else None
+        if refusal is not None:
+            status, code, message = refusal
+            await error_response(status, code, message)(scope, receive, send)
+            return
+        await self._app(scope, receive, send)
+
+    def _refusal(self, scope: Scope) -> tuple[int, str, str] | None:
+        # Of a name that is there twice, every value must do.
+        headers: dict[bytes, list[str]] = {}
+        for name, value in scope["headers"]:
+            headers.setdefault(name, []).append(value.decode("latin-1").strip())
+        hosts = headers.get(b"host", [])
+        if len(hosts) != 1 or not _is_loopback(_hostname(hosts[0])):
+            return (
+                403,
+                "host_not_allowed",
+                "without client tokens the gateway serves its loopback address alone",
+            )
+        origins = [origin for origin in headers.get(b"origin", []) if not self._allows(origin, hosts[0])]
+        if origins:
+            return 403, "origin_not_allowed", "without client tokens no page of another site may ask"
+        sites = headers.get(b"sec-fetch-site", [])
+        if "cross-site" in sites and not headers.get(b"origin"):
+            return 403, "origin_not_allowed", "without client tokens no page of another site may ask"
+        if scope["method"] != "POST":
+            return None
+        kinds = headers.get(b"content-type", [])
+        browser = bool(headers.get(b"origin") or sites)
+        if any(not _is_json(kind) for kind in kinds) or (browser and not kinds):
+            return 415, "unsupported_media_type", "the body must be sent as application/json"
+        return None
+
+    def _allows(self, origin: str, host: str) -> bool:
+        if "*" in self._origins or origin in self._origins:
+            return True
+        return origin.lower() in (f"http://{host}".lower(), f"https://{host}".lower())
+
+
+def _is_json(kind: str) -> bool:
+    media = kind.partition(";")[0].strip().lower()
+    return media == "application/json" or (media.startswith("application/") and media.endswith("+json"))
+
+
+def _hostname(host: str) -> str:
+    if host.startswith("["):
+        return host[1:].partition("]")[0]
+    return host.partition(":")[0] if host.count(":") == 1 else host
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower().rstrip(".") == "localhost"
 
 
 class _TooLargeError(Exception):

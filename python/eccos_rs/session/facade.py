@@ -29,7 +29,7 @@ from eccos_rs.session.lease import FeedbackReceipt, LeaseReport
 from eccos_rs.session.ledger import Ledger
 from eccos_rs.session.limits.local import LocalLimiter
 from eccos_rs.session.recorder import Recorder, saved_state
-from eccos_rs.session.request import PendingRequest
+from eccos_rs.session.request import Costing, PendingRequest
 from eccos_rs.session.scheduler.loop import Scheduler, SchedulerEvents
 from eccos_rs.session.scheduler.prediction import PredictionWorker
 from eccos_rs.session.stats import SessionStats
@@ -183,6 +183,7 @@ class Session:
         exclude: Iterable[str] = (),
         max_cost: float | None = None,
         timeout: float | None = None,
+        costing: Costing | None = None,
     ) -> Lease:
         """Choose a model for a query and take a slot of it.
 
@@ -198,6 +199,8 @@ class Session:
         timeout : float, optional
             Seconds to wait for a free model, in place of the policy's `wait`. What fits at once is granted
             whatever the timeout is.
+        costing : Costing, optional
+            What the query costs at each model, where that is not its tokens at their prices.
 
         Returns
         -------
@@ -216,7 +219,7 @@ class Session:
             The session is closed.
         """
         known = None if prediction is None else checked_prediction(prediction, self.pool)
-        request = self._arrive(Query.of(query), exclude, max_cost, timeout)
+        request = self._arrive(Query.of(query), exclude, max_cost, timeout, costing)
         if known is None:
             self._predictions.put(request)
         else:
@@ -249,7 +252,12 @@ class Session:
         lease.release()
 
     def _arrive(
-        self, query: Query, exclude: Iterable[str], max_cost: float | None, timeout: float | None
+        self,
+        query: Query,
+        exclude: Iterable[str],
+        max_cost: float | None,
+        timeout: float | None,
+        costing: Costing | None,
     ) -> PendingRequest:
         if self.closing:
             raise EccosError("the session is closed; it takes no more queries")
@@ -282,6 +290,7 @@ class Session:
             excluded=model_mask(exclude, self.pool),
             max_cost=math.inf if max_cost is None else checked_number("max_cost", max_cost),
             order=(-query.priority, self._arrivals),
+            costing=costing,
         )
 
     def _patience(self, timeout: float | None) -> float:

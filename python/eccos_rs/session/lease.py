@@ -167,6 +167,11 @@ class Lease:
         return float(self._request.quality[self.index]) if self.index >= 0 else 0.0
 
     @property
+    def forecasts(self) -> list[float]:
+        """Expected success by model, in the order of the pool."""
+        return [float(value) for value in self._request.quality]
+
+    @property
     def output_tokens(self) -> float:
         """Expected output tokens; 0 when deferred."""
         return float(self._request.output_tokens[self.index]) if self.index >= 0 else 0.0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     import asyncio
@@ -15,7 +15,16 @@ if TYPE_CHECKING:
     from eccos_rs.routing.pool import Pool
     from eccos_rs.routing.query import Query
 
-__all__ = ["PendingRequest"]
+__all__ = ["Costing", "PendingRequest"]
+
+
+class Costing(Protocol):
+    """What a query costs at each model where more is known than its forecast: prompt caches, later turns."""
+
+    def __call__(
+        self, *, input_tokens: int, output_tokens: Sequence[float], quality: Sequence[float]
+    ) -> tuple[Sequence[float], Sequence[float]]:
+        """Return the cost of the query, and what is added to it in the choice alone; US dollars by model."""
 
 
 class PendingRequest:
@@ -48,6 +57,10 @@ class PendingRequest:
         When it was first decided about; NaN before.
     embedding : ndarray of float32, shape (D,), or None
         For the index that learns from feedback.
+    costing : Costing or None
+        In place of prices times tokens.
+    surcharge : sequence of float or None
+        US dollars by model, added to the cost in the choice alone.
     """
 
     __slots__ = (
@@ -56,6 +69,7 @@ class PendingRequest:
         "arrived",
         "considered",
         "cost",
+        "costing",
         "deadline",
         "embedding",
         "excluded",
@@ -70,6 +84,7 @@ class PendingRequest:
         "quality",
         "query",
         "queued",
+        "surcharge",
         "tokens",
     )
 
@@ -94,6 +109,7 @@ class PendingRequest:
         excluded: int,
         max_cost: float,
         order: tuple[int, int],
+        costing: Costing | None = None,
     ) -> None:
         self.query = query
         self.outcome = outcome
@@ -103,6 +119,8 @@ class PendingRequest:
         self.excluded = excluded
         self.max_cost = max_cost
         self.order = order
+        self.costing = costing
+        self.surcharge: Sequence[float] | None = None
         self.considered = math.nan
         self.alive = True
         self.queued = False

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from eccos_rs.predict.protocol import Prediction
     from eccos_rs.routing.policy import Policy
     from eccos_rs.routing.pool import Pool
+    from eccos_rs.routing.problem import Problem
     from eccos_rs.session.control.dual import History
     from eccos_rs.session.limits.window import ModelLoad
     from eccos_rs.session.request import PendingRequest
@@ -106,6 +107,7 @@ class Admission:
         problem = build_problem(self._pool, prediction, [w.query for w in requests], self._policy)
         tokens = np.ceil(problem.output_tokens + problem.input_tokens[:, None])
         allowed = problem.allowed
+        _count_conversations(requests, problem)
         self._rule_out(requests, allowed, problem.cost, tokens)
         packed = np.packbits(allowed, axis=1, bitorder="little")
         reserved = np.minimum(tokens, _MOST_TOKENS).astype(np.int64).tolist() if self._counts_tokens else None
@@ -159,6 +161,18 @@ class Admission:
         if self._counts_tokens:
             reasons.append("its tokens are more than some models take in a whole minute")
         return "; ".join(reasons)
+
+
+def _count_conversations(requests: Sequence[PendingRequest], problem: Problem) -> None:
+    """Put the costs of requests that bring their own into the problem."""
+    for row, request in enumerate(requests):
+        if request.costing is not None:
+            cost, request.surcharge = request.costing(
+                input_tokens=int(problem.input_tokens[row]),
+                output_tokens=problem.output_tokens[row].tolist(),
+                quality=problem.quality[row].tolist(),
+            )
+            problem.cost[row] = cost
 
 
 def _sound_rows(prediction: Prediction) -> NDArray[np.bool_]:

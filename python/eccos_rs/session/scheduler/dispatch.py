@@ -132,6 +132,9 @@ class Dispatcher:
             nobody = [-1] * len(batch)
             return Decision(nobody, nobody, quality, closed, {})
         cost = np.array([request.cost for request in batch]) + premium
+        for row, request in enumerate(batch):
+            if request.surcharge is not None:
+                cost[row] += request.surcharge
         if len(rows) == len(batch):
             found = self._assign(
                 batch, cost=cost, quality=quality, allowed=allowed, free=free, price=price, now=now

@@ -1,0 +1,318 @@
+"""What a conversation's next turn costs at each model when prompt caches count, and what it makes later.
+
+A provider reads the prefix that its cache holds at a fraction of the price; at another model the whole
+prompt is new. So a turn's cost depends on where the earlier turns went, and its model decides what the next
+ones cost: the price of a switch. `ConversationPolicy` gives both for every model, so that a turn moves only
+where that is worth it.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from eccos_rs.domain.pricing import TOKENS_PER_PRICE_UNIT
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from eccos_rs.routing.pool import LLM
+
+__all__ = ["CacheTerms", "ConversationPolicy", "ConversationState", "StreamShape"]
+
+_HORIZON = 8
+"""Turns that are looked ahead: what lies behind is too uncertain to decide by."""
+
+_SHRINK = 1.2
+"""Turns that the stream's mean weighs against a conversation's own: the variance of a turn's difficulty over
+that of a conversation's mean."""
+
+_FLATTEN = 1.15
+"""Logits are divided by this to expect a success over turns of uncertain difficulty."""
+
+_MEMORY = 0.02
+"""Weight of a new turn in the means over the stream."""
+
+_MOST_TURNS = 64
+_PRIOR_TURNS = 8.0
+
+
+@dataclass(frozen=True, slots=True)
+class CacheTerms:
+    """A model's prices, US dollars per token, and the terms of its prompt cache.
+
+    Attributes
+    ----------
+    fresh, answer : float
+        Input that no cache holds, and output.
+    read, write : float
+        Input read from the cache, and input that is written into it.
+    minimum : int
+        Tokens of the shortest prefix that is cached.
+    lifetime : float
+        Seconds for which a prefix is held after its last use.
+    """
+
+    fresh: float
+    answer: float
+    read: float
+    write: float
+    minimum: int = 0
+    lifetime: float = 300.0
+
+    @classmethod
+    def of(cls, llm: LLM, lifetime: float) -> CacheTerms:
+        """Read them from a model; `lifetime` stands in for one that is not known."""
+        unit = TOKENS_PER_PRICE_UNIT
+        read = llm.input_price if llm.cached_input_price is None else llm.cached_input_price
+        write = llm.input_price if llm.cache_write_price is None else llm.cache_write_price
+        return cls(
+            llm.input_price / unit, llm.output_price / unit, read / unit, write / unit,
+            llm.cache_minimum or 0,
+            lifetime if llm.cache_lifetime is None else llm.cache_lifetime,
+        )  # fmt: skip
+
+    def cost(self, prompt: float, held: float, answer: float) -> float:
+        """Return US dollars of a turn whose first `held` tokens are cached; the rest is written there."""
+        return held * self.read + (prompt - held) * self.write + answer * self.answer
+
+
+@dataclass(slots=True)
+class ConversationState:
+    """What is known of one conversation.
+
+    Attributes
+    ----------
+    turns : int
+        Turns that were answered.
+    last : int
+        Index of the last turn's model; -1 before the first.
+    caches : dict of int to (float, float)
+        By model: tokens that its cache holds, and when they were last used, in seconds.
+    logits : list of float
+        Sum over the turns of each model's forecast, as logits.
+    tokens : float
+        Of the whole conversation after the last turn.
+    """
+
+    turns: int = 0
+    last: int = -1
+    caches: dict[int, tuple[float, float]] = field(default_factory=dict)
+    logits: list[float] = field(default_factory=list)
+    tokens: float = 0.0
+
+
+class StreamShape:
+    """What conversations of the stream are like, learned from the turns that were answered.
+
+    Attributes
+    ----------
+    added, answered : float
+        Mean tokens that a turn adds to the prompt, and that it answers.
+    alive : float
+        Share of turns that come while the cache lives.
+    """
+
+    def __init__(self, added: float = 600.0, answered: float = 300.0, alive: float = 0.85) -> None:
+        self.added = added
+        self.answered = answered
+        self.alive = alive
+        self._went_on = [0] * (_MOST_TURNS + 1)
+        self._ended = [0] * (_MOST_TURNS + 1)
+        self._logits: list[float] = []
+
+    def note_turn(self, turns: int, added: float | None, answered: float, alive: bool | None) -> None:
+        """Learn from one answered turn; `turns` counts it, and a first turn adds to nothing."""
+        self.answered += _MEMORY * (answered - self.answered)
+        if added is not None:
+            self.added += _MEMORY * (added - self.added)
+        if alive is not None:
+            self.alive += _MEMORY * (alive - self.alive)
+        self._went_on[min(turns - 1, _MOST_TURNS)] += 1
+
+    def note_end(self, turns: int) -> None:
+        """Learn that a conversation came to its end after so many turns."""
+        self._ended[min(turns, _MOST_TURNS)] += 1
+
+    def note_forecast(self, logits: Sequence[float]) -> Sequence[float]:
+        """Learn the models' mean forecasts; return them."""
+        if not self._logits:
+            self._logits = list(logits)
+        for at, value in enumerate(logits):
+            self._logits[at] += _MEMORY * (value - self._logits[at])
+        return self._logits
+
+    def goes_on(self, turns: int) -> float:
+        """Return the chance that a conversation of so many turns has another."""
+        at = min(max(turns, 1), _MOST_TURNS - 1)
+        prior = (at + 1) / (at + 2)  # the longer it has lasted, the longer it lasts
+        seen = self._went_on[at] + self._ended[at]
+        return (self._went_on[at] + _PRIOR_TURNS * prior) / (seen + _PRIOR_TURNS)
+
+
+class ConversationPolicy:
+    """Costs of a conversation's next turn, and of what it makes the later ones cost.
+
+    Parameters
+    ----------
+    pool : sequence of LLM
+    lifetime : float
+        Seconds for which a cache is taken to live where the pool does not say.
+    shape : StreamShape, optional
+        What is expected of conversations; learned as they go.
+    horizon : int
+        Turns that are looked ahead; 0 counts this turn's cache alone.
+    """
+
+    def __init__(
+        self,
+        pool: Sequence[LLM],
+        lifetime: float = 300.0,
+        *,
+        shape: StreamShape | None = None,
+        horizon: int = _HORIZON,
+    ) -> None:
+        self.terms = [CacheTerms.of(llm, lifetime) for llm in pool]
+        self.shape = StreamShape() if shape is None else shape
+        self._horizon = horizon
+        self._hits = [1.0] * len(self.terms)
+
+    def held(self, state: ConversationState, prompt: float, now: float) -> list[float]:
+        """Return for each model the tokens of a prompt that its cache is expected to hold."""
+        held = [0.0] * len(self.terms)
+        for at, (tokens, used) in state.caches.items():
+            terms = self.terms[at]
+            if now - used <= terms.lifetime and min(tokens, prompt) >= terms.minimum:
+                held[at] = self._hits[at] * min(tokens, prompt)
+        return held
+
+    def costs(
+        self, state: ConversationState, prompt: float, answers: Sequence[float], now: float
+    ) -> list[float]:
+        """Return US dollars of the next turn at each model, with what the caches hold counted.
+
+        Parameters
+        ----------
+        state : ConversationState
+        prompt : float
+            Tokens of the whole prompt.
+        answers : sequence of float, one per model
+            Expected output tokens.
+        now : float
+            Seconds, on the clock of `ConversationState.caches`.
+        """
+        held = self.held(state, prompt, now)
+        return [
+            terms.cost(prompt, cached, answer)
+            for terms, cached, answer in zip(self.terms, held, answers, strict=True)
+        ]
+
+    def surcharges(
+        self,
+        state: ConversationState,
+        prompt: float,
+        answers: Sequence[float],
+        quality: Sequence[float],
+        price: float,
+    ) -> list[float]:
+        """Return what giving this turn to each model makes the later turns cost, less that of the best one.
+
+        A dynamic programme over the next turns, on mean sizes and on the conversation's own difficulty as far
+        as its turns have shown it, shrunk to the stream's. At each later turn the conversation stays, with a
+        warm cache, or moves to the then best model, with a cold one.
+
+        Parameters
+        ----------
+        quality : sequence of float, one per model
+            Predicted success of this turn.
+        price : float
+            US dollars of one more success.
+        """
+        shape, terms = self.shape, self.terms
+        logits = [_logit(value) for value in quality]
+        worth = [price * value for value in self._expected(state, logits)]
+        ahead = [0.0] * len(terms)
+        turns = state.turns + 1
+        goes_on = [shape.goes_on(turns + step) for step in range(self._horizon)]
+        for step in range(self._horizon, 0, -1):
+            # Mean sizes: the prompt grows by what is added and by what was answered.
+            grown = step * shape.added + (step - 1) * shape.answered
+            best, stay = math.inf, []
+            for at, each in enumerate(terms):
+                size = prompt + answers[at] + grown
+                before = prompt if step == 1 else size - shape.added - shape.answered
+                rest = ahead[at] - worth[at] + shape.answered * each.answer
+                cold = size * each.write
+                held = self._hits[at] * before if before >= each.minimum else 0.0
+                warm = held * each.read + (size - held) * each.write
+                best = min(best, cold + rest)
+                stay.append(shape.alive * warm + (1 - shape.alive) * cold + rest)
+            chance = goes_on[step - 1]
+            ahead = [chance * min(value, best) for value in stay]
+        least = min(ahead)
+        return [value - least for value in ahead]
+
+    def _expected(self, state: ConversationState, logits: Sequence[float]) -> list[float]:
+        """Return the success that each model is expected to have on later turns."""
+        mean = self.shape.note_forecast(logits)
+        seen = state.turns + 1
+        before = state.logits or [0.0] * len(logits)
+        return [
+            _logistic((before[at] + logits[at] + _SHRINK * mean[at]) / (seen + _SHRINK) / _FLATTEN)
+            for at in range(len(logits))
+        ]
+
+    def note(
+        self,
+        state: ConversationState,
+        model: int,
+        *,
+        prompt: float,
+        answer: float,
+        quality: Sequence[float],
+        now: float,
+        cached: float | None = None,
+    ) -> None:
+        """Enter an answered turn.
+
+        Parameters
+        ----------
+        state : ConversationState
+            Changed in place.
+        model : int
+            Index of the model that answered.
+        prompt, answer : float
+            Tokens, as the provider counted them.
+        quality : sequence of float
+            Forecasts of the turn.
+        now : float
+        cached : float, optional
+            Tokens that the provider says its cache held: a cache that does not hold what was expected is
+            counted on less.
+        """
+        expected = self.held(state, prompt, now)[model]
+        if cached is not None and expected > 0:
+            hit = min(cached / (expected / self._hits[model] or 1.0), 1.0) if self._hits[model] else 0.0
+            self._hits[model] = max(0.01, self._hits[model] + 0.2 * (hit - self._hits[model]))
+        alive = None
+        if state.last >= 0:
+            used = state.caches.get(state.last, (0.0, -math.inf))[1]
+            alive = now - used <= self.terms[state.last].lifetime
+        state.turns += 1
+        added = prompt - state.tokens if state.tokens and prompt >= state.tokens else None
+        self.shape.note_turn(state.turns, added, answer, alive)
+        logits = [_logit(value) for value in quality]
+        state.logits = [a + b for a, b in zip(state.logits or [0.0] * len(logits), logits, strict=True)]
+        state.last, state.tokens = model, prompt + answer
+        # The answer is new to the cache when it comes back as a part of the next prompt.
+        state.caches[model] = (prompt, now)
+
+
+def _logit(value: float) -> float:
+    value = min(max(value, 1e-4), 1 - 1e-4)
+    return math.log(value / (1 - value))
+
+
+def _logistic(value: float) -> float:
+    return 1 / (1 + math.exp(-value))

@@ -1,0 +1,174 @@
+"""What a request asks for: its query, its own limits, its conversation."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from eccos_rs.errors import EccosError, InputError, NoModelError, Overloaded
+from eccos_rs.serve.conversations import conversation_key
+from eccos_rs.serve.dialects.chat import ask_of, chat_query
+from eccos_rs.serve.usage import Allowance
+from eccos_rs.serve.wire import RequestError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from starlette.requests import Request
+
+    from eccos_rs.routing.pool import LLM, Pool
+    from eccos_rs.routing.query import Query
+    from eccos_rs.serve.body import JsonBody
+
+__all__ = ["ROUTED_NAMES", "RoutingRequest", "read_request", "status_of"]
+
+ROUTED_NAMES = ("eccos", "auto")
+"""Names of no model: the gateway chooses."""
+
+_MOST_PRIORITY = 2**31
+
+
+@dataclass(frozen=True)
+class RoutingRequest:
+    """What a request asks of its model.
+
+    Attributes
+    ----------
+    body : JsonBody
+    query : Query
+        The chat with its hard needs.
+    dialect : str
+    max_cost : float or None
+        US dollars; None for no limit.
+    conversation : str
+        What the conversation is known by.
+    continues : bool
+        Whether it is a later turn of a conversation, or its client has named one.
+    named : bool
+        The client has chosen the model itself.
+    in_tool_loop : bool
+        A tool has just answered: to change the model now would break what it is doing.
+    """
+
+    body: JsonBody
+    query: Query
+    dialect: str = "chat"
+    max_cost: float | None = None
+    conversation: str = ""
+    continues: bool = False
+    named: bool = False
+    in_tool_loop: bool = False
+
+    @property
+    def streaming(self) -> bool:
+        """Whether the client wants events."""
+        return bool(self.body.values.get("stream"))
+
+    @property
+    def wants_usage(self) -> bool:
+        """Whether the client asked for the event that states the usage."""
+        options = self.body.values.get("stream_options")
+        return isinstance(options, dict) and bool(options.get("include_usage"))
+
+    def allowance(self, llm: LLM) -> Allowance:
+        """Return what an answer of a model may use."""
+        query = self.query
+        return Allowance.of(llm, len(self.body), query.attached_tokens, query.max_output_tokens, query.n)
+
+
+def read_request(request: Request, body: JsonBody, pool: Pool) -> RoutingRequest:
+    """Read a chat completion request and its headers.
+
+    Raises
+    ------
+    RequestError
+        400: a member or a header is malformed; 404: an unknown model.
+    """
+    values = body.values
+    names = _models(values, request.headers.get("x-eccos-models"), pool)
+    named = values.get("model") not in ROUTED_NAMES
+    query = chat_query(
+        values,
+        named=named,
+        models=names,
+        min_quality=_number(request, "x-eccos-min-quality", 1.0),
+        priority=_priority(request.headers.get("x-eccos-priority", "0")),
+    )
+    session = request.headers.get("x-session-id")
+    return RoutingRequest(
+        body,
+        query,
+        max_cost=_number(request, "x-eccos-max-cost", math.inf),
+        conversation=conversation_key(values, session, request.scope.get("eccos.client", ""), ask_of(values)),
+        continues=bool(session or values.get("prompt_cache_key")) or _has_answer(values),
+        named=named,
+        in_tool_loop=_after_tool(values),
+    )
+
+
+def _after_tool(values: Mapping[str, Any]) -> bool:
+    messages = values.get("messages") or [None]
+    return isinstance(messages[-1], dict) and messages[-1].get("role") in ("tool", "function")
+
+
+def _has_answer(values: Mapping[str, Any]) -> bool:
+    messages = values.get("messages") or ()
+    return any(isinstance(message, dict) and message.get("role") == "assistant" for message in messages)
+
+
+def _models(values: Mapping[str, Any], header: str | None, pool: Pool) -> tuple[str, ...] | None:
+    model = values.get("model")
+    if not isinstance(model, str):
+        raise RequestError(400, "invalid_model", f"model must be a text, got {model!r}", param="model")
+    wanted = None if header is None else [name for part in header.split(",") if (name := part.strip())]
+    if wanted is not None and not wanted:
+        raise RequestError(400, "invalid_header", "x-eccos-models names no model")
+    if model not in ROUTED_NAMES:
+        wanted = [model]
+    for name in wanted or ():
+        if name not in pool.names:
+            known = ", ".join((*ROUTED_NAMES, *pool.names))
+            raise RequestError(
+                404, "model_not_found", f"there is no model {name!r}; known are {known}", param="model"
+            )
+    return None if wanted is None else tuple(wanted)
+
+
+def _priority(text: str) -> int:
+    try:
+        rank = int(text) if len(text) <= 20 else _MOST_PRIORITY + 1
+    except ValueError:
+        rank = _MOST_PRIORITY + 1
+    if abs(rank) > _MOST_PRIORITY:
+        wanted = f"a whole number in [{-_MOST_PRIORITY}, {_MOST_PRIORITY}]"
+        raise RequestError(400, "invalid_header", f"x-eccos-priority must be {wanted}, got {text[:60]!r}")
+    return rank
+
+
+def _number(request: Request, name: str, most: float) -> float | None:
+    text = request.headers.get(name)
+    if text is None:
+        return None
+    wanted = "of at least 0" if math.isinf(most) else f"in [0, {most:g}]"
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value) or not 0 <= value <= most:
+        raise RequestError(400, "invalid_header", f"{name} must be a number {wanted}, got {text[:60]!r}")
+    return value
+
+
+def status_of(error: EccosError) -> tuple[int, str, dict[str, str]]:
+    """Return HTTP status, code and headers for what may go wrong with a request."""
+    if isinstance(error, RequestError):
+        return error.status, error.code, error.headers
+    if isinstance(error, Overloaded):
+        seconds = 1 if error.retry_after is None else max(1, math.ceil(error.retry_after))
+        return 429, "overloaded", {"Retry-After": str(seconds)}
+    if isinstance(error, NoModelError):
+        return 422, "no_model", {}
+    if isinstance(error, InputError):
+        return 400, "invalid_request", {}
+    return 503, "unavailable", {}
