@@ -63,7 +63,7 @@ def test_the_version_is_printed(capsys):
         ("route", "x", "--min-quality", "0.5", "--budget", "1"),
         ("route", "x", "--format", "xml"),
         ("route", "x", "--format", "parquet"),
-        ("route", "x", "--input", "csv"),
+        ("route", "x", "--input", "xml"),
         ("route", "x", "--capacity", "gpt"),
         ("route", "x", "--capacity", "=3"),
         ("route", "x", "--tokens-per-second", "0"),
@@ -88,9 +88,9 @@ def test_bad_usage_ends_in_2_with_a_hint_on_standard_error(arguments, capsys):
         (("route", str(SAMPLES), "--pool", str(HOSTILE / "typo.toml")), "did you mean 'input_price'?"),
         (("route", str(SAMPLES), "--pool", str(HOSTILE / "no_price.toml")), "output_price of model 'large'"),
         (("route", str(SAMPLES), "--bundle", "nowhere"), "no bundle 'nowhere'"),
-        (("route", str(HOSTILE / "broken.jsonl")), "broken.jsonl, line 3: not valid JSON"),
+        (("route", str(HOSTILE / "broken.jsonl")), "broken.jsonl, line 3: is not valid JSON"),
         (("route", str(HOSTILE / "typo.jsonl")), "line 2: unknown key 'min_qualty'"),
-        (("route", str(HOSTILE / "latin1.txt")), "latin1.txt, line 2: not UTF-8 text"),
+        (("route", str(HOSTILE / "latin1.txt")), "latin1.txt, line 2: is not UTF-8 text"),
         (("info", str(HOSTILE / "newer.toml")), "schema_version must be 1, got 2"),
         (("info", "nowhere"), "no bundle 'nowhere'"),
     ],
@@ -121,12 +121,12 @@ def test_json_lines_hold_texts_chats_and_objects(tmp_path):
     assert read_queries(str(tmp_path / "a.jsonl")) == [
         Query("A text"),
         Query.of(chat),
-        Query("lone \ud800", id="3", tools=True),
+        Query("lone \ufffd", id="3", tools=True),
     ]
     (tmp_path / "b.txt").write_text("[1, 2] is a list.\nWhat is it?", encoding="utf-8")
     assert read_queries(str(tmp_path / "b.txt"))[0].text == "[1, 2] is a list."
     assert len(read_queries(str(tmp_path / "a.jsonl"), "text")) == 3
-    with pytest.raises(QueryError, match=r"line 1: not valid JSON"):
+    with pytest.raises(QueryError, match=r"line 1: is not valid JSON"):
         read_queries(str(tmp_path / "b.txt"), "jsonl")
 
 
@@ -250,8 +250,10 @@ def test_a_query_that_no_model_may_take_fails_by_name(tmp_path, capsys):
     (tmp_path / "a.jsonl").write_text('"Hi"\n{"query": "long", "context_tokens": 900000000, "id": "x"}\n')
     assert run("route", str(tmp_path / "a.jsonl")) == 1
     assert "query 1 (id 'x'): no model may take it" in capsys.readouterr().err
-    assert run("route", str(tmp_path / "a.jsonl"), "--unroutable", "defer") == 0
-    assert "- deferred -" in capsys.readouterr().out
+    assert run("route", str(tmp_path / "a.jsonl"), "--unroutable", "defer") == 3
+    shown = capsys.readouterr()
+    assert "- deferred -" in shown.out
+    assert "1 of 2 queries deferred; 1 that no model may take" in shown.err
 
 
 def test_a_part_of_the_pool_and_capacities(capsys):

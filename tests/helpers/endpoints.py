@@ -83,9 +83,9 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def answer(self, text: str | None = "Answer: 7", **usage: Any) -> None:
+    def answer(self, text: str | None = "Answer: 7", finish: str = "stop", **usage: Any) -> None:
         """Answer as one should; `usage` replaces counts, and a count of None leaves it out."""
-        self.send(200, completion(text, **usage))
+        self.send(200, completion(text, finish, **usage))
         self.server.state.answered.append(self.headers.get("idempotency-key", ""))
 
     def refuse(self, status: int, message: str = "no", **headers: str) -> None:
@@ -126,12 +126,12 @@ class Handler(BaseHTTPRequestHandler):
         self.close_connection = True
 
 
-def completion(text: str | None, **usage: Any) -> bytes:
+def completion(text: str | None, finish: str = "stop", **usage: Any) -> bytes:
     """A chat completion, in bytes."""
     counts = {"prompt_tokens": 30, "completion_tokens": 4, **usage}
     counts = {name: value for name, value in counts.items() if value is not None}
     message = {"role": "assistant", "content": text}
-    choice = {"index": 0, "message": message, "finish_reason": "stop"}
+    choice = {"index": 0, "message": message, "finish_reason": finish}
     told = {"id": "c", "object": "chat.completion", "created": 1, "model": "m", "choices": [choice]}
     return json.dumps({**told, "usage": counts} if counts else told).encode()
 

@@ -70,7 +70,7 @@ def test_a_good_server_is_asked_once_a_task(tmp_path):
     assert len(set(server.keys)) == len(server.keys) == 6
     assert summary.spent_usd == pytest.approx(6 * (30 * 1.0 + 4 * 4.0) / 1e6)
     assert {request.body["model"] for request in server.requests} == {"real-name"}
-    assert server.requests[0].body["max_tokens"] == 1024
+    assert server.requests[0].body["max_tokens"] == 4096
     assert server.requests[0].body["temperature"] == 0.0
     records = list(read_records(tmp_path / "out.jsonl"))
     assert [record.outputs[0].quality for record in records] == [1.0] * 6

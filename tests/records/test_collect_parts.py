@@ -83,8 +83,13 @@ def test_a_task_with_a_mistake_is_named(tmp_path, row, problem):
 
 def test_tasks_that_repeat_or_are_none(tmp_path):
     row = {"query": "q", "kind": "free"}
-    with pytest.raises(RecordError, match="the same task stands in row 1 already"):
-        read_tasks(tasks_file(tmp_path, row, row))
+    merged: list[str] = []
+    assert len(read_tasks(tasks_file(tmp_path, row, {**row, "id": 9}), on_duplicate=merged.append)) == 1
+    assert merged == ["tasks.jsonl, row 2: the same task stands in row 1 already; merged"]
+    with pytest.raises(
+        RecordError, match="the same task stands in row 1 with the answer 'a', here it is 'b'"
+    ):
+        read_tasks(tasks_file(tmp_path, {**row, "answer": "a"}, {**row, "answer": "b"}))
     with pytest.raises(RecordError, match="the id '5' stands in row 1"):
         read_tasks(tasks_file(tmp_path, {**row, "id": 5}, {**row, "query": "r", "id": 5}))
     with pytest.raises(RecordError, match="holds no task"):

@@ -60,7 +60,17 @@ def run(folder: Path, *more: str) -> subprocess.Popen[str]:
         "out.parquet",
     ]
     return subprocess.Popen(
-        [sys.executable, *line, "--max-output-tokens", "6", "--concurrency", "2", "--json", *more],
+        [
+            sys.executable,
+            *line,
+            "--max-output-tokens",
+            "6",
+            "--concurrency",
+            "2",
+            "--grade-cut",
+            "--json",
+            *more,
+        ],
         cwd=folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -70,7 +80,7 @@ def run(folder: Path, *more: str) -> subprocess.Popen[str]:
 
 def test_a_collection_from_a_real_server(served, folder):
     before = served.answered
-    options = CollectOptions(max_output_tokens=6, concurrency=2)
+    options = CollectOptions(max_output_tokens=6, concurrency=2, grade_cut=True)
     summary = collect(
         folder / "tasks.jsonl", Pool.load(folder / "pool.toml"), folder / "out.jsonl", options=options
     )

@@ -82,7 +82,7 @@ def test_any_damage_to_a_packed_file(tmp_path, name):
         ("r.jsonl", b'{"query": ' + b"9" * 5000 + b"}\n"),
         ("r.csv", b'query_id,model\n"never closed, a\n'),
         ("r.csv", b"query_id,model\nnul \x00,a\n"),
-        ("r.csv", b"\xff\xfeq\x00"),
+        ("r.csv", b"\xff\xfeq\x00\xd8"),
         ("r.jsonl.gz", gzip.compress(b"{}\n")[:-9]),
         ("r.jsonl", b'{"model": "a", "query_id": [1]}\n'),
     ],

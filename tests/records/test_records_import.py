@@ -157,7 +157,7 @@ def test_llmrouter_gathers_scattered_rows():
     birds, counting = load("llmrouter")
     assert birds.query == "Which one has feathers?\n(A) moth\n(B) wren"
     assert birds.input_tokens == 20  # the lower median of 20 and 22
-    assert birds.outputs[1] == Output("ant-large", 1.0, 8, (22 * 2 + 8 * 8) / 1e6)
+    assert birds.outputs[1] == Output("ant-large", 1.0, 8, (22 * 2 + 8 * 8) / 1e6, 22)
     # Without counts, words of query and answer are counted.
     assert counting.outputs[1].output_tokens == words("2 x 2 = 4")
 

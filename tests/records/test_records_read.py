@@ -153,9 +153,9 @@ def test_ids_are_remembered_beyond_the_fresh_ones():
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
-        ('{"query": "half of a', r"row 2: is not a JSON object.*ends in the middle"),
+        ('{"query": "half of a', r"row 2: is not valid JSON.*ends in the middle"),
         ("[1, 2]\n", r"row 2: got a JSON list"),
-        ("\xff\n", r"is not UTF-8|not a JSON object"),
+        ("\xff\n", r"is not UTF-8|not valid JSON"),
     ],
 )
 def test_a_broken_line_is_named(tmp_path, content, problem):

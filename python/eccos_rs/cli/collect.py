@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from eccos_rs.records.collect import CollectSummary, Progress
+    from eccos_rs.records.collect.estimate import Estimate
 
 __all__ = ["collect"]
 
@@ -40,7 +41,7 @@ def collect(
     concurrency: Annotated[
         int, typer.Option(help="Calls at once to a model without slots in the pool file.")
     ] = 8,
-    max_output_tokens: Annotated[int, typer.Option(help="Longest answer, where a task does not say.")] = 1024,
+    max_output_tokens: Annotated[int, typer.Option(help="Longest answer, where a task does not say.")] = 4096,
     temperature: Annotated[
         float | None, typer.Option(help="Sampling temperature; a negative one leaves it to the servers.")
     ] = 0.0,
@@ -54,23 +55,42 @@ def collect(
     tokenizer: Annotated[
         Path | None, typer.Option(help="A tokenizer.json that counts where a server's usage cannot be true.")
     ] = None,
+    ignore_column: Annotated[
+        list[str] | None,
+        typer.Option(help="Leave out an unknown column of the tasks; may be repeated; '*' leaves out all."),
+    ] = None,
+    grade_cut: Annotated[
+        bool,
+        typer.Option(
+            "--grade-cut", help="Grade answers that the limit of tokens cut off, instead of leaving them out."
+        ),
+    ] = False,
+    estimate: Annotated[
+        bool, typer.Option("--estimate", help="Say what the run would cost, and ask nothing.")
+    ] = False,
     json_: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
     """Ask every task of every model, grade and price the answers, and write records to train on.
 
-    A task is a line such as {"query": "7 x 8 = ?", "kind": "numeric", "answer": 56}, or {"query": "...",
+    A task is a row such as {"query": "7 x 8 = ?", "kind": "numeric", "answer": 56}, or {"query": "...",
     "choices": ["...", "..."], "answer": "B"}; kinds are multiple_choice, numeric, exact, and free (graded by
-    --judge).
+    --judge). In place of query a row may have messages (a chat), beside it system (a system prompt). A row
+    that asks what an earlier one asks is merged into it.
 
     Every call is journaled before it counts. Stop the run in any way, start it again with the same line, and
     it goes on: nothing that was answered is asked again. A call holds the most it can cost before it leaves,
     so --max-cost is not passed. Answers that did not come are tried again with growing waits, and at the next
     run.
 
-    Exit status 1 when something is missing at the end: the ceiling was reached, or calls failed for good.
+    An answer that the limit of tokens cut off is paid for and reported, but not graded: with a higher
+    --max-output-tokens the same line asks those again.
+
+    Exit status 0 when every answer is there; 1 when something is missing at the end: the ceiling was reached,
+    calls failed for good, or answers were cut off; 2 for bad usage.
     """
-    from eccos_rs.records.collect import CollectOptions
+    from eccos_rs.records.collect import CollectOptions, read_tasks
     from eccos_rs.records.collect import collect as run
+    from eccos_rs.records.collect import estimate as estimate_run
     from eccos_rs.records.collect.endpoint import Retry
     from eccos_rs.records.tokens import token_counter
     from eccos_rs.routing.pool import Pool
@@ -84,11 +104,20 @@ def collect(
         timeout=timeout,
         retry=Retry(attempts),
         count=token_counter(tokenizer),
+        grade_cut=grade_cut,
     )
-    with _Bar(max_cost) as progress:
-        summary = run(
-            tasks, Pool.load(pool), out, models=model, journal=journal, options=options, progress=progress
+    merged: list[str] = []
+    listed = read_tasks(tasks, ignore=tuple(ignore_column or ()), on_duplicate=merged.append)
+    if merged:
+        typer.echo(f"{len(merged):,} tasks merged into earlier ones; the first: {merged[0]}", err=True)
+    known = Pool.load(pool)
+    if estimate:
+        _print_estimate(
+            estimate_run(listed, known, out, models=model, journal=journal, options=options), as_json=json_
         )
+        return
+    with _Bar(max_cost) as progress:
+        summary = run(listed, known, out, models=model, journal=journal, options=options, progress=progress)
     _print(summary, out, as_json=json_)
     if summary.stopped != "done":
         raise typer.Exit(1)
@@ -123,13 +152,29 @@ class _Bar:
 
 
 def _print(summary: CollectSummary, out: Path, *, as_json: bool) -> None:
-    import json
+    from eccos_rs.cli.common import json_text
 
     if as_json:
-        typer.echo(json.dumps({**summary.to_dict(), "out": str(out)}, ensure_ascii=False, indent=2))
+        typer.echo(json_text({**summary.to_dict(), "out": str(out)}, indent=2))
         return
     for line in _lines(summary, out):
         typer.echo(line)
+
+
+def _print_estimate(found: Estimate, *, as_json: bool) -> None:
+    from eccos_rs.cli.common import json_text
+
+    if as_json:
+        typer.echo(json_text(found.to_dict(), indent=2))
+        return
+    for row in found.models:
+        typer.echo(
+            f"{row.model}: {row.calls:,} calls, about {row.input_tokens:,} tokens in and "
+            f"{row.output_tokens:,} out, US$ {row.cost_usd:.4f} (at most {row.most_usd:.4f})"
+        )
+    lengths = "the journal's answers" if found.learned else "usual answers"
+    spent = f", beside {found.spent_usd:.4f} that earlier runs spent" if found.spent_usd else ""
+    typer.echo(f"US$ {found.cost_usd:.4f} by the lengths of {lengths}, at most {found.most_usd:.4f}{spent}")
 
 
 def _lines(summary: CollectSummary, out: Path) -> Iterator[str]:
@@ -144,6 +189,11 @@ def _lines(summary: CollectSummary, out: Path) -> Iterator[str]:
         yield f"{summary.flagged:,} answers with a usage that cannot be true; their tokens were counted here"
     for error, pairs in summary.failures.items():
         yield f"failed {pairs:,}x: {error}"
+    if summary.cut:
+        yield (
+            f"{summary.cut:,} answers cut off by the limit of tokens and left out; a higher "
+            "--max-output-tokens and the same line ask them again"
+        )
     if summary.stopped == "max_cost":
         yield "stopped at the ceiling: raise --max-cost and run the same line again to go on"
     elif summary.stopped == "failed":

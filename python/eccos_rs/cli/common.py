@@ -4,23 +4,39 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 import tempfile
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from eccos_rs.errors import InputError, MissingExtraError, QueryError
-from eccos_rs.routing.query import Query
+from eccos_rs.errors import MissingExtraError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from rich.console import Console
 
-__all__ = ["console", "needing_extra", "progress_bar", "read_queries", "write_whole"]
+    from eccos_rs.bulk.queries import QueryRow, RowReader
+    from eccos_rs.routing.query import Query
 
-InputForm = Literal["auto", "text", "jsonl"]
+__all__ = [
+    "INPUT_FORMS",
+    "console",
+    "is_utf8",
+    "json_text",
+    "needing_extra",
+    "progress_bar",
+    "read_queries",
+    "read_rows",
+    "standard_input",
+    "write_lines",
+    "write_whole",
+]
+
+InputForm = Literal["auto", "text", "jsonl", "json", "csv", "tsv", "parquet"]
+INPUT_FORMS: tuple[InputForm, ...] = get_args(InputForm)
 
 _PIPE_WIDTH = 120
 """Columns of a table that goes to a file or a pipe, where no terminal says how many there are."""
@@ -68,62 +84,50 @@ def progress_bar(label: str, total: int | None) -> Iterator[Callable[[int], obje
 
 
 def read_queries(source: str, form: InputForm = "auto") -> list[Query]:
-    """Read a file or standard input.
+    """Read a file of queries or standard input; see `read_rows`."""
+    return [row.query for row in read_rows(source, form)]
+
+
+def read_rows(source: str, form: InputForm = "auto", reader: RowReader | None = None) -> list[QueryRow]:
+    """Read a file or standard input, as rows with their own columns.
 
     Parameters
     ----------
     source : str
         A path, or ``-`` for standard input.
-    form : {"auto", "text", "jsonl"}
-        One query a line, or one JSON value a line: a text, a list of chat messages, or an object with
-        ``query`` or ``messages`` and other fields of `Query`. ``auto`` goes by the first line.
+    form : str
+        Of `INPUT_FORMS`; ``auto`` goes by suffix and content.
+    reader : RowReader, optional
 
     Returns
     -------
-    list of Query
-        Empty lines are left out.
+    list of QueryRow
+        Blank lines are left out.
 
     Raises
     ------
     QueryError
-        A line is malformed; the sentence names it.
+        A row is malformed; the sentence names it.
     InputError
         The file cannot be read.
     """
-    name = "standard input" if source == "-" else source
-    try:
-        raw = sys.stdin.buffer.read() if source == "-" else Path(source).read_bytes()
-    except OSError as error:
-        raise InputError(f"{name}: {error.strerror or error}") from error
-    try:
-        text = raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = raw.count(b"\n", 0, error.start) + 1
-        raise InputError(f"{name}, line {line}: not UTF-8 text") from error
-    # Only \n ends a line: other signs that Unicode counts as line ends may stand inside a query.
-    lines = [(at, line.removesuffix("\r")) for at, line in enumerate(text.split("\n"), 1) if line.strip()]
-    if form == "auto":
-        form = "jsonl" if lines and _is_json(lines[0][1]) else "text"
-    return [_query(f"{name}, line {at}", line, form) for at, line in lines]
+    from eccos_rs.bulk.queries import read_query_rows
+
+    if source != "-":
+        return list(read_query_rows(source, reader, form=form))
+    with standard_input() as path:
+        return list(read_query_rows(path, reader, form=form, name="standard input"))
 
 
-def _is_json(line: str) -> bool:
-    if not line.lstrip().startswith(("{", "[", '"')):
-        return False
+@contextmanager
+def standard_input() -> Iterator[Path]:
+    """Yield a file with what standard input holds, so that its form can be told before it is read."""
+    with tempfile.NamedTemporaryFile(prefix="eccos-stdin-", delete=False) as kept:
+        shutil.copyfileobj(sys.stdin.buffer, kept)
     try:
-        return isinstance(json.loads(line), dict | list | str)
-    except (ValueError, RecursionError):
-        # A line that opens as an object is a broken one, not prose.
-        return line.lstrip().startswith("{")
-
-
-def _query(place: str, line: str, form: InputForm) -> Query:
-    try:
-        return Query.of(line if form == "text" else json.loads(line))
-    except QueryError as error:
-        raise QueryError(f"{place}: {error}") from error
-    except (ValueError, RecursionError) as error:
-        raise QueryError(f"{place}: not valid JSON: {error}") from error
+        yield Path(kept.name)
+    finally:
+        os.unlink(kept.name)
 
 
 @contextmanager
@@ -160,4 +164,15 @@ def write_lines(path: Path | None, lines: Iterable[str]) -> None:
         return
     with write_whole(path) as stream:
         for line in lines:
-            stream.write(f"{line}\n".encode())
+            stream.write(f"{line}\n".encode("utf-8", "replace"))
+
+
+def json_text(value: Any, *, indent: int | None = None, out: Path | None = None) -> str:
+    """Return a value as JSON, in ASCII where standard output takes no more than that."""
+    plain = out is None and not is_utf8(sys.stdout)
+    return json.dumps(value, ensure_ascii=plain, indent=indent, allow_nan=False)
+
+
+def is_utf8(stream: Any) -> bool:
+    """Say whether a stream takes every character."""
+    return str(getattr(stream, "encoding", None) or "").lower().replace("-", "") in ("utf8", "utf8sig")

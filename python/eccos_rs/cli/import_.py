@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path  # noqa: TC003 - typer reads the annotations
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from eccos_rs.errors import RecordError
+    from eccos_rs.records.prices import PriceFit
     from eccos_rs.records.record import Record
     from eccos_rs.records.report import Report
 
@@ -69,6 +71,10 @@ def import_(
         bool, typer.Option("--skip-bad", help="Leave out bad rows and list them, instead of writing nothing.")
     ] = False,
     tidy: Annotated[bool, typer.Option("--tidy", help="Write one row a (query, model).")] = False,
+    write_prices: Annotated[
+        Path | None,
+        typer.Option(help="Recover the price list from the file's costs and write it there (.csv)."),
+    ] = None,
     report: Annotated[
         bool,
         typer.Option(
@@ -88,46 +94,113 @@ def import_(
     eccos import results/bench -f llmrouterbench -o bench.jsonl  a folder of results
     eccos import gsm8k_responses.csv --pool pool.toml -o gsm8k.jsonl
     """  # noqa: D301 - \b keeps typer from joining the lines
-    from eccos_rs.errors import InputError, RecordError
+    from eccos_rs.errors import InputError
     from eccos_rs.records.importers import ImportOptions, import_records
-    from eccos_rs.records.prices import load_prices
-    from eccos_rs.records.record import write_records
+    from eccos_rs.records.prices import CallCosts, load_prices
+    from eccos_rs.records.read import write_records
     from eccos_rs.records.report import Summary
     from eccos_rs.records.tokens import token_counter
 
     if output_tokens is not None and output_tokens < 0:
         raise InputError(f"output_tokens: got {output_tokens}, wanted 0 or more")
-    problems: list[RecordError] = []
-
-    def note(problem: RecordError) -> None:
-        problems.append(problem)
-        if len(problems) >= MOST_PROBLEMS and not skip_bad:
-            raise RecordError(_told(problems, "at least "))
-
+    found = _Problems(skip_bad, recoverable=pool is None)
     options = ImportOptions(
         quality_scale=quality_scale,
         ignore=tuple(ignore_column or ()),
         prices=None if pool is None else load_prices(pool),
-        on_error=note,
+        on_error=found.note,
         dataset=dataset,
         output_tokens=output_tokens,
         count=token_counter(tokenizer),
     )
     summary = Summary(quality_scale=quality_scale)
+    costs = CallCosts()
 
-    def checked() -> Iterator[Record]:
+    def checked(last: bool) -> Iterator[Record]:
         records = import_records(sources, form=form, reprice=reprice, options=options)
-        yield from _shown(summary.watch(records))
+        yield from _shown(costs.watch(summary.watch(records)))
+        if found.unpriced and not last:
+            raise _PricesMissing
         summary.check_scales()
-        if problems and not skip_bad:
-            raise RecordError(_told(problems, ""))
+        found.check()
 
-    if out is None:
-        for _ in checked():
-            pass
-    else:
-        write_records(out, checked(), form="tidy" if tidy else "record")
-    _print(summary.report(), problems, out, shown=report or out is None, as_json=json_)
+    def run(last: bool) -> None:
+        if out is None:
+            for _ in checked(last):
+                pass
+        else:
+            write_records(out, checked(last), form="tidy" if tidy else "record")
+
+    try:
+        run(last=False)
+    except _PricesMissing:
+        # What the file's own costs say prices the rows that have none.
+        options = replace(options, prices={fit.model: fit.prices for fit in costs.fits()})
+        summary, costs = Summary(quality_scale=quality_scale), CallCosts()
+        found = _Problems(skip_bad, recoverable=False)
+        options = replace(options, on_error=found.note)
+        run(last=True)
+    if write_prices is not None:
+        _write_prices(write_prices, costs.fits(), list(costs.calls))
+    _print(summary.report(), found.problems, out, shown=report or out is None, as_json=json_)
+
+
+class _Problems:
+    """The bad rows of one pass; without `--skip-bad` it ends after some."""
+
+    def __init__(self, skip_bad: bool, *, recoverable: bool) -> None:
+        self.problems: list[RecordError] = []
+        self.unpriced: list[RecordError] = []
+        self._columns: set[tuple[str, ...]] = set()
+        self._skip_bad, self._recoverable = skip_bad, recoverable
+
+    def note(self, problem: RecordError) -> None:
+        """Take a bad row; a cost that another pass may recover is kept apart."""
+        from eccos_rs.errors import RecordError
+        from eccos_rs.records.check import ColumnError
+        from eccos_rs.records.record import PriceError
+
+        if isinstance(problem, ColumnError):
+            # All rows of a file are alike in that: said once, and at once where nothing would be written.
+            if not self._skip_bad:
+                raise problem
+            if problem.columns in self._columns:
+                return
+            self._columns.add(problem.columns)
+        if isinstance(problem, PriceError) and self._recoverable:
+            self.unpriced.append(problem)
+            return
+        self.problems.append(problem)
+        if len(self.problems) >= MOST_PROBLEMS and not self._skip_bad:
+            raise RecordError(_told(self.problems, "at least "))
+
+    def check(self) -> None:
+        """Raise what was noted, unless bad rows are skipped."""
+        from eccos_rs.errors import RecordError
+
+        if self.problems and not self._skip_bad:
+            raise RecordError(_told(self.problems, ""))
+
+
+class _PricesMissing(Exception):  # noqa: N818 - no error: a second pass follows
+    """Some rows have no cost, and what the others cost may say theirs."""
+
+
+def _write_prices(path: Path, fits: list[PriceFit], models: list[str]) -> None:
+    from eccos_rs.cli.common import console, write_whole
+    from eccos_rs.records.prices import price_table
+
+    with write_whole(path) as stream:
+        stream.write(price_table(fits).encode())
+    found = {fit.model for fit in fits}
+    for fit in fits:
+        if fit.share < 1:
+            words = f"{fit.model}: {1 - fit.share:.1%} of {fit.calls:,} calls cost something else"
+            console(stderr=True).print(words, markup=False, soft_wrap=True)
+    for model in models:
+        if model not in found:
+            words = f"{model}: no price list explains its costs; it is not in {path}"
+            console(stderr=True).print(words, markup=False, soft_wrap=True)
 
 
 def _shown(records: Iterator[Record]) -> Iterator[Record]:
@@ -148,16 +221,14 @@ def _shown(records: Iterator[Record]) -> Iterator[Record]:
 def _print(
     report: Report, problems: list[RecordError], out: Path | None, *, shown: bool, as_json: bool
 ) -> None:
-    import json
-
-    from eccos_rs.cli.common import console
+    from eccos_rs.cli.common import console, json_text
 
     if as_json:
         told = {
             "written": None if out is None else str(out),
             "skipped": [str(problem) for problem in problems],
         }
-        typer.echo(json.dumps({**report.to_dict(), **told}, ensure_ascii=False, indent=2))
+        typer.echo(json_text({**report.to_dict(), **told}, indent=2))
         return
     screen = console()
     if shown:

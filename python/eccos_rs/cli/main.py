@@ -36,9 +36,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Raises
     ------
     SystemExit
-        Always: 0 fine, 1 failed (one sentence on standard error), 2 bad usage, 130 interrupted.
+        Always: 0 fine, 1 failed (one sentence on standard error), 2 bad usage, 3 done but for
+        something left over (queries deferred), 130 interrupted.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    _tolerate(sys.stdout)
     try:
         _app(arguments)(arguments, prog_name="eccos")
     except EccosError as error:
@@ -52,6 +54,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except OSError as error:
         where = "" if error.filename is None else f"{error.filename}: "
         _fail(f"{where}{error.strerror or error}")
+
+
+def _tolerate(stream: Any) -> None:
+    """Let a stream that is not UTF-8 show a sign in place of what it cannot write, rather than fail."""
+    from eccos_rs.cli.common import is_utf8
+
+    if not is_utf8(stream) and hasattr(stream, "reconfigure"):
+        stream.reconfigure(errors="replace")
 
 
 def _fail(sentence: str, status: int = 1) -> None:

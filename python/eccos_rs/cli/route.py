@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
-import json
 import os
+from collections import Counter
+from dataclasses import asdict, replace
 from math import isfinite
 from pathlib import Path  # noqa: TC003 - typer reads the annotations
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from eccos_rs.cli.common import InputForm, console, progress_bar, read_queries, write_lines, write_whole
+from eccos_rs.bulk.columns import arrow_columns, merged, plain_json
+from eccos_rs.bulk.queries import RowReader
+from eccos_rs.cli.common import (
+    INPUT_FORMS,
+    console,
+    json_text,
+    progress_bar,
+    read_rows,
+    write_lines,
+    write_whole,
+)
 from eccos_rs.cli.options import (
     BundleName,
     Device,
@@ -32,6 +43,9 @@ if TYPE_CHECKING:
 
 __all__ = ["route"]
 
+DEFERRED = 3
+"""Exit status when some queries have no model."""
+
 _FORMATS = ("table", "json", "jsonl", "parquet")
 
 
@@ -40,9 +54,12 @@ def route(
         str,
         typer.Argument(
             metavar="FILE",
-            help="Queries, one a line, or JSON lines: a text, a list of chat messages, or an object with "
-            '"query" or "messages" and what the query needs ("models", "tools", "vision", "priority", '
-            '"min_quality", "max_output_tokens" …). "-" reads standard input.',
+            help="Queries: lines of text, JSON lines, JSON, CSV, TSV or Parquet, told by suffix and content, "
+            "packed by gzip or Zstandard or not. A row has a text, chat messages, or columns: query or "
+            "messages and what the query needs (models, tools, vision, priority, min_quality, "
+            "max_output_tokens …). "
+            "OpenAI request bodies and batch files and LiteLLM's spend logs are read as they are. "
+            '"-" reads standard input.',
         ),
     ],
     *,
@@ -80,8 +97,24 @@ def route(
     device: Device = "auto",
     threads: Threads = None,
     input_form: Annotated[
-        str, typer.Option("--input", help="auto, text (one query a line) or jsonl.")
+        str, typer.Option("--input", help=f"{', '.join(INPUT_FORMS)}; text is one query per line.")
     ] = "auto",
+    column: Annotated[
+        str | None,
+        typer.Option(help="The column with the text or the messages, where its name does not say so."),
+    ] = None,
+    own: Annotated[
+        list[str] | None,
+        typer.Option(metavar="COLUMN", help="A column of your own whose name looks like a slip; repeatable."),
+    ] = None,
+    live_limits: Annotated[
+        bool,
+        typer.Option(
+            "--live-limits",
+            help="Apply slots, requests and tokens per minute of the pool file to this file, as if all of it "
+            "were sent at once; by default they are limits of live traffic alone.",
+        ),
+    ] = False,
     output_format: Annotated[str, typer.Option("--format", "-f", help=", ".join(_FORMATS))] = "table",
     as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
     out: Annotated[
@@ -97,6 +130,10 @@ def route(
     eccos route questions.jsonl --min-quality 0.8     a promised mean success
     eccos route questions.jsonl --budget 0.50         the best that half a dollar buys
     cat log.jsonl | eccos route - --format jsonl -o plan.jsonl
+    eccos route log.csv --column question -f parquet -o plan.parquet
+
+    The columns of the input pass through to JSON and Parquet. Exit status 3 when queries were deferred: no
+    capacity was left, or no model may take them.
     """  # noqa: D301 - \b keeps typer from joining the lines
     form = "json" if as_json else output_format
     _check(form, input_form, out, tokens_per_second)
@@ -113,20 +150,26 @@ def route(
         tolerance=tolerance,
         capacity=_capacity(capacity or []),
     )
-    queries = read_queries(source, _input_form(input_form))
+    reader = RowReader(column, tuple(own or ()))
+    rows = read_rows(source, input_form, reader)  # type: ignore[arg-type]
     router = _router(bundle, predictor, device, pool, threads)
     if models is not None:
         router = _narrowed(router, models)
-    with progress_bar("predicting", len(queries)) as advance:
-        plan = router.route(queries, policy=policy, progress=advance)
-    _write(plan, form, out, why=why, tokens_per_second=tokens_per_second)
+    if not live_limits:
+        router = without_live_limits(router)
+    with progress_bar("predicting", len(rows)) as advance:
+        plan = router.route([row.query for row in rows], policy=policy, progress=advance)
+    _write(plan, [row.own for row in rows], form, out, why=why, tokens_per_second=tokens_per_second)
+    if len(plan.deferred):
+        _tell_deferred(plan)
+        raise typer.Exit(DEFERRED)
 
 
 def _check(form: str, input_form: str, out: Path | None, tokens_per_second: float) -> None:
     if form not in _FORMATS:
         raise typer.BadParameter(f"--format: got {form!r}, wanted one of {', '.join(_FORMATS)}")
-    if input_form not in ("auto", "text", "jsonl"):
-        raise typer.BadParameter(f"--input: got {input_form!r}, wanted auto, text or jsonl")
+    if input_form not in INPUT_FORMS:
+        raise typer.BadParameter(f"--input: got {input_form!r}, wanted one of {', '.join(INPUT_FORMS)}")
     if form == "parquet" and out is None:
         raise typer.BadParameter("--format parquet needs --out FILE")
     if not tokens_per_second > 0:
@@ -158,10 +201,6 @@ def _capacity(pairs: list[str]) -> dict[str, float] | None:
     return found or None
 
 
-def _input_form(form: str) -> InputForm:
-    return "text" if form == "text" else "jsonl" if form == "jsonl" else "auto"
-
-
 def _router(
     bundle: str | None, predictor: str, device: str, pool: Path | None, threads: int | None
 ) -> Router:
@@ -177,13 +216,43 @@ def _narrowed(router: Router, models: str) -> Router:
     return Router(router.pool.select(names), router.predictor)
 
 
-def _write(plan: Plan, form: str, out: Path | None, *, why: bool, tokens_per_second: float) -> None:
+def without_live_limits(router: Router) -> Router:
+    """Return the router with the limits of live traffic taken off: a file is not sent all at once."""
+    from eccos_rs.routing.pool import Pool
+    from eccos_rs.routing.router import Router
+
+    limits = {"slots": None, "requests_per_minute": None, "tokens_per_minute": None}
+    free = Pool([replace(model, **limits) for model in router.pool])  # type: ignore[arg-type]
+    return Router(free, router.predictor, router.policy)
+
+
+def _tell_deferred(plan: Plan) -> None:
+    """Say how many queries have no model, and which models are full."""
+    limits, taken = plan.problem.capacity, Counter(name for name in plan.models if name is not None)
+    requests = None if limits is None else limits if limits.ndim == 1 else limits[0]
+    full = [
+        f"{name} ({taken[name]:,} of {requests[at]:,.0f})"
+        for at, name in enumerate(plan.pool.names)
+        if requests is not None and taken[name] >= requests[at]
+    ]
+    why = f"; full: {', '.join(full)}" if full else ""
+    unroutable = len(plan.problem.unroutable)
+    none = f"; {unroutable:,} that no model may take" if unroutable else ""
+    console(stderr=True).print(
+        f"{len(plan.deferred):,} of {len(plan):,} queries deferred{none}{why}", markup=False, soft_wrap=True
+    )
+
+
+def _write(
+    plan: Plan, own: list[dict[str, Any]], form: str, out: Path | None, *, why: bool, tokens_per_second: float
+) -> None:
     if form == "jsonl":
-        write_lines(out, (json.dumps(row, ensure_ascii=False) for row in plan.to_dicts()))
+        rows = (merged(mine, row) for mine, row in zip(own, plan.to_dicts(), strict=True))
+        write_lines(out, (json_text(plain_json(row), out=out) for row in rows))
     elif form == "json":
-        write_lines(out, [json.dumps(_whole(plan, tokens_per_second), ensure_ascii=False, indent=2)])
+        write_lines(out, [json_text(_whole(plan, own, tokens_per_second), indent=2, out=out)])
     elif form == "parquet" and out is not None:
-        _write_parquet(plan, out)
+        _write_parquet(plan, own, out)
     else:
         from eccos_rs.cli.tables import show_plan
 
@@ -205,7 +274,7 @@ def _as_text(plan: Plan, *, why: bool, tokens_per_second: float) -> str:
     return captured.get()
 
 
-def _write_parquet(plan: Plan, out: Path) -> None:
+def _write_parquet(plan: Plan, own: list[dict[str, Any]], out: Path) -> None:
     try:
         import pyarrow as pa
         import pyarrow.parquet as pq
@@ -229,15 +298,18 @@ def _write_parquet(plan: Plan, out: Path) -> None:
             ("reason", text),
         ]
     )
-    table = pa.Table.from_pylist(plan.to_dicts(), schema=schema)
+    routed = plan.to_dicts()
+    table = pa.Table.from_pylist(routed, schema=schema)
+    rows = [merged(mine, row) for mine, row in zip(own, routed, strict=True)]
+    beside = dict.fromkeys(name for row in rows for name in row if name not in schema.names)
+    for name, column in arrow_columns(rows, list(beside)).items():
+        table = table.append_column(name, column)
     with write_whole(out) as stream:
         pq.write_table(table, stream)
 
 
-def _whole(plan: Plan, tokens_per_second: float) -> dict[str, Any]:
+def _whole(plan: Plan, own: list[dict[str, Any]], tokens_per_second: float) -> dict[str, Any]:
     """Return the whole plan as one JSON value, NaN as null."""
-    from dataclasses import asdict
-
     answer = plan.assignment
     response = plan.response_seconds(tokens_per_second)
     return {
@@ -258,7 +330,7 @@ def _whole(plan: Plan, tokens_per_second: float) -> dict[str, Any]:
         "seconds": dict(plan.seconds),
         "tokens_per_second": tokens_per_second,
         "share_of_response_time": plan.overhead / response if response > 0 else None,
-        "rows": plan.to_dicts(),
+        "rows": [plain_json(merged(mine, row)) for mine, row in zip(own, plan.to_dicts(), strict=True)],
     }
 
 

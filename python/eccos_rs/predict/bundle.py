@@ -120,7 +120,7 @@ class Bundle:
         path = _find(DEFAULT_BUNDLE if path_or_name is None else path_or_name)
         text = _read_manifest(path)
         try:
-            manifest = tomllib.loads(text.decode("utf-8"))
+            manifest = tomllib.loads(text.decode("utf-8-sig"))
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise BundleError(f"{path / MANIFEST}: not valid TOML: {error}") from None
         _check_manifest(path, manifest)

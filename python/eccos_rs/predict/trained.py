@@ -272,7 +272,7 @@ def _joined(parts: list[dict[str, NDArray[Any] | None]]) -> dict[str, Any]:
 def _read_calibration(bundle: Bundle, kind: str) -> Calibration:
     path = bundle.file(bundle.table("calibration")["file"])
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))[kind]
+        table = tomllib.loads(path.read_text(encoding="utf-8-sig"))[kind]
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, KeyError) as error:
         raise BundleError(f"{path}: the table [{kind}] cannot be read: {error}") from None
     return Calibration.from_table(table, len(bundle.models))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from eccos_rs.domain.validation import nearest_name
@@ -12,12 +13,26 @@ from eccos_rs.errors import RecordError
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
-__all__ = ["Place", "check_columns"]
+__all__ = ["ColumnError", "Place", "check_columns", "valid_texts"]
 
 # float32 files carry 1.0000001 for 1; anything past this is a real mistake.
 ROUNDING = 1e-6
 # Past this a count is a slip, and 64-bit columns would overflow before long.
 MOST_TOKENS = 1e12
+
+
+class ColumnError(RecordError):
+    """A column is unknown or missing: every row of the file is like that.
+
+    Attributes
+    ----------
+    columns : tuple of str
+        Their names.
+    """
+
+    def __init__(self, message: str, columns: tuple[str, ...]) -> None:
+        super().__init__(message)
+        self.columns = columns
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,23 +47,26 @@ class Place:
         Line of a JSONL file, or data row of a table, from 1.
     column : str
         Column name, with the position inside it when it holds a list.
+    unit : str
+        What is counted: "row", or "line" of a file of queries.
     """
 
     source: str
     row: int
     column: str = ""
+    unit: str = "row"
 
     def at(self, column: str) -> Place:
         """Point at another column of the same row."""
-        return Place(self.source, self.row, column)
+        return Place(self.source, self.row, column, self.unit)
 
     def inside(self, index: int, key: str) -> Place:
         """Point at a field of the `index`-th item of this column."""
-        return Place(self.source, self.row, f"{self.column}[{index}].{key}")
+        return Place(self.source, self.row, f"{self.column}[{index}].{key}", self.unit)
 
     def __str__(self) -> str:
         column = f", column {self.column!r}" if self.column else ""
-        return f"{self.source}, row {self.row}{column}"
+        return f"{self.source}, {self.unit} {self.row}{column}"
 
     def fail(self, problem: str) -> RecordError:
         """Make an error that names this place."""
@@ -104,6 +122,24 @@ class Place:
         return number
 
 
+def valid_texts(value: Any) -> Any:
+    """Return plain data with every lone surrogate in its texts and keys replaced by U+FFFD.
+
+    A lone surrogate is not text: no encoder, tokenizer or file takes it. A proper pair is one character.
+    """
+    if isinstance(value, str):
+        try:
+            value.encode("utf-8")
+        except UnicodeEncodeError:
+            return value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+        return value
+    if isinstance(value, dict):
+        return {valid_texts(key): valid_texts(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [valid_texts(item) for item in value]
+    return value
+
+
 def _likely_scale(value: float) -> str:
     for scale in (5, 10, 100):
         if value <= scale:
@@ -146,14 +182,19 @@ def check_columns(
         if column not in row:
             near = nearest_name(column, row, cutoff=0.75)
             hint = f"; did {near!r} mean it?" if near else f"; the columns are {', '.join(map(repr, row))}"
-            raise place.at(f"{place.column}{column}").fail("the column is missing" + hint)
+            raise ColumnError(
+                f"{place.at(f'{place.column}{column}')}: the column is missing{hint}", (column,)
+            )
     if "*" in ignore:
         return
-    for column in row:
-        if column not in known and column not in ignore:
-            near = nearest_name(column, known, cutoff=0.75)
-            hint = f"did you mean {near!r}?" if near else f"known are {', '.join(sorted(known))};"
-            raise place.at(f"{place.column}{column}").fail(
-                f"nobody knows this column; {hint} "
-                f"to leave it out, name it in ignore (--ignore-column {column})"
-            )
+    strange = [str(column) for column in row if column not in known and column not in ignore]
+    if not strange:
+        return
+    near = nearest_name(strange[0], known, cutoff=0.75)
+    hint = f"did you mean {near!r}?" if near else f"known are {', '.join(sorted(known))};"
+    more = f" (and {', '.join(map(repr, strange[1:]))} beside it)" if len(strange) > 1 else ""
+    options = " ".join(f"--ignore-column {quote(column)}" for column in strange)
+    them = "it out, name it" if len(strange) == 1 else "them out, name them"
+    message = f"nobody knows this column{more}; {hint} to leave {them} in ignore ({options})"
+    spot = place.at(f"{place.column}{strange[0]}")
+    raise ColumnError(f"{spot}: {message}", tuple(strange))

@@ -1,38 +1,32 @@
-"""Rows in, rows out: JSONL, JSON, CSV and Parquet, streamed, and files that appear whole or not at all."""
+"""Rows in, rows out: JSON lines, JSON, CSV and Parquet, streamed; files appear whole or not at all."""
 
 from __future__ import annotations
 
 import csv
 import gzip
-import io
 import json
 import os
+import re
 import tempfile
-import zlib
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Literal, cast
+from typing import IO, TYPE_CHECKING, Any, cast
 
 from eccos_rs.errors import MissingExtraError, RecordError
-from eccos_rs.records.check import Place
+from eccos_rs.records.check import Place, valid_texts
+from eccos_rs.records.forms import FORM_SUFFIXES, Layout, layout_of, open_text, suffix_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-__all__ = ["iter_rows", "open_text", "parquet", "replacing", "suffix_of"]
+__all__ = ["iter_rows", "iter_values", "open_text", "parquet", "replacing", "suffix_of"]
 
 Row = dict[str, Any]
 
 PARQUET_BATCH = 2048
+_INDEX = re.compile(r"__index_level_\d+__|Unnamed: \d+")
 PICKLES = {".pkl", ".pickle", ".p"}
-
-
-def suffix_of(path: Path) -> str:
-    """Return the suffix that says the form, with `.gz` looked through: `data.jsonl.gz` is `.jsonl`."""
-    suffixes = [part.lower() for part in path.suffixes]
-    if suffixes and suffixes[-1] == ".gz":
-        suffixes.pop()
-    return suffixes[-1] if suffixes else ""
 
 
 def parquet() -> Any:
@@ -46,43 +40,22 @@ def parquet() -> Any:
     return module
 
 
-def _opened(path: Path, mode: Literal["rb", "wb"]) -> IO[bytes]:
-    if path.suffix.lower() == ".gz":
-        return cast("IO[bytes]", gzip.open(path, mode))
-    return path.open(mode)
-
-
-@contextmanager
-def open_text(path: Path) -> Iterator[IO[str]]:
-    """Open a text for reading, gzipped or not; a byte order mark is dropped."""
-    try:
-        stream = _opened(path, "rb")
-    except OSError as error:
-        raise RecordError(f"{path}: cannot be opened: {error.strerror or error}") from error
-    with io.TextIOWrapper(stream, encoding="utf-8-sig", newline="") as text:
-        try:
-            yield text
-        except UnicodeDecodeError as error:
-            raise RecordError(f"{path}: is not UTF-8 text ({error.reason})") from error
-        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-            raise RecordError(f"{path}: the gzip stream is cut off or broken ({error})") from error
-
-
 def iter_rows(path: str | Path) -> Iterator[tuple[int, Row]]:
     """Stream the rows of a file, whichever form it is in.
 
     Parameters
     ----------
     path : path
-        `.jsonl` (or `.ndjson`), `.json` (one array; read whole), `.csv`, `.tsv` or `.parquet`; text forms may
-        be gzipped.
+        JSON lines, JSON (one array or one object; read whole), CSV or TSV, Parquet; the form is told by
+        suffix and content (`eccos_rs.records.forms`), and may be packed by gzip or Zstandard.
 
     Yields
     ------
     row : int
-        From 1: the line of a JSONL file, the data row elsewhere.
+        From 1: the line of a JSON lines file, the data row elsewhere.
     fields : dict
-        Column name to value. CSV cells stay texts.
+        Column name to value. CSV cells stay texts. A column without a name (an index that pandas wrote) is
+        left out.
 
     Raises
     ------
@@ -90,6 +63,43 @@ def iter_rows(path: str | Path) -> Iterator[tuple[int, Row]]:
         A file that cannot be opened or parsed, or a form that is not read (pickle, which would run code).
     """
     path = Path(path)
+    for number, value in iter_values(path):
+        if not isinstance(value, dict):
+            kind = type(value).__name__
+            raise Place(path.name, number).fail(f"got a JSON {kind}, wanted an object")
+        yield number, value
+
+
+def iter_values(
+    path: str | Path, layout: Layout | None = None, *, name: str | None = None
+) -> Iterator[tuple[int, Any]]:
+    """Stream the values of a file: as `iter_rows`, and lines that hold a text or a list as they are.
+
+    Parameters
+    ----------
+    path : path
+    layout : Layout, optional
+        In place of what `layout_of` finds; the form `text` gives each line that is not blank.
+    name : str, optional
+        What errors call the file.
+    """
+    path = Path(path)
+    place = Place(path.name, 0) if name is None else Place(name, 0, unit="line")
+    if layout is None:
+        layout = _readable(path)
+    if layout.form == "jsonl":
+        return _json_lines(path, place)
+    if layout.form == "json":
+        return _json_document(path)
+    if layout.form == "csv":
+        return _csv_rows(path, layout.delimiter)
+    if layout.form == "text":
+        return _text_lines(path)
+    return enumerate(parquet_rows(path), start=1)
+
+
+def _readable(path: Path) -> Layout:
+    """Return the layout of a file of rows, or say why it is none."""
     form = suffix_of(path)
     if form in PICKLES:
         raise RecordError(
@@ -98,66 +108,67 @@ def iter_rows(path: str | Path) -> Iterator[tuple[int, Row]]:
             'python -c "import pandas; '
             f"pandas.read_pickle('{path.name}').to_parquet('{path.stem}.parquet')\""
         )
-    readers = {
-        ".jsonl": _json_lines,
-        ".ndjson": _json_lines,
-        ".json": _json_array,
-        ".csv": _csv_rows,
-        ".tsv": _csv_rows,
-        ".parquet": _parquet_rows,
-        ".pq": _parquet_rows,
-    }
-    reader = readers.get(form)
-    if reader is None:
-        raise RecordError(
-            f"{path}: the form {form or 'without a suffix'!r} is not read, wanted one of {', '.join(readers)}"
-        )
     if not path.is_file():
         raise RecordError(f"{path}: there is no such file")
-    return reader(path)
+    layout = layout_of(path)
+    if layout.form == "text":
+        if form in FORM_SUFFIXES or not path.stat().st_size:
+            return Layout(FORM_SUFFIXES.get(form, "jsonl"))
+        raise RecordError(
+            f"{path}: is not read: neither its name nor its first lines say which form it has; "
+            f"wanted one of {', '.join(FORM_SUFFIXES)}"
+        )
+    return layout
 
 
-def _json_lines(path: Path) -> Iterator[tuple[int, Row]]:
+def _json_lines(path: Path, place: Place) -> Iterator[tuple[int, Any]]:
     with open_text(path) as text:
         for number, line in enumerate(text, start=1):
             if line.strip():
-                yield number, _json_object(line, Place(path.name, number))
+                yield number, _json_value(line, replace(place, row=number))
 
 
-def _json_object(line: str, place: Place) -> Row:
+def _json_value(line: str, place: Place) -> Any:
     try:
-        value = json.loads(line)
+        return _clean(json.loads(line), line)
     except (ValueError, RecursionError) as error:
         cut = "" if line.endswith("\n") else " (the file ends in the middle of it)"
-        raise place.fail(f"is not a JSON object: {error}{cut}") from error
-    if not isinstance(value, dict):
-        raise place.fail(f"got a JSON {type(value).__name__}, wanted an object")
-    return value
+        raise place.fail(f"is not valid JSON: {error}{cut}") from error
 
 
-def _json_array(path: Path) -> Iterator[tuple[int, Row]]:
+def _clean(value: Any, source: str) -> Any:
+    """Replace lone surrogates, which only an escape can bring in, by U+FFFD."""
+    return valid_texts(value) if "\\ud" in source or "\\uD" in source else value
+
+
+def _json_document(path: Path) -> Iterator[tuple[int, Any]]:
     with open_text(path) as text:
         try:
-            value = json.load(text)
+            whole = text.read()
+            value = _clean(json.loads(whole), whole)
         except (ValueError, RecursionError) as error:
             raise RecordError(f"{path.name}: is not JSON: {error}") from error
-    rows = value if isinstance(value, list) else [value]
-    for number, row in enumerate(rows, start=1):
-        if not isinstance(row, dict):
-            raise Place(path.name, number).fail(f"got a JSON {type(row).__name__}, wanted an object")
-        yield number, row
+    yield from enumerate(value if isinstance(value, list) else [value], start=1)
 
 
-def _csv_rows(path: Path) -> Iterator[tuple[int, Row]]:
+def _text_lines(path: Path) -> Iterator[tuple[int, str]]:
+    with open_text(path, newline="\n") as text:
+        # Only \n ends a line: other signs that Unicode counts as line ends may stand inside a query.
+        for number, line in enumerate(text, start=1):
+            if line.strip():
+                yield number, line.rstrip("\r\n")
+
+
+def _csv_rows(path: Path, delimiter: str) -> Iterator[tuple[int, Row]]:
     # Model answers in a cell are often longer than the csv module's 128 KiB.
     csv.field_size_limit(2**30)
     with open_text(path) as text:
-        reader = csv.reader(text, delimiter="\t" if suffix_of(path) == ".tsv" else ",")
+        reader = csv.reader(text, delimiter=delimiter)
         try:
-            header = next(reader, None)
-            if header is None:
+            header = [name.strip() for name in next(reader, [])]
+            if not header:
                 raise RecordError(f"{path.name}: is empty, wanted a header line")
-            repeated = {name for name in header if header.count(name) > 1}
+            repeated = {name for name in header if name and header.count(name) > 1}
             if repeated:
                 raise Place(path.name, 0, min(repeated)).fail("the header names it twice")
             for number, cells in enumerate(reader, start=1):
@@ -166,21 +177,25 @@ def _csv_rows(path: Path) -> Iterator[tuple[int, Row]]:
                 if len(cells) != len(header):
                     problem = f"has {len(cells)} cells, the header has {len(header)}"
                     raise Place(path.name, number).fail(problem)
-                yield number, dict(zip(header, cells, strict=True))
+                yield (
+                    number,
+                    {name: cell for name, cell in zip(header, cells, strict=True) if not is_index(name)},
+                )
         except csv.Error as error:
             raise RecordError(f"{path.name}, line {reader.line_num}: is not CSV: {error}") from error
 
 
-def _parquet_rows(path: Path) -> Iterator[tuple[int, Row]]:
-    yield from enumerate(parquet_rows(path), start=1)
-
-
 def parquet_rows(path: Path, columns: Sequence[str] | None = None) -> Iterator[Row]:
-    """Stream the rows of a Parquet file, all columns or these alone, a batch at a time."""
+    """Stream the rows of a Parquet file, all columns or these alone, a batch at a time.
+
+    Index columns that pandas wrote without a name (`__index_level_0__`) are left out.
+    """
     module, number = parquet(), 0
     # A damaged file brings out nearly any exception of pyarrow, of its base classes and of the text decoder.
     try:
         with module.ParquetFile(path) as file:
+            if columns is None:
+                columns = [name for name in file.schema_arrow.names if not is_index(name)]
             for batch in file.iter_batches(batch_size=PARQUET_BATCH, columns=columns):
                 rows = batch.to_pylist()
                 yield from rows
@@ -190,6 +205,11 @@ def parquet_rows(path: Path, columns: Sequence[str] | None = None) -> Iterator[R
     except Exception as error:
         after = f"after row {number}, " if number else ""
         raise RecordError(f"{path.name}: {after}is not a Parquet file, or is damaged: {error}") from error
+
+
+def is_index(name: str) -> bool:
+    """Say whether a column's name is one that pandas gives to an index without a name."""
+    return not name or _INDEX.fullmatch(name) is not None
 
 
 @contextmanager
@@ -229,7 +249,8 @@ def _umask() -> int:
 def write_json_lines(path: Path, rows: Iterable[Row]) -> int:
     """Write one JSON object a line (gzipped when the name ends in `.gz`); returns how many."""
     count = 0
-    with _opened(path, "wb") as stream:
+    packed = path.suffix.lower() == ".gz"
+    with cast("IO[bytes]", gzip.open(path, "wb") if packed else path.open("wb")) as stream:
         for row in rows:
             stream.write(
                 (json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n").encode("utf-8", "replace")

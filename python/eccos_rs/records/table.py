@@ -12,7 +12,8 @@ import numpy.typing as npt
 from eccos_rs.domain.validation import did_you_mean
 from eccos_rs.errors import InputError, RecordError
 from eccos_rs.records.grouping import normalise, text_groups
-from eccos_rs.records.record import Output, Prices, Record, read_records
+from eccos_rs.records.read import read_records
+from eccos_rs.records.record import Output, Prices, Record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -41,6 +42,9 @@ class RecordTable:
         Tokens.
     cost : ndarray, shape (N, M), float64
         US dollars for the one call; NaN where a model was not asked.
+    model_input_tokens : ndarray, shape (N, M), float32, or None
+        Tokens of the prompt as each model counted them, where that is not the row's `input_tokens`; NaN
+        elsewhere. None when no model states its own; see `prompt_tokens`.
     """
 
     query: list[str]
@@ -51,6 +55,7 @@ class RecordTable:
     output_tokens: npt.NDArray[np.float32]
     input_tokens: npt.NDArray[np.int64]
     cost: npt.NDArray[np.float64]
+    model_input_tokens: npt.NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         return len(self.query)
@@ -58,6 +63,13 @@ class RecordTable:
     def __repr__(self) -> str:
         share = float(np.isfinite(self.quality).mean()) if self.quality.size else 0.0
         return f"RecordTable({len(self)} queries, {len(self.models)} models, {share:.1%} observed)"
+
+    @property
+    def prompt_tokens(self) -> npt.NDArray[np.float64]:
+        """Input tokens of each query at each model, (N, M): the model's own count, else the row's."""
+        usual = np.repeat(self.input_tokens[:, None].astype(np.float64), len(self.models), axis=1)
+        own = self.model_input_tokens
+        return usual if own is None else np.where(np.isfinite(own), own, usual)
 
     @classmethod
     def read(
@@ -100,7 +112,7 @@ class RecordTable:
         input_tokens = array("q")
         columns: dict[str, int] = {}
         rows, cols = array("q"), array("q")
-        values = {name: array("d") for name in ("quality", "output_tokens", "cost")}
+        values = {name: array("d") for name in ("quality", "output_tokens", "cost", "own")}
         for record in records:
             row = len(query)
             query.append(record.query)
@@ -113,6 +125,7 @@ class RecordTable:
                 values["quality"].append(output.quality)
                 values["output_tokens"].append(output.output_tokens)
                 values["cost"].append(output.cost_usd)
+                values["own"].append(np.nan if output.input_tokens is None else output.input_tokens)
         shape = (len(query), len(columns))
         matrices = {name: np.full(shape, np.nan) for name in values}
         for name, flat in values.items():
@@ -123,6 +136,7 @@ class RecordTable:
             query, dataset, ids, tuple(columns),
             matrices["quality"].astype(np.float32), matrices["output_tokens"].astype(np.float32),
             np.asarray(input_tokens, dtype=np.int64), matrices["cost"],
+            matrices["own"].astype(np.float32) if np.isfinite(matrices["own"]).any() else None,
         )  # fmt: skip
 
     def records(self) -> Iterator[Record]:
@@ -132,13 +146,17 @@ class RecordTable:
             outputs = tuple(
                 Output(
                     self.models[col], float(self.quality[row, col]),
-                    int(self.output_tokens[row, col]), float(self.cost[row, col]),
+                    int(self.output_tokens[row, col]), float(self.cost[row, col]), self._own(row, int(col)),
                 )
                 for col in np.flatnonzero(seen[row])
             )  # fmt: skip
             if outputs:
                 tokens = int(self.input_tokens[row])
                 yield Record(self.query[row], self.dataset[row], tokens, outputs, self.id[row])
+
+    def _own(self, row: int, col: int) -> int | None:
+        own = np.nan if self.model_input_tokens is None else self.model_input_tokens[row, col]
+        return int(own) if np.isfinite(own) else None
 
     def select(self, rows: npt.ArrayLike) -> RecordTable:
         """Keep the rows with these indices, in this order, or where this mask is true."""
@@ -154,7 +172,7 @@ class RecordTable:
         return RecordTable(
             [self.query[i] for i in places], [self.dataset[i] for i in places], [self.id[i] for i in places],
             self.models, self.quality[index], self.output_tokens[index], self.input_tokens[index],
-            self.cost[index],
+            self.cost[index], None if self.model_input_tokens is None else self.model_input_tokens[index],
         )  # fmt: skip
 
     @classmethod
@@ -171,6 +189,7 @@ class RecordTable:
             np.concatenate([table.output_tokens for table in tables]),
             np.concatenate([table.input_tokens for table in tables]),
             np.concatenate([table.cost for table in tables]),
+            _joined_counts(tables),
         )
 
     def select_models(self, models: Sequence[str]) -> RecordTable:
@@ -186,7 +205,19 @@ class RecordTable:
         return RecordTable(
             self.query, self.dataset, self.id, tuple(models),
             self.quality[:, cols], self.output_tokens[:, cols], self.input_tokens, self.cost[:, cols],
+            None if self.model_input_tokens is None else self.model_input_tokens[:, cols],
         )  # fmt: skip
+
+
+def _joined_counts(tables: Sequence[RecordTable]) -> npt.NDArray[np.float32] | None:
+    if all(table.model_input_tokens is None for table in tables):
+        return None
+    unknown = (np.full(table.quality.shape, np.nan, dtype=np.float32) for table in tables)
+    parts = [
+        none if table.model_input_tokens is None else table.model_input_tokens
+        for table, none in zip(tables, unknown, strict=True)
+    ]
+    return np.concatenate(parts)
 
 
 def split_by_text(

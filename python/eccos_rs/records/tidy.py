@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from statistics import median_low
 from typing import TYPE_CHECKING, Any
 
 from eccos_rs.errors import RecordError
@@ -11,7 +13,7 @@ from eccos_rs.records.record import Output, ReadOptions, Record, parse_id, plain
 from eccos_rs.records.seen import SeenIds
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
 __all__ = ["Gatherer", "number_in", "read_tidy"]
@@ -33,13 +35,13 @@ class Gatherer:
         return key in self._open
 
     def add(self, key: str, query: Record, output: Output, place: Place) -> None:
-        """Add one output; `query` carries the text, dataset and input length (its outputs are not used)."""
+        """Add one output with its model's count of input tokens; `query` carries the text and dataset."""
         entry = self._open.get(key)
         if entry is None:
             self._open[key] = (place, query, [output])
             return
         first, known, outputs = entry
-        for column in ("query", "dataset", "input_tokens"):
+        for column in ("query", "dataset"):
             if getattr(known, column) != getattr(query, column):
                 raise place.at(column).fail(
                     f"query {key!r} has {_short(getattr(query, column))} here and "
@@ -52,8 +54,19 @@ class Gatherer:
     def close(self) -> Iterator[Record]:
         """Hand out the records in the order in which their first rows came, and forget them."""
         for _, query, outputs in self._open.values():
-            yield Record(query.query, query.dataset, query.input_tokens, tuple(outputs), query.id)
+            yield with_counts(query, outputs)
         self._open.clear()
+
+
+def with_counts(query: Record, outputs: Sequence[Output]) -> Record:
+    """Return a record of outputs that each state their input tokens.
+
+    The record's own count is their lower median; an output keeps its count where that is another one.
+    """
+    counts = [output.input_tokens for output in outputs if output.input_tokens is not None]
+    usual = median_low(counts) if counts else query.input_tokens
+    kept = tuple(replace(o, input_tokens=None) if o.input_tokens == usual else o for o in outputs)
+    return Record(query.query, query.dataset, usual, kept, query.id)
 
 
 def read_tidy(path: Path, options: ReadOptions) -> Iterator[Record]:
@@ -120,6 +133,7 @@ def parse_tidy(row: Mapping[str, Any], place: Place, options: ReadOptions) -> tu
         quality=place.at("quality").quality(number_in(row["quality"]), options.quality_scale),
         output_tokens=tokens[1],
         cost_usd=options.cost(model, tokens, spot) if paid is None else spot.money(paid),
+        input_tokens=tokens[0],
     )
     query = Record(
         place.at("query").text(row["query"]), place.at("dataset").text(row["dataset"]), tokens[0], (), key

@@ -225,7 +225,7 @@ class Pool(Sequence[LLM]):
             The file is not there or malformed; a key is unknown (the near one is named), a price missing.
         """
         try:
-            text = Path(path).read_bytes().decode("utf-8")
+            text = Path(path).read_bytes().decode("utf-8-sig")
         except OSError as error:
             raise PoolError(f"pool file {path}: {error.strerror or error}") from error
         except UnicodeDecodeError as error:

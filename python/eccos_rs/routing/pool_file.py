@@ -32,7 +32,7 @@ def parse(text: str, version: int) -> tuple[list[LLM], list[Limit]]:
         It is malformed, of another version, or a key is unknown.
     """
     try:
-        content = tomllib.loads(text)
+        content = tomllib.loads(text.removeprefix("\ufeff"))
     except tomllib.TOMLDecodeError as error:
         raise PoolError(f"not valid TOML: {error}") from error
     _check_keys("the file", content, ("schema_version", "model", "limit"))

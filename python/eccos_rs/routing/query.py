@@ -11,6 +11,7 @@ from typing import Any
 from eccos_rs.domain.validation import check_number, check_whole, did_you_mean, shown
 from eccos_rs.errors import QueryError
 from eccos_rs.routing.attachments import IMAGE_PARTS, definition_tokens, image_tokens
+from eccos_rs.routing.rows import is_blank, plain_value
 
 __all__ = ["LARGEST", "Query"]
 
@@ -208,17 +209,15 @@ def _of_mapping(item: Mapping[str, Any]) -> Query:
         if name not in _FIELDS:
             hint = did_you_mean(key, [*_FIELDS, *_TEXT_KEYS, *_OUTPUT_KEYS])
             raise QueryError(f"unknown key {key!r} in a query{hint}")
-        if value is None:
+        if is_blank(value):
             continue
         if name in values:
             raise QueryError(f"key {key!r} gives {name} a second time")
-        values[name] = value
+        values[name] = plain_value(name, value)
     if isinstance(values.get("tools"), list | tuple):
         if "extra_input_tokens" not in values:
             values["extra_input_tokens"] = definition_tokens(values["tools"])
         values["tools"] = bool(values["tools"])
-    if isinstance(values.get("id"), int):
-        values["id"] = str(values["id"])
     if "text" not in values and "messages" not in values:
         raise QueryError(
             f"a query needs one of the keys query, text, prompt, messages; got {sorted(map(str, item))}"

@@ -17,6 +17,7 @@ from eccos_rs.routing.pool import LLM, Pool
 from eccos_rs.routing.problem import Problem, build_problem, query_costs
 from eccos_rs.routing.promise import solve
 from eccos_rs.routing.query import Query
+from eccos_rs.routing.rows import rows_in
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -350,7 +351,7 @@ def _queries(batch: Iterable[Item]) -> list[Query]:
             f"a batch is a list of queries, got a single {type(batch).__name__}; put it in a list"
         )
     try:
-        items = iter(batch)
+        items = iter(rows_in(batch))
     except TypeError:
         raise QueryError(f"a batch is a list of queries, got {type(batch).__name__}") from None
     queries = []

@@ -2,7 +2,7 @@
 
 from eccos_rs.records.collect.grade import grade
 from eccos_rs.records.collect.options import CollectOptions, CollectSummary, Progress
-from eccos_rs.records.collect.start import collect, collect_async
+from eccos_rs.records.collect.start import collect, collect_async, estimate
 from eccos_rs.records.collect.task import Task, read_tasks
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "Task",
     "collect",
     "collect_async",
+    "estimate",
     "grade",
     "read_tasks",
 ]

@@ -6,6 +6,7 @@ import asyncio
 import errno
 import random
 import socket
+import ssl
 import time
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -24,6 +25,8 @@ __all__ = ["CallError", "Caller", "Reply", "Retry"]
 
 # Past this a server's Retry-After is taken for a refusal.
 LONGEST_WAIT = 900.0
+CONNECT_TIMEOUT = 15.0
+"""Seconds in which a connection must stand."""
 
 
 class CallError(EccosError):
@@ -141,7 +144,8 @@ class Caller:
         self._client = openai.AsyncOpenAI(
             base_url=endpoint.base_url,
             api_key=key or "unused",
-            timeout=self.timeout,
+            # Connecting has a shorter limit: a call that never reached the server is then told as such.
+            timeout=openai.Timeout(self.timeout, connect=min(CONNECT_TIMEOUT, 0.8 * self.timeout)),
             # Our own retries: they must know of the money ceiling and the journal.
             max_retries=0,
             default_headers=read_headers(endpoint, self.model.name),
@@ -167,7 +171,7 @@ class Caller:
             yield
 
     async def ask(
-        self, messages: Sequence[Mapping[str, str]], *, longest: int, temperature: float | None, key: str
+        self, messages: Sequence[Mapping[str, Any]], *, longest: int, temperature: float | None, key: str
     ) -> Reply:
         """Make one call, inside a `turn`.
 
@@ -202,7 +206,7 @@ class Caller:
             raise
 
     async def _send(
-        self, messages: Sequence[Mapping[str, str]], longest: int, temperature: float | None, key: str
+        self, messages: Sequence[Mapping[str, Any]], longest: int, temperature: float | None, key: str
     ) -> Any:
         import openai
 
@@ -229,7 +233,9 @@ class Caller:
             except openai.APIStatusError as error:
                 raise _status_error(error) from error
             except openai.APITimeoutError as error:
-                raise CallError(f"no answer within {self.timeout:g} s", again=True, charged=True) from error
+                charged = not _never_connected(error)
+                what = "no answer" if charged else "no connection"
+                raise CallError(f"{what} within {self.timeout:g} s", again=True, charged=charged) from error
             except openai.APIConnectionError as error:
                 raise _connection_error(error) from error
             except (openai.APIError, ValueError) as error:
@@ -296,7 +302,8 @@ _NOT_CONNECTED = frozenset(
     }
 )
 # The HTTP libraries name a failed connection alike, and not all of them keep the system's error behind it.
-_CONNECT_ERRORS = frozenset({"ConnectError", "ConnectTimeout", "ConnectionTimeoutError"})
+_BEFORE_THE_CALL = (socket.gaierror, ssl.SSLCertVerificationError)
+_CONNECT_ERRORS = frozenset({"ConnectError", "ConnectTimeout", "ConnectionTimeoutError", "PoolTimeout"})
 
 
 def _never_connected(error: BaseException) -> bool:
@@ -311,7 +318,9 @@ def _never_connected(error: BaseException) -> bool:
         if each is None or id(each) in seen:
             continue
         seen.add(id(each))
-        if type(each).__name__ in _CONNECT_ERRORS or isinstance(each, socket.gaierror):
+        if type(each).__name__ in _CONNECT_ERRORS or isinstance(
+            each, socket.gaierror | ssl.SSLCertVerificationError
+        ):
             return True
         if isinstance(each, OSError) and each.errno in _NOT_CONNECTED:
             return True

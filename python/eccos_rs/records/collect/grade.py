@@ -5,22 +5,20 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from eccos_rs.records.collect.numbers import number_of, numbers_in
 from eccos_rs.records.collect.task import LETTERS
 from eccos_rs.records.grouping import normalise
 
 if TYPE_CHECKING:
     from eccos_rs.records.collect.task import Task
 
-__all__ = ["grade", "judged_score", "number_of"]
+__all__ = ["grade", "judged_score"]
 
 # An answer is looked for where it was asked for ("Answer: ..."), then where models like to put it.
 MARKED = re.compile(r"(?:^|\n|\*\*)\s*(?:final\s+)?answer\s*\**\s*[:=]\s*\**\s*([^\n]+)", re.IGNORECASE)
 BOXED = re.compile(r"\\boxed\s*\{((?:[^{}]|\{[^{}]*\})*)\}")
 HASHED = re.compile(r"####\s*([^\n]+)")
 SAID = re.compile(r"answer\s+is\s*:?\s*\**\s*([^\n]+)", re.IGNORECASE)
-NUMBER = re.compile(r"[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.\d+)?(?:[eE][-+]?\d+)?(?:\s*/\s*\d+(?:\.\d+)?)?")
-FRACTION = re.compile(r"\\d?frac\s*\{([^{}]+)\}\s*\{([^{}]+)\}")
-QUOTIENT = re.compile(r"\(([-+]?[\d.,]+)\)\s*/\s*\(([-+]?[\d.,]+)\)")
 SCORE = re.compile(r"score\s*\**\s*[:=]\s*\**\s*(\d+(?:\.\d+)?)", re.IGNORECASE)
 BEST_SCORE = 10.0
 
@@ -66,27 +64,6 @@ def judged_score(text: str) -> float | None:
     return score / BEST_SCORE if score <= BEST_SCORE else None
 
 
-def number_of(text: str) -> float | None:
-    """Return the last number in a text: 1,234.5, 3/4, 1e-3, $5, 20 %, a LaTeX fraction; None without one."""
-    found = _numbers(text)
-    return found[-1] if found else None
-
-
-def _numbers(text: str) -> list[float]:
-    plain = text.replace("−", "-").replace("\\!", "").replace("{,}", ",")
-    plain = QUOTIENT.sub(r"\1/\2", FRACTION.sub(r"(\1)/(\2)", plain))
-    found = []
-    for match in NUMBER.finditer(plain):
-        top, _, bottom = match.group().replace(",", "").replace(" ", "").partition("/")
-        if not any(sign.isdigit() for sign in top):
-            continue
-        if not bottom:
-            found.append(float(top))
-        elif float(bottom):
-            found.append(float(top) / float(bottom))
-    return found
-
-
 def _stated(text: str) -> list[str]:
     """Return where the answer may stand, the likeliest first; of each kind of mark the last one counts."""
     found = (pattern.findall(text) for pattern in (MARKED, BOXED, HASHED, SAID))
@@ -96,7 +73,7 @@ def _stated(text: str) -> list[str]:
 def _stated_number(text: str) -> float | None:
     for part in _stated(text):
         # "Answer: 5 apples, 2 each" states its first number, "Answer: 2 + 3 = 5" the one behind the sign.
-        numbers = _numbers(part.rsplit("=", 1)[-1])
+        numbers = numbers_in(part.rsplit("=", 1)[-1])
         if numbers:
             return numbers[0]
     return number_of(text)

@@ -11,10 +11,10 @@ from typing import IO, TYPE_CHECKING, Any
 from eccos_rs.errors import RecordError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
-__all__ = ["Journal", "Settings"]
+__all__ = ["Journal", "Settings", "read_journal"]
 
 Settings = dict[str, Any]
 VERSION = 1
@@ -196,7 +196,7 @@ def _cut_torn_line(stream: IO[bytes]) -> None:
         _sync(stream)
 
 
-def _events(stream: IO[bytes], path: Path) -> Iterator[dict[str, Any]]:
+def _events(stream: Iterable[bytes], path: Path) -> Iterator[dict[str, Any]]:
     for number, line in enumerate(stream, start=1):
         try:
             event = json.loads(line)
@@ -211,10 +211,25 @@ def _events(stream: IO[bytes], path: Path) -> Iterator[dict[str, Any]]:
         yield event
 
 
+def read_journal(path: Path, replay: Callable[[dict[str, Any]], None]) -> None:
+    """Replay what a journal holds without opening it for writing; nothing when there is none."""
+    if not path.is_file():
+        return
+    with path.open("rb") as stream:
+        whole = (line for line in stream if line.endswith(b"\n"))
+        events = _events(whole, path)
+        next(events, None)
+        for event in events:
+            replay(event)
+
+
 def _check_settings(header: dict[str, Any], settings: Settings, path: Path) -> None:
     if header.get("journal") != VERSION:
         raise RecordError(f"journal {path}: is of version {header.get('journal')!r}, wanted {VERSION}")
-    stated = header.get("settings", {})
+    # The first release stated the limit of tokens too; an answer that ended before it stays what it is.
+    stated = {
+        name: value for name, value in header.get("settings", {}).items() if name != "max_output_tokens"
+    }
     for name in {**stated, **settings}:
         if stated.get(name) != settings.get(name):
             raise RecordError(

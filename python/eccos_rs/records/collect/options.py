@@ -12,7 +12,9 @@ from eccos_rs.records.tokens import estimate_tokens
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["CollectOptions", "CollectSummary", "Progress"]
+__all__ = ["CollectOptions", "CollectSummary", "Progress", "Stopped"]
+
+Stopped = Literal["done", "max_cost", "failed", "cut"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,16 +41,20 @@ class CollectOptions:
         How to try again.
     count : callable
         Counts tokens where a server's usage cannot be true.
+    grade_cut : bool
+        Grade an answer that the limit of tokens cut off as it stands, as a user under the same limit would
+        get it; by default it is reported and left out.
     """
 
     max_cost: float | None = None
     concurrency: int = 8
-    max_output_tokens: int = 1024
+    max_output_tokens: int = 4096
     temperature: float | None = 0.0
     judge: str | None = None
     timeout: float | None = None
     retry: Retry = field(default_factory=Retry)
     count: Callable[[str], int] = field(default=estimate_tokens)
+    grade_cut: bool = False
 
     def __post_init__(self) -> None:
         wanted: list[tuple[str, float | None, float]] = [
@@ -70,8 +76,9 @@ class CollectSummary:
 
     Attributes
     ----------
-    stopped : {"done", "max_cost", "failed"}
-        All is there; the ceiling was reached; or some calls failed for good (a later run tries them again).
+    stopped : {"done", "max_cost", "failed", "cut"}
+        All is there; the ceiling was reached; some calls failed for good (a later run tries them again); or
+        nothing is missing but answers that the limit of tokens cut off.
     wanted, answered, found : int
         (task, model) pairs in all, those that are there now, and those that an earlier run had left.
     spent_usd, unsure_usd : float
@@ -82,9 +89,12 @@ class CollectSummary:
         Error to how many pairs it cost, the first 20 kinds.
     records : int
         Records written.
+    cut : int
+        Answers that the limit of tokens cut off: paid for and left out, since they are neither right nor
+        wrong. A later run with a higher limit asks them again.
     """
 
-    stopped: Literal["done", "max_cost", "failed"]
+    stopped: Stopped
     wanted: int
     answered: int
     found: int
@@ -93,6 +103,7 @@ class CollectSummary:
     flagged: int
     failures: dict[str, int]
     records: int
+    cut: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data, ready for JSON."""

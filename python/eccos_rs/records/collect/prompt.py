@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from eccos_rs.records.collect.task import Task
@@ -32,13 +32,13 @@ incomplete 4 to 7, one that is right and complete 8 to 10. Length and style do n
 Reply with one line only: "Score: " and a whole number from 0 to 10."""
 
 
-def task_messages(task: Task) -> list[dict[str, str]]:
+def task_messages(task: Task) -> list[dict[str, Any]]:
     """Return the chat that asks a task."""
     ending = ENDINGS[task.kind]
-    return [{"role": "user", "content": f"{task.text}\n\n{ending}" if ending else task.text}]
+    return task.chat(f"\n\n{ending}" if ending else "")
 
 
-def judge_messages(task: Task, answer: str) -> list[dict[str, str]]:
+def judge_messages(task: Task, answer: str) -> list[dict[str, Any]]:
     """Return the chat that asks a judge to grade an answer."""
     reference = f"[Reference answer]\n{' / '.join(task.answers)}\n\n" if task.answers else ""
     text = JUDGE.format(query=task.text, reference=reference, answer=answer or "(nothing)")

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from eccos_rs.domain.pricing import model_cost
 from eccos_rs.records.collect.endpoint import Caller, CallError, Reply
 from eccos_rs.records.collect.grade import judged_score
 from eccos_rs.records.collect.money import Ledger
-from eccos_rs.records.collect.options import CollectOptions, CollectSummary, Progress
+from eccos_rs.records.collect.options import CollectOptions, CollectSummary, Progress, Stopped
 from eccos_rs.records.collect.prompt import judge_messages, task_messages
 from eccos_rs.records.collect.usage import Usage, check_usage, most_input_tokens
 
@@ -67,11 +67,12 @@ class Run:
         self.ledger.ceiling = self.options.max_cost
         self.ledger.spent, self.ledger.unsure = self.state.spent, self.state.unsure
         queues = {
-            name: deque(task for task in tasks if not self.state.is_graded(task, name))
-            for name in self.callers
+            name: deque(task for task in tasks if not self._is_over(task, name)) for name in self.callers
         }
         self.wanted = len(tasks) * len(self.callers)
-        self.found = self.done = self.wanted - sum(map(len, queues.values()))
+        self.found = self.done = sum(
+            self.state.is_graded(task, name) for name in self.callers for task in tasks
+        )
         self._tell()
         try:
             async with asyncio.TaskGroup() as group:
@@ -83,10 +84,12 @@ class Run:
 
     def summary(self, records: int) -> CollectSummary:
         """Say how the run ended."""
-        stopped: Literal["done", "max_cost", "failed"] = "done"
-        if self.done < self.wanted:
-            stopped = "max_cost" if self.ledger.closed else "failed"
+        stopped: Stopped = "done"
         answers = self.state.answers.values()
+        cut = sum(answer.cut is not None for answer in answers if answer.model in self.callers)
+        if self.done < self.wanted:
+            left = self.wanted - self.done
+            stopped = "max_cost" if self.ledger.closed else "cut" if cut >= left else "failed"
         return CollectSummary(
             stopped=stopped,
             wanted=self.wanted,
@@ -97,7 +100,11 @@ class Run:
             flagged=sum(answer.flag is not None for answer in answers if answer.model in self.callers),
             failures=self.failures,
             records=records,
+            cut=cut,
         )
+
+    def _is_over(self, task: Task, model: str) -> bool:
+        return self.state.is_graded(task, model) or self.state.is_cut(task, model, self._longest(task))
 
     async def _work(self, caller: Caller, queue: deque[Task]) -> None:
         while queue and not self.ledger.closed:
@@ -118,7 +125,8 @@ class Run:
     async def _pair(self, call: _Call) -> bool:
         """Get one model's answer to one task, and its grade; False when the money does not reach."""
         task, model = call.task, call.caller.model.name
-        if (task.digest, model) not in self.state.answers:
+        known = self.state.answers.get((task.digest, model))
+        if known is None or known.cut is not None:
             call.messages, call.longest = task_messages(task), self._longest(task)
             got = await self._ask(call, beside=self._judging_most(task))
             if got is None:
@@ -136,9 +144,12 @@ class Run:
                     "cost_usd": cost,
                     "flag": usage.flag,
                     "finish": reply.finish,
+                    "limit": call.longest,
                     "seconds": round(reply.seconds, 3),
                 }
             )
+        if self.state.is_cut(task, model, self._longest(task)):
+            return False
         return task.kind != "free" or await self._judge(task, model)
 
     async def _judge(self, task: Task, model: str) -> bool:
@@ -232,7 +243,7 @@ class _Call:
     name: str
     caller: Caller
     task: Task
-    messages: list[dict[str, str]] = field(default_factory=list)
+    messages: list[dict[str, Any]] = field(default_factory=list)
     longest: int = 0
 
     @property

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 
 from eccos_rs.errors import InputError, PoolError, RecordError
 from eccos_rs.records.collect.endpoint import Caller
-from eccos_rs.records.collect.journal import Journal
+from eccos_rs.records.collect.estimate import Estimate, estimate_cost
+from eccos_rs.records.collect.journal import Journal, read_journal
 from eccos_rs.records.collect.options import CollectOptions, CollectSummary, Progress
 from eccos_rs.records.collect.prompt import PROMPT_VERSION
 from eccos_rs.records.collect.run import Run
 from eccos_rs.records.collect.state import State
 from eccos_rs.records.collect.task import read_tasks
-from eccos_rs.records.record import write_records
+from eccos_rs.records.read import write_records
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from eccos_rs.records.collect.task import Task
     from eccos_rs.routing.pool import LLM, Pool
 
-__all__ = ["collect", "collect_async"]
+__all__ = ["collect", "collect_async", "estimate"]
 
 
 def collect(
@@ -93,10 +94,9 @@ async def collect_async(
     judge = None
     if options.judge is not None and any(task.kind == "free" for task in tasks):
         judge = Caller(pool[options.judge], options.concurrency, options.timeout)
-    state = State.of(tasks, None if judge is None else judge.model.name)
+    state = State.of(tasks, None if judge is None else judge.model.name, grade_cut=options.grade_cut)
     settings = {
         "temperature": options.temperature,
-        "max_output_tokens": options.max_output_tokens,
         "prompt": PROMPT_VERSION,
     }
     log = Journal.open(place, settings, state.apply)
@@ -109,6 +109,28 @@ async def collect_async(
             await caller.close()
     records = list(state.records([model.name for model in asked]))
     return run.summary(write_records(out, records) if records else 0)
+
+
+def estimate(
+    tasks: Sequence[Task],
+    pool: Pool,
+    out: str | Path,
+    *,
+    models: Sequence[str] | None = None,
+    journal: str | Path | None = None,
+    options: CollectOptions | None = None,
+) -> Estimate:
+    """Estimate what `collect` would cost, called in the same way; nothing is asked and nothing written.
+
+    What the journal holds already is left out.
+    """
+    options = CollectOptions() if options is None else options
+    asked = _asked(tasks, pool, models, options)
+    place = Path(f"{out}.journal.jsonl") if journal is None else Path(journal)
+    state = State.of(tasks, options.judge, grade_cut=options.grade_cut)
+    read_journal(place, state.apply)
+    judge = None if options.judge is None else pool[options.judge]
+    return estimate_cost(tasks, asked, judge, state, options)
 
 
 def _asked(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from eccos_rs.errors import RecordError
 from eccos_rs.records.collect.grade import grade
 from eccos_rs.records.record import Output, Record
+from eccos_rs.records.tidy import with_counts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -16,12 +17,16 @@ if TYPE_CHECKING:
 
 __all__ = ["Answer", "State"]
 
+CUT_OFF = frozenset({"length", "max_tokens", "max_output_tokens", "model_length", "MAX_TOKENS"})
+"""Why an answer ended, as servers say it where the limit of tokens was reached."""
+
 
 @dataclass(slots=True)
 class Answer:
     """One model's answer to one task.
 
-    `quality` is None while a judge has not spoken; `text` is kept only until then.
+    `quality` is None while a judge has not spoken; `text` is kept only until then. `cut` is the limit, in
+    tokens, that cut the answer off: it is neither right nor wrong, and asked again under a higher limit.
     """
 
     task: str
@@ -32,6 +37,12 @@ class Answer:
     flag: str | None
     quality: float | None = None
     text: str | None = None
+    cut: int | None = None
+
+    @property
+    def output(self) -> Output:
+        """What a record holds of it."""
+        return Output(self.model, self.quality or 0.0, self.output_tokens, self.cost_usd, self.input_tokens)
 
 
 @dataclass(slots=True)
@@ -52,6 +63,8 @@ class State:
     open : dict
         Call to the amount that was held for it; what is still open when a journal is read was cut off by a
         kill.
+    grade_cut : bool
+        Whether answers that the limit cut off are graded as they stand.
     """
 
     tasks: dict[str, Task]
@@ -60,11 +73,12 @@ class State:
     spent: float = 0.0
     unsure: float = 0.0
     open: dict[str, float] = field(default_factory=dict)
+    grade_cut: bool = False
 
     @classmethod
-    def of(cls, tasks: Iterable[Task], judge: str | None = None) -> State:
+    def of(cls, tasks: Iterable[Task], judge: str | None = None, *, grade_cut: bool = False) -> State:
         """Start from the tasks alone."""
-        return cls({task.digest: task for task in tasks}, judge)
+        return cls({task.digest: task for task in tasks}, judge, grade_cut=grade_cut)
 
     def apply(self, event: dict[str, Any]) -> None:
         """Take in one event; an unknown one is left aside, so that newer journals can be read."""
@@ -88,6 +102,11 @@ class State:
         answer = self.answers.get((task.digest, model))
         return answer is not None and answer.quality is not None
 
+    def is_cut(self, task: Task, model: str, limit: int) -> bool:
+        """Tell whether the answer was cut off under this limit of tokens, or a higher one."""
+        answer = self.answers.get((task.digest, model))
+        return answer is not None and answer.cut is not None and answer.cut >= limit
+
     def _answered(self, event: dict[str, Any]) -> None:
         answer = Answer(
             task=event["task"],
@@ -101,7 +120,9 @@ class State:
         if task is None:
             # Of a task that was taken out of the file: its money counts, its answer does not.
             return
-        if task.kind == "free":
+        if event.get("finish") in CUT_OFF and not self.grade_cut:
+            answer.cut = int(event.get("limit") or 0)
+        elif task.kind == "free":
             answer.text = event["text"]
         else:
             answer.quality = grade(task, event["text"])
@@ -125,14 +146,5 @@ class State:
             graded = [answer for answer in found if answer is not None and answer.quality is not None]
             if not graded:
                 continue
-            lengths = sorted(answer.input_tokens for answer in graded)
-            yield Record(
-                query=task.text,
-                dataset=task.dataset,
-                input_tokens=lengths[(len(lengths) - 1) // 2],
-                outputs=tuple(
-                    Output(answer.model, answer.quality or 0.0, answer.output_tokens, answer.cost_usd)
-                    for answer in graded
-                ),
-                id=task.id or f"{task.dataset}/{number}",
-            )
+            query = Record(task.text, task.dataset, 0, (), task.id or f"{task.dataset}/{number}")
+            yield with_counts(query, [answer.output for answer in graded])

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-__all__ = ["Usage", "check_usage", "most_input_tokens"]
+__all__ = ["Usage", "check_usage", "message_text", "most_input_tokens"]
 
 # No tokenizer in use packs more than some 20 bytes of ordinary text into one token on average.
 MOST_BYTES_A_TOKEN = 20
 # What chat templates put around a message, and before the first.
 TEMPLATE_TOKENS = 64
+# More than any provider counts for one picture.
+IMAGE_TOKENS = 8192
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +36,37 @@ class Usage:
     flag: str | None = None
 
 
-def most_input_tokens(messages: Sequence[dict[str, str]]) -> int:
-    """Return what no tokenizer exceeds: one token a byte, and the template around each message."""
-    return TEMPLATE_TOKENS + sum(_size(m["content"]) + TEMPLATE_TOKENS for m in messages)
+def most_input_tokens(messages: Sequence[Mapping[str, Any]]) -> int:
+    """Return what no tokenizer exceeds: one token per byte, the template around each message, images."""
+    total = TEMPLATE_TOKENS
+    for message in messages:
+        total += _size(message_text(message)) + TEMPLATE_TOKENS + IMAGE_TOKENS * _images(message)
+    return total
+
+
+def message_text(message: Mapping[str, Any]) -> str:
+    """Return what a message says, with the calls of tools in it."""
+    content = message.get("content") or ""
+    if not isinstance(content, str):
+        texts = (part if isinstance(part, str) else part.get("text") or "" for part in content)
+        content = "\n".join(texts)
+    calls = message.get("tool_calls")
+    return f"{content}\n{json.dumps(calls)}" if calls else content
+
+
+def _images(message: Mapping[str, Any]) -> int:
+    content = message.get("content")
+    parts = content if isinstance(content, list | tuple) else ()
+    return sum(isinstance(part, dict) and "image" in str(part.get("type")) for part in parts)
 
 
 def check_usage(
-    stated: Any, messages: Sequence[dict[str, str]], answer: str, *, longest: int, count: Callable[[str], int]
+    stated: Any,
+    messages: Sequence[Mapping[str, Any]],
+    answer: str,
+    *,
+    longest: int,
+    count: Callable[[str], int],
 ) -> Usage:
     """Take a server's counts, or count where they cannot be true.
 
@@ -69,7 +96,7 @@ def check_usage(
     >>> check_usage(lie, sent, "4", longest=16, count=lambda text: len(text.split()))
     Usage(input_tokens=5, output_tokens=3, flag='prompt_tokens=-4 is not a count')
     """
-    sent = "\n".join(message["content"] for message in messages)
+    sent = "\n".join(map(message_text, messages))
     asked, no_input = _checked(stated, "prompt_tokens", sent, most_input_tokens(messages))
     given, no_output = _checked(stated, "completion_tokens", answer, longest + 1)
     flags = [flag for flag in (no_input, no_output) if flag]

@@ -10,12 +10,12 @@ from eccos_rs.errors import RecordError
 from eccos_rs.records.files import iter_rows
 from eccos_rs.records.importers import aios, graphrouter, llmrouter, llmrouterbench, routellm, routerbench
 from eccos_rs.records.importers.base import ImportOptions
-from eccos_rs.records.record import Record, read_records
+from eccos_rs.records.read import read_records
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from eccos_rs.records.record import Prices
+    from eccos_rs.records.record import Prices, Record
 
 __all__ = ["FORMATS", "ImportOptions", "detect_format", "import_records"]
 
@@ -189,7 +189,7 @@ def _unique(
 
 def _repriced(record: Record, place: Any, options: ImportOptions) -> Record:
     outputs = tuple(
-        replace(o, cost_usd=options.cost(o.model, (record.input_tokens, o.output_tokens), place))
+        replace(o, cost_usd=options.cost(o.model, (record.prompt_tokens(o), o.output_tokens), place))
         for o in record.outputs
     )
     return replace(record, outputs=outputs)

@@ -5,15 +5,14 @@ from __future__ import annotations
 import ast
 import math
 from collections import Counter
-from dataclasses import dataclass, field
-from statistics import median_low
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from eccos_rs.errors import RecordError
 from eccos_rs.records.check import Place
 from eccos_rs.records.files import iter_rows
 from eccos_rs.records.record import Output, ReadOptions, Record
-from eccos_rs.records.tidy import number_in
+from eccos_rs.records.tidy import number_in, with_counts
 from eccos_rs.records.tokens import estimate_tokens
 
 if TYPE_CHECKING:
@@ -104,7 +103,7 @@ class QueryGatherer:
     """Gathers rows of one (query, model) each into records; ids are the dataset's name and a number."""
 
     def __init__(self) -> None:
-        self._entries: dict[tuple[str, ...], tuple[str, str, list[int], dict[str, Output]]] = {}
+        self._entries: dict[tuple[str, ...], tuple[str, str, dict[str, Output]]] = {}
 
     def add(self, key: tuple[str, ...], query: tuple[str, str, int], output: Output, place: Place) -> None:
         """Add one output.
@@ -126,19 +125,18 @@ class QueryGatherer:
             The same model answered the same query twice.
         """
         text, dataset, tokens = query
-        entry = self._entries.setdefault(key, (text, dataset, [], {}))
-        if output.model in entry[3]:
+        entry = self._entries.setdefault(key, (text, dataset, {}))
+        if output.model in entry[2]:
             raise place.fail(f"model {output.model!r} answers this query a second time ({text[:40]!r})")
-        entry[2].append(tokens)
-        entry[3][output.model] = output
+        entry[2][output.model] = replace(output, input_tokens=tokens)
 
     def close(self) -> Iterator[Record]:
-        """Yield the records in the order of their first rows; input tokens are the median over the models."""
+        """Yield the records in the order of their first rows, with each model's own count of input tokens."""
         numbers: Counter[str] = Counter()
-        for text, dataset, tokens, outputs in self._entries.values():
+        for text, dataset, outputs in self._entries.values():
             numbers[dataset] += 1
             name = f"{dataset}/{numbers[dataset]}"
-            yield Record(text, dataset, median_low(tokens), tuple(outputs.values()), name)
+            yield with_counts(Record(text, dataset, 0, (), name), tuple(outputs.values()))
         self._entries.clear()
 
 

@@ -1,0 +1,1 @@
+"""Work that is larger than one call: files of queries, routed and executed."""
