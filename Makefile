@@ -13,13 +13,16 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 CONSTRAINTS ?= constraints.txt
 export PIP_CONSTRAINT := $(if $(CONSTRAINTS),$(abspath $(CONSTRAINTS)))
 RUST_SOURCES := Cargo.toml Cargo.lock $(shell find rust -name '*.rs' -not -path '*/target/*' -not -path '*/fuzz/*' -o -name Cargo.toml -not -path '*/fuzz/*')
+# hnswlib has no wheel: without a C++ compiler everything works but the search by a graph.
+HNSW := $(if $(shell command -v c++ || command -v g++ || command -v clang++),hnsw)
+COMMA := $(if $(HNSW),$(shell echo ,))
 # Named one by one: maturin would look for the extra "all", which refers to the package itself, in the registry.
-EXTRAS := parquet,train,collect,evaluate,plot,serve,litellm
+EXTRAS := parquet,train,collect,evaluate,plot,serve,litellm$(COMMA)$(HNSW)
 # What the solver's own Python tests are: they also run on the debug build, where overflow and bounds are checked.
 SOLVER_TESTS := tests/solver
 
 .DEFAULT_GOAL := help
-.PHONY: help tools demo test test-rust test-python test-latest constraints test-debug lint bench bench-solver bench-gpu bench-once wheel encoder bundle catalogue results clean
+.PHONY: help tools bare-install demo test test-rust test-python test-latest constraints test-debug lint bench bench-solver bench-gpu bench-once wheel encoder bundle catalogue results clean
 
 help: ## Say what each target does
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,16 +32,15 @@ tools:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: $$($(PYTHON) --version) is here; name another with PYTHON=…"; exit 1; }
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "Python's venv module is needed (on Debian: the package python3-venv)."; exit 1; }
 	@command -v cargo >/dev/null || { echo "Rust 1.89 or newer is needed (cargo was not found): see https://rustup.rs"; exit 1; }
-	@command -v c++ >/dev/null || command -v g++ >/dev/null || command -v clang++ >/dev/null || { echo "A C++ compiler is needed: hnswlib is built when it is installed."; exit 1; }
 
 $(VENV)/.base: $(CONSTRAINTS) | tools
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q --upgrade 'pip>=25.1' 'maturin>=1.13,<2'
 	@touch $@
 
-# The package as a user installs it: the release build and the dependencies, no extras.
+# The package as a user installs it: the release build and the dependencies, and hnswlib where it can be had.
 $(VENV)/.release: $(VENV)/.base pyproject.toml $(RUST_SOURCES)
-	VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/maturin develop --release -q
+	VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/maturin develop --release -q $(if $(HNSW),--extras $(HNSW))
 	@touch $@
 
 $(VENV)/.develop: $(VENV)/.base pyproject.toml
@@ -85,6 +87,8 @@ lint: $(VENV)/.develop $(VENV)/.release ## Check format, lints, types and the st
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m mypy.stubtest eccos_rs._core
+	$(BIN)/zizmor -q --offline --config .github/zizmor.yml .github
+	$(BIN)/python tools/licences.py --check
 
 bench: $(VENV)/.bench $(VENV)/.release ## Time the way from text to decision beside its rivals; write the tables of docs/performance.md
 	@mkdir -p $(OUT)
@@ -107,6 +111,10 @@ bench-gpu: $(VENV)/.gpu $(VENV)/.release ## Check and time everything that needs
 bench-once: $(VENV)/.bench $(VENV)/.release ## Run every benchmark once, untimed
 	cargo bench -p eccos-core -- --test
 	ECCOS_BENCH_ONCE=1 $(BIN)/python -m pytest benches -q -p no:cacheprovider --benchmark-disable --timeout=600
+
+bare-install: $(VENV)/.base ## Install wheel and source distribution without a compiler, and route
+	BUILD=$(abspath $(BIN)/python) tools/bare-install
+	BUILD=$(abspath $(BIN)/python) tools/bare-install --sdist
 
 wheel: $(VENV)/.base ## Build the wheel into dist/
 	$(BIN)/maturin build --release --locked --out dist

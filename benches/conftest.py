@@ -55,11 +55,12 @@ def router(bundle: Bundle, predictor: Any) -> Any:
 
 @pytest.fixture(scope="session")
 def known(bundle: Bundle) -> Any:
-    """Take the vectors of the bundle's labelled queries out of its index."""
-    from eccos_rs.predict.retrieval import HnswIndex
+    """Read the vectors of the bundle's labelled queries."""
+    from eccos_rs.predict.index import read_vectors
+    from eccos_rs.predict.retrieval import vector_file
 
     rows = int(bundle.table("retrieval")["rows"])
-    return HnswIndex(bundle.file("index.bin"), int(bundle.table("encoder")["dimension"]), rows).vectors()
+    return read_vectors(vector_file(bundle), int(bundle.table("encoder")["dimension"]), rows)
 
 
 @pytest.fixture

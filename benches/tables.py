@@ -117,19 +117,19 @@ def search(runs: Runs, _: dict[str, Any]) -> str:
         first = next((run for run in graph if run is not None), None)
         yield "" if first is None else f"{first['recall']:.3f} (ef {first['ef']})"
         for batch in batches:
-            run = of.get(("product", size, batch))
+            run = of.get(("exact", size, batch))
             yield "not run" if run is None else us(run["seconds"])
 
     head = [f"graph, batch {batch}" for batch in batches]
-    product = [f"product, batch {batch}" for batch in batches]
-    return grid(("vectors", *head, "recall@16", *product), map(cells, sizes))
+    exact = [f"exact, batch {batch}" for batch in batches]
+    return grid(("vectors", *head, "recall@16", *exact), map(cells, sizes))
 
 
 def shipped(runs: Runs, _: dict[str, Any]) -> str:
     run = runs[0]
     return (
-        f"The shipped index ({run['size']:,} vectors, ef {run['ef']}) finds {run['recall']:.3f} of the 16 "
-        f"nearest in {us(run['seconds'])} µs."
+        f"The search of the shipped bundle ({run['size']:,} vectors, {run['way']}) finds {run['recall']:.3f} "
+        f"of the 16 nearest in {us(run['seconds'])} µs."
     )
 
 

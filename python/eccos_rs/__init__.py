@@ -17,6 +17,7 @@ __all__ = [
     "Frontier",
     "HybridPredictor",
     "InputError",
+    "InternalError",
     "Limit",
     "MissingExtraError",
     "NoModelError",
@@ -90,6 +91,7 @@ _HOMES = {
     "DeviceError": "errors",
     "EccosError": "errors",
     "InputError": "errors",
+    "InternalError": "errors",
     "MissingExtraError": "errors",
     "NoModelError": "errors",
     "Overloaded": "errors",
@@ -107,6 +109,7 @@ if TYPE_CHECKING:
         DeviceError,
         EccosError,
         InputError,
+        InternalError,
         MissingExtraError,
         NoModelError,
         Overloaded,
@@ -159,4 +162,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOMES, "__version__"})
+    return sorted(__all__)

@@ -9,7 +9,7 @@ from eccos_rs.solver._arrays import Arrays, Effort
 _Floats: TypeAlias = NDArray[np.float64]
 _Singles: TypeAlias = NDArray[np.float32]
 
-__all__ = ["Forecaster", "WordPieces", "__version__", "assign", "frontier", "neighbour_sums"]
+__all__ = ["Forecaster", "Vectors", "WordPieces", "__version__", "assign", "frontier", "neighbour_sums"]
 
 __version__: str
 
@@ -33,6 +33,14 @@ class Forecaster:
         neighbours: tuple[_Singles, _Singles] | None,
         /,
     ) -> tuple[_Singles, _Singles, _Singles, _Singles]: ...
+
+@final
+class Vectors:
+    def __new__(cls, vectors: _Singles, dimension: int, /) -> Self: ...
+    def __len__(self) -> int: ...
+    def search(self, queries: _Singles, k: int, threads: int, /) -> tuple[_Singles, NDArray[np.int64]]: ...
+    def put(self, row: int, vector: _Singles, /) -> None: ...
+    def to_array(self) -> _Singles: ...
 
 @final
 class WordPieces:

@@ -7,6 +7,7 @@ __all__ = [
     "DeviceError",
     "EccosError",
     "InputError",
+    "InternalError",
     "MissingExtraError",
     "NoModelError",
     "Overloaded",
@@ -57,6 +58,10 @@ class BundleError(EccosError):
 
 class DeviceError(EccosError, RuntimeError):
     """The device that was asked for cannot be had."""
+
+
+class InternalError(EccosError, RuntimeError):
+    """A defect of the package itself: a panic of its compiled half. The call is lost, the process goes on."""
 
 
 class MissingExtraError(EccosError, ImportError):

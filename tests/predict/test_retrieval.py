@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -9,9 +10,10 @@ import numpy as np
 import pytest
 
 from eccos_rs.errors import BundleError, InputError
-from eccos_rs.predict import retrieval as module
+from eccos_rs.predict import index as module
+from eccos_rs.predict.index import ExactIndex, HnswIndex, open_index, read_vectors
 from eccos_rs.predict.neighbours import NeighbourSettings, estimate_from_neighbours
-from eccos_rs.predict.retrieval import ExactIndex, HnswIndex, Retrieval
+from eccos_rs.predict.retrieval import Retrieval
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,8 +30,7 @@ def unit(count: int, dimension: int = 24, seed: int = 0) -> Any:
 
 
 def saved(folder: Path, vectors: Any) -> Path:
-    import hnswlib
-
+    hnswlib = pytest.importorskip("hnswlib")
     index = hnswlib.Index(space="ip", dim=vectors.shape[1])
     index.init_index(len(vectors), M=16, ef_construction=200)
     index.add_items(vectors, np.arange(len(vectors)), num_threads=1)
@@ -55,7 +56,7 @@ def priors() -> dict[str, Any]:
 
 def opened(vectors: Any, spare: int = 0, index: Any = None, neighbours: int = 16) -> Retrieval:
     return Retrieval(
-        index or ExactIndex(vectors, spare),
+        index or ExactIndex(vectors),
         *labels(len(vectors)),
         NeighbourSettings(neighbours=neighbours),
         priors(),
@@ -63,15 +64,73 @@ def opened(vectors: Any, spare: int = 0, index: Any = None, neighbours: int = 16
     )
 
 
-@pytest.mark.parametrize("queries", [1, 3, 8, 40])
+@pytest.mark.parametrize("queries", [0, 1, 3, 8, 40])
 @pytest.mark.parametrize("rows", [16, 100, 700])
-def test_exact_search_is_brute_force(rows: int, queries: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_SLICE_CELLS", 1500)  # several slices
+def test_exact_search_is_brute_force(rows: int, queries: int) -> None:
     known, asked = unit(rows), unit(queries, seed=1)
     similarity, index = ExactIndex(known).search(asked, 16)
     wanted = -np.sort(-(asked @ known.T), axis=1)[:, :16]
-    np.testing.assert_allclose(similarity, wanted, atol=1e-6)
-    np.testing.assert_allclose(np.take_along_axis(asked @ known.T, index, 1), similarity, atol=1e-6)
+    np.testing.assert_allclose(similarity, wanted, atol=5e-4)  # half precision
+    np.testing.assert_allclose(np.take_along_axis(asked @ known.T, index, 1), similarity, atol=5e-4)
+    assert all(len(set(row)) == 16 for row in index.tolist())
+
+
+def test_exact_search_takes_any_layout_and_gives_its_vectors_back() -> None:
+    known, asked = unit(64), unit(5, seed=1)
+    index = ExactIndex(known[:, ::-1][:, ::-1].astype(np.float64))
+    np.testing.assert_array_equal(index.search(asked[::-1], 3)[1], index.search(asked, 3)[1][::-1])
+    np.testing.assert_array_equal(index.vectors(), known.astype(np.float16).astype(np.float32))
+
+
+def test_a_bundles_vectors_are_read_without_hnswlib(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Out of a graph, and out of an array."""
+    known = unit(300)
+    path = saved(tmp_path, known)
+    np.save(tmp_path / "vectors.npy", known.astype(np.float16))
+    monkeypatch.setitem(sys.modules, "hnswlib", None)
+    np.testing.assert_array_equal(read_vectors(path, 24, 300), known)
+    np.testing.assert_allclose(read_vectors(tmp_path / "vectors.npy", 24, 300), known, atol=1e-3)
+    for each in (path, tmp_path / "vectors.npy"):
+        with pytest.raises(BundleError, match="the index has 300 vectors, the labels have 299 rows"):
+            read_vectors(each, 24, 299)
+        with pytest.raises(BundleError, match=r"over vectors of 23 numbers|wanted floating-point"):
+            read_vectors(each, 23, 300)
+
+
+@pytest.mark.parametrize("content", [b"", b"\0" * 50, b"\0" * 200, b"\xff" * 4000, b"PK\x03\x04" * 100])
+@pytest.mark.parametrize("name", ["index.bin", "vectors.npy"])
+def test_a_broken_file_of_vectors_is_a_bundle_error(tmp_path: Path, name: str, content: bytes) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(BundleError, match=name):
+        read_vectors(tmp_path / name, 24, 10)
+
+
+def test_a_truncated_graph_is_a_bundle_error(tmp_path: Path) -> None:
+    path = saved(tmp_path, unit(50))
+    path.write_bytes(path.read_bytes()[: 96 + 50 * 200])
+    with pytest.raises(BundleError, match="not an index of hnswlib"):
+        read_vectors(path, 24, 50)
+
+
+def test_the_way_follows_size_and_what_is_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    known, asked = unit(300), unit(9, seed=1)
+    path = saved(tmp_path, known)
+    assert isinstance(open_index(path, 24, 300), ExactIndex)
+    monkeypatch.setattr(module, "EXACT_ROWS", 200)
+    graph = open_index(path, 24, 300)
+    assert isinstance(graph, HnswIndex)
+    assert not caplog.records
+
+    monkeypatch.setattr(module, "WANTS_HNSW", 250)
+    monkeypatch.setattr(module, "has_hnswlib", lambda: False)
+    without = open_index(path, 24, 300)
+    assert isinstance(without, ExactIndex)
+    (record,) = caplog.records
+    assert "hnswlib is not installed, so all 300 vectors are compared" in record.getMessage()
+    assert "pip install 'eccos-rs[hnsw]'" in record.getMessage()
+    np.testing.assert_allclose(without.search(asked, 4)[0], graph.search(asked, 4)[0], atol=5e-4)
 
 
 def test_hnsw_recall_at_16(tmp_path: Path) -> None:
@@ -97,8 +156,7 @@ def test_hnsw_with_more_neighbours_than_ef(tmp_path: Path) -> None:
 
 def test_a_graph_in_pieces_is_searched_all_the_same(tmp_path: Path) -> None:
     """From one piece of it hnswlib finds too few and says so; every vector is compared then."""
-    import hnswlib
-
+    hnswlib = pytest.importorskip("hnswlib")
     rng = np.random.default_rng(0)
     known = rng.normal(size=(400, 8)).astype(np.float32)
     rng.normal(size=(400, 8))
@@ -123,6 +181,7 @@ def test_a_graph_in_pieces_is_searched_all_the_same(tmp_path: Path) -> None:
 
 
 def test_a_broken_index_is_a_bundle_error(tmp_path: Path) -> None:
+    pytest.importorskip("hnswlib")
     path = tmp_path / "index.bin"
     path.write_bytes(b"\0" * 200)
     with pytest.raises(BundleError, match="hnswlib cannot read"):
@@ -157,7 +216,7 @@ def test_an_outcome_that_is_added_moves_the_estimate(tmp_path: Path, graph: bool
             store.add(asked[0], 1, quality, float(np.log1p(tokens)))
         assert len(store) == 401
         made[quality] = store.estimate(asked)
-        assert made[quality].similarity[0] == pytest.approx(1, abs=1e-5)
+        assert made[quality].similarity[0] == pytest.approx(1, abs=5e-4)
     assert made[1.0].success[0, 1] > made[0.0].success[0, 1] + 0.05
     assert made[1.0].length_mean[0, 1] > made[0.0].length_mean[0, 1] + 0.2
     # The other models learn nothing from it but how near it was.
@@ -173,7 +232,7 @@ def test_added_rows_are_bounded_and_the_oldest_goes(tmp_path: Path, graph: bool)
         store.add(vector, 0, 1.0)
     assert len(store) == 304
     found = store.estimate(extra).similarity
-    np.testing.assert_allclose(found[-4:], 1, atol=1e-5)
+    np.testing.assert_allclose(found[-4:], 1, atol=5e-4)
     assert (found[:8] < 0.9999).all()
 
 
@@ -208,7 +267,7 @@ def test_the_search_on_a_device_gives_the_same(tmp_path: Path) -> None:
     path.write_bytes(build_search_graph().SerializeToString())
     known, asked, settings = unit(300), unit(9, seed=1), NeighbourSettings(neighbours=16)
     device = DeviceSearch(path, ["CPUExecutionProvider"], settings, "cpu")
-    there = Retrieval(ExactIndex(known, 4), *labels(300), settings, priors(), spare=4, on_device=device)
+    there = Retrieval(ExactIndex(known), *labels(300), settings, priors(), spare=4, on_device=device)
     here = opened(known, spare=4)
     for _ in range(2):
         got, wanted = there.estimate(asked), here.estimate(asked)

@@ -61,8 +61,8 @@ def test_rivals_stand_beside_ours() -> None:
 def test_searches_of_one_size_share_a_row() -> None:
     runs = [
         run("g", 0.0001, 1, table="search", way="graph", size=1000, recall=0.99, ef=128),
-        run("p", 0.0002, 1, table="search", way="product", size=1000),
-        run("q", 0.1, 1, table="search", way="product", size=10**6),
+        run("p", 0.0002, 1, table="search", way="exact", size=1000),
+        run("q", 0.1, 1, table="search", way="exact", size=10**6),
     ]
     text, _ = tables.fill(page("search"), report(*runs))
     assert "| 1,000 | 100 | 0.990 (ef 128) | 200 |\n| 1,000,000 | not run |  | 100,000 |" in text

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import re
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
@@ -13,6 +14,9 @@ from hypothesis import strategies as st
 from eccos_rs import LLM, Endpoint, Pool, PoolError
 from eccos_rs.routing.endpoint import read_headers, read_key
 from tests.helpers.paths import DATA
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 HOSTILE = DATA / "hostile"
 
@@ -210,3 +214,13 @@ def test_headers_take_values_from_the_environment(monkeypatch):
 def test_a_malformed_header_is_refused(headers):
     with pytest.raises(PoolError, match="header"):
         Endpoint("http://x", headers=headers)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+def test_a_file_of_a_windows_editor_is_read(tmp_path: Path, encoding: str) -> None:
+    text = (
+        'schema_version = 1\r\n\r\n[[model]]\r\nname = "näme"\r\ninput_price = 1.0\r\noutput_price = 2.0\r\n'
+    )
+    (tmp_path / "pool.toml").write_bytes(text.encode(encoding))
+    assert Pool.load(tmp_path / "pool.toml").names == ("näme",)
+    assert Pool.from_toml(text.encode(encoding).decode()).names == ("näme",)

@@ -232,3 +232,37 @@ def test_one_array_as_cost_and_quality() -> None:
     both = np.array([[0.1, 0.9], [0.5, 0.6]])
     assert assign(both, both, min_quality=0.69, tolerance=0.0).model.tolist() == [1, 0]
     assert assign(both, both, min_quality=0.75).model.tolist() == [1, 1]
+
+
+def test_pickled_arrays_are_taken_as_they_are() -> None:
+    """An array that was pickled has a dtype object of its own."""
+    cost, quality = np.ones((3, 2)), np.full((3, 2), 0.5)
+    arrays = {
+        "cost": cost,
+        "quality": quality,
+        "allowed": np.ones((3, 2), bool),
+        "capacity": np.array([3.0, 3.0]),
+        "query_floor": np.full(3, 0.1),
+        "priority": np.arange(3),
+        "group": np.zeros(3, dtype=np.uint32),
+        "group_min_quality": np.array([0.2]),
+    }
+    again = {name: pickle.loads(pickle.dumps(array)) for name, array in arrays.items()}
+    assert assign(**again, min_quality=0.4).cost == assign(**arrays, min_quality=0.4).cost == 3.0
+
+
+@pytest.mark.parametrize("name", ["cost", "quality", "allowed", "capacity", "query_floor", "group"])
+def test_what_cannot_become_an_array_is_named(name: str) -> None:
+    class Tensor:
+        def __array__(self, *_: object, **__: object) -> object:
+            raise RuntimeError("Can't call numpy() on Tensor that requires grad.")
+
+    arrays = {"cost": np.ones((3, 2)), "quality": np.full((3, 2), 0.5), name: Tensor()}
+    with pytest.raises(ProblemError, match=rf"{name} is no array: Can't call numpy"):
+        assign(**arrays, min_quality=0.4)
+
+
+def test_a_tensor_that_requires_grad_is_named() -> None:
+    torch = pytest.importorskip("torch")
+    with pytest.raises(ProblemError, match="quality is no array: Can't call numpy"):
+        assign(np.ones((3, 2)), torch.full((3, 2), 0.5, requires_grad=True), min_quality=0.4)

@@ -120,7 +120,8 @@ def test_the_graph_says_what_training_said(trained, encoder, tmp_path):
 
 def test_the_search_is_no_wider_than_it_must_be(tmp_path):
     """Few neighbours of many scattered points need a wide search, many of few points do not."""
-    from eccos_rs.predict.retrieval import ExactIndex, HnswIndex
+    pytest.importorskip("hnswlib")
+    from eccos_rs.predict.index import ExactIndex, HnswIndex
     from eccos_rs.train.export import RECALL, _index
 
     rng = np.random.default_rng(0)
@@ -160,7 +161,7 @@ def test_the_bundle_states_what_it_is_and_holds_no_text(trained):
 def test_the_same_seed_makes_the_same_predictor(trained, tmp_path):
     data = training_data(table())
     again = train_bundle(data, tmp_path / "small", implied_prices(data.table), SMALL, progress=silent)
-    same = ("index.bin", "labels.npz", "calibration.toml", "weights.bin", "predictor.onnx")
+    same = ("vectors.npy", "labels.npz", "calibration.toml", "weights.bin", "predictor.onnx")
     for name in same:
         assert again.bundle.file(name).read_bytes() == trained.bundle.file(name).read_bytes(), name
     assert again.figures == trained.figures

@@ -78,7 +78,6 @@ def _app(arguments: Sequence[str]) -> typer.Typer:
         name="eccos",
         help="Route batches of queries to LLMs at least cost, under a promised quality and workload limits.",
         no_args_is_help=True,
-        add_completion=False,
         pretty_exceptions_enable=False,
         rich_markup_mode=None,
         context_settings={"help_option_names": ["-h", "--help"]},

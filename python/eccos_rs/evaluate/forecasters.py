@@ -124,9 +124,9 @@ class Forecasts:
         self, pool: Pool, table: RecordTable, first: Prediction, encoding: float
     ) -> Predictions | None:
         """Average the observed outcomes of 16 neighbours without weights, as AIOS does; None if unknown."""
-        from eccos_rs.predict.retrieval import HnswIndex
+        from eccos_rs.predict.index import open_index
+        from eccos_rs.predict.retrieval import vector_file
 
-        retrieval = self.bundle.table("retrieval")
         labels = self._labels(table)
         if labels is None:
             return None
@@ -135,7 +135,7 @@ class Forecasts:
             raise BundleError(
                 f"{self.bundle.path}: its predictor gives no embeddings to find neighbours with"
             )
-        index = HnswIndex(self.bundle.file(retrieval["index"]), first.embedding.shape[1], len(success))
+        index = open_index(vector_file(self.bundle), first.embedding.shape[1], len(success))
         started = time.perf_counter()
         _, near = index.search(first.embedding, min(NEIGHBOURS, len(success)))
         spent = encoding + time.perf_counter() - started

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from eccos_rs.errors import InputError, RecordError
+from eccos_rs.predict.index import ExactIndex
 from eccos_rs.predict.neighbours import NeighbourSettings
 from eccos_rs.predict.protocol import Prediction
-from eccos_rs.predict.retrieval import ExactIndex, Retrieval
+from eccos_rs.predict.retrieval import Retrieval
 from eccos_rs.routing.query import Query
 
 if TYPE_CHECKING:
@@ -77,9 +78,7 @@ class StorePredictor:
             "prior_length_std": np.nanstd(log_tokens, axis=0) + 0.1,
         }
         settings = NeighbourSettings(neighbours=neighbours)
-        self.retrieval = Retrieval(
-            ExactIndex(embedding, _SPARE), success, log_tokens, settings, priors, spare=_SPARE
-        )
+        self.retrieval = Retrieval(ExactIndex(embedding), success, log_tokens, settings, priors, spare=_SPARE)
 
     @classmethod
     def load(

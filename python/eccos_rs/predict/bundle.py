@@ -68,6 +68,12 @@ class Bundle:
         return self.file("pool.toml")
 
     @property
+    def reference(self) -> str:
+        """What `load` finds it by: a shipped bundle's name, which holds on any machine, else its path."""
+        shipped = self.path.parent.resolve() == SHIPPED.resolve()
+        return self.path.name if shipped else str(self.path.resolve())
+
+    @property
     def size(self) -> int:
         """Bytes of all its files together."""
         return sum((self.path / name).stat().st_size for name in self.manifest["files"])

@@ -19,6 +19,7 @@ import numpy as np
 from eccos_rs.errors import DeviceError
 from eccos_rs.predict import device as devices
 from eccos_rs.predict.encoder import OUTPUTS, Encoded, graph_file, session_options, variants
+from eccos_rs.predict.runtime import onnxruntime
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -172,7 +173,7 @@ class CudaEncoder:
 
     def _run_bound(self, ids: Sequence[NDArray[np.int64]]) -> list[NDArray[np.float32]]:
         """Run one slice with its inputs and outputs bound to the GPU."""
-        import onnxruntime as ort
+        ort = onnxruntime()
 
         arrays = pad(ids, (len(ids), _round_up(len(ids[0]))))
         binding = self._session.io_binding()
@@ -218,7 +219,7 @@ class CudaEncoder:
 
 def _record(session: Any, shape: tuple[int, int], number: int, sizes: tuple[int, int]) -> _Recorded:
     """Bind fixed buffers for a shape and run it often enough to be recorded."""
-    import onnxruntime as ort
+    ort = onnxruntime()
 
     dimension, models = sizes
     binding = session.io_binding()
@@ -240,7 +241,7 @@ def _record(session: Any, shape: tuple[int, int], number: int, sizes: tuple[int,
 
 def _graph_number(number: int) -> Any:
     """Return run options that name the recording to replay."""
-    import onnxruntime as ort
+    ort = onnxruntime()
 
     options = ort.RunOptions()
     options.add_run_config_entry("gpu_graph_id", str(number))
@@ -249,7 +250,7 @@ def _graph_number(number: int) -> Any:
 
 def _load_libraries(*, tensorrt: bool) -> None:
     """Load the CUDA libraries that came as packages; what the runtime prints while it looks is swallowed."""
-    import onnxruntime as ort
+    ort = onnxruntime()
 
     if hasattr(ort, "preload_dlls"):
         with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(OSError, RuntimeError):
@@ -264,7 +265,7 @@ def _load_libraries(*, tensorrt: bool) -> None:
 
 def start_session(path: Path, chain: list[Any]) -> Any:
     """Open a session and make sure that it runs on the first provider of the chain."""
-    import onnxruntime as ort
+    ort = onnxruntime()
 
     wanted = chain[0][0] if isinstance(chain[0], tuple) else chain[0]
     # The runtime reports a provider it cannot load on standard error too. 2, warnings, is its default.

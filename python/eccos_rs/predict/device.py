@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from eccos_rs.errors import InputError
+from eccos_rs.predict.runtime import onnxruntime
 
 __all__ = ["DEVICES", "DeviceReport", "allowed_cores", "check_device", "cuda_obstacle", "device_report"]
 
@@ -153,6 +154,7 @@ def _gpu_name(library: ctypes.CDLL, number: int) -> str:
 
 def cuda_major() -> int:
     """Return the major version of CUDA that the installed ONNX Runtime was built for."""
+    onnxruntime()
     from onnxruntime.capi import build_and_package_info
 
     major = str(getattr(build_and_package_info, "cuda_version", "") or "").partition(".")[0]
@@ -216,9 +218,7 @@ def runtime_version() -> str | None:
 
 def providers() -> tuple[str, ...]:
     """Return the execution providers that the installed ONNX Runtime was built with."""
-    import onnxruntime
-
-    return tuple(onnxruntime.get_available_providers())
+    return tuple(onnxruntime().get_available_providers())
 
 
 _WITH_A_GPU = "on a machine with one and its driver (nvidia.com/drivers) install with"

@@ -18,6 +18,7 @@ import numpy as np
 from eccos_rs.errors import BundleError, DeviceError, InputError
 from eccos_rs.predict import device as devices
 from eccos_rs.predict.pace import Pace
+from eccos_rs.predict.runtime import onnxruntime
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -184,7 +185,7 @@ class CpuEncoder:
 
 def cpu_session(path: Path, threads: int) -> Any:
     """Open a graph on the CPU."""
-    import onnxruntime as ort
+    ort = onnxruntime()
 
     options = session_options()
     options.intra_op_num_threads = threads
@@ -207,7 +208,7 @@ def cpu_session(path: Path, threads: int) -> Any:
 
 def session_options() -> Any:
     """Return session options for a library: nothing is printed below an error."""
-    import onnxruntime as ort
+    ort = onnxruntime()
 
     options = ort.SessionOptions()
     options.log_severity_level = 3

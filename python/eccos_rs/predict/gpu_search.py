@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from eccos_rs.predict.runtime import onnxruntime
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -37,7 +39,7 @@ class DeviceSearch:
     """
 
     def __init__(self, path: Path, chain: list[Any], settings: NeighbourSettings, device: str) -> None:
-        import onnxruntime as ort
+        ort = onnxruntime()
 
         from eccos_rs.predict.cuda import start_session
 
@@ -50,7 +52,7 @@ class DeviceSearch:
 
     def hold(self, vectors: NDArray[np.float32], labels: NDArray[np.float32]) -> None:
         """Copy vectors (n, D) and packed labels (n, C) to the device, in place of what is there."""
-        import onnxruntime as ort
+        ort = onnxruntime()
 
         for name, array in (("vectors", vectors), ("labels", labels)):
             whole = np.ascontiguousarray(array)
@@ -61,7 +63,7 @@ class DeviceSearch:
 
     def sums(self, embedding: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Return the weighted sums of the neighbours' labels (N, C) and the best similarity (N,)."""
-        import onnxruntime as ort
+        ort = onnxruntime()
 
         binding = self._session.io_binding()
         asked = ort.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(embedding), self._device, 0)

@@ -1,14 +1,15 @@
-"""Finds the labelled queries nearest to new ones: one matrix product while they are few, HNSW when many."""
+"""Finds the labelled queries nearest to new ones, weighs their labels, and learns more of them online."""
 
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Protocol
+import zipfile
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from eccos_rs.errors import BundleError, InputError
-from eccos_rs.predict import device as devices
+from eccos_rs.predict.index import ExactIndex, open_index, read_vectors
 from eccos_rs.predict.labels import LabelTable, shrink
 from eccos_rs.predict.neighbours import NeighbourSettings
 
@@ -21,131 +22,10 @@ if TYPE_CHECKING:
 
     from eccos_rs.predict.bundle import Bundle
     from eccos_rs.predict.gpu_search import DeviceSearch
+    from eccos_rs.predict.index import Index
     from eccos_rs.predict.neighbours import NeighbourEstimate
 
-__all__ = ["ExactIndex", "HnswIndex", "Retrieval"]
-
-# Up to this many vectors comparing all is as fast as a graph walk, at every batch size
-# (benches/test_bench_retrieval.py; docs/performance.md has the table).
-EXACT_ROWS = 1024
-# For fewer queries than this the product is not given to BLAS: its threads wait for each other, which on a
-# busy machine takes longer than the product itself by orders of magnitude.
-_BLAS_QUERIES = 8
-# Similarities of one slice of an exact search: 4 Mi float32 are 16 MiB, which stays near the processor.
-_SLICE_CELLS = 1 << 22
-
-
-class Index(Protocol):
-    """Vectors by row number."""
-
-    def search(self, queries: NDArray[np.float32], k: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """Return similarities and rows, both (N, K), nearest first."""
-        ...
-
-    def put(self, row: int, vector: NDArray[np.float32]) -> None:
-        """Set one row."""
-        ...
-
-
-class ExactIndex:
-    """Every vector is compared.
-
-    Parameters
-    ----------
-    vectors : ndarray of float32, shape (n, D)
-        Unit vectors.
-    spare : int
-        How many rows may be added.
-    """
-
-    def __init__(self, vectors: NDArray[np.float32], spare: int = 0) -> None:
-        self._rows, dimension = vectors.shape
-        self._vectors = np.empty((self._rows + spare, dimension), dtype=np.float32)
-        self._vectors[: self._rows] = vectors
-
-    def vectors(self) -> NDArray[np.float32]:
-        """Return all vectors, (n, D), without a copy."""
-        return self._vectors[: self._rows]
-
-    def search(self, queries: NDArray[np.float32], k: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """Return similarities and rows, both (N, K), nearest first."""
-        known = self._vectors[: self._rows]
-        similarity = np.empty((len(queries), k), dtype=np.float32)
-        index = np.empty((len(queries), k), dtype=np.int64)
-        step = max(_BLAS_QUERIES, _SLICE_CELLS // max(1, self._rows))
-        for start in range(0, len(queries), step):
-            part = slice(start, start + step)
-            scores = _products(queries[part], known)
-            kept = np.argpartition(scores, self._rows - k, axis=1)[:, self._rows - k :]
-            values = np.take_along_axis(scores, kept, axis=1)
-            order = np.argsort(-values, axis=1, kind="stable")
-            similarity[part] = np.take_along_axis(values, order, axis=1)
-            index[part] = np.take_along_axis(kept, order, axis=1)
-        return similarity, index
-
-    def put(self, row: int, vector: NDArray[np.float32]) -> None:
-        """Set one row, the next new one or one that is there."""
-        self._vectors[row] = vector
-        self._rows = max(self._rows, row + 1)
-
-
-def _products(queries: NDArray[np.float32], known: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return all inner products, (N, n)."""
-    if len(queries) >= _BLAS_QUERIES:
-        return np.asarray(queries @ known.T)
-    return np.stack([np.einsum("nd,d->n", known, query) for query in queries])
-
-
-class HnswIndex:
-    """A navigable small world graph (hnswlib) read from a file.
-
-    Parameters
-    ----------
-    path : Path
-        Saved by hnswlib over unit vectors.
-    dimension, rows : int
-        D, and the number of vectors in it, labelled 0 to rows - 1.
-    spare : int
-        How many may be added.
-    ef : int
-        Candidates kept in a search: more is more exact and slower.
-    """
-
-    def __init__(self, path: Path, dimension: int, rows: int, *, spare: int = 0, ef: int = 200) -> None:
-        import hnswlib
-
-        self._index = hnswlib.Index(space="ip", dim=dimension)
-        try:
-            self._index.load_index(str(path), max_elements=rows + spare)
-        except RuntimeError as error:
-            raise BundleError(f"{path}: hnswlib cannot read the index: {error}") from None
-        if self._index.get_current_count() != rows:
-            count = self._index.get_current_count()
-            raise BundleError(f"{path}: the index has {count} vectors, the labels have {rows} rows")
-        self._ef = ef
-        self._index.set_ef(ef)
-        self._index.set_num_threads(devices.allowed_cores())
-
-    def vectors(self) -> NDArray[np.float32]:
-        """Return a copy of all vectors, (n, D), in the order of their rows."""
-        labels = np.arange(self._index.get_current_count())
-        return np.asarray(self._index.get_items(labels), dtype=np.float32)
-
-    def search(self, queries: NDArray[np.float32], k: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """Return similarities and rows, both (N, K), nearest first."""
-        if k > self._ef:
-            self._ef = k
-            self._index.set_ef(k)
-        try:
-            labels, distance = self._index.knn_query(queries, k)
-        except RuntimeError:
-            # From its entry point the graph reached fewer than k: rare, and for a few vectors only.
-            return ExactIndex(self.vectors()).search(queries, k)
-        return np.subtract(1.0, distance, out=distance), labels.view(np.int64)
-
-    def put(self, row: int, vector: NDArray[np.float32]) -> None:
-        """Set one row, a new one or one that is there."""
-        self._index.add_items(vector[None, :], np.array([row]), num_threads=1)
+__all__ = ["Retrieval", "vector_file"]
 
 
 class Retrieval:
@@ -213,14 +93,13 @@ class Retrieval:
         table = bundle.table("retrieval")
         success, log_tokens = _read_labels(bundle.file(table["labels"]), len(bundle.models))
         dimension = int(bundle.table("encoder")["dimension"])
-        path, rows = bundle.file(table["index"]), len(success)
+        path, rows = vector_file(bundle), len(success)
         settings = NeighbourSettings.from_table(table)
         on_device, why = (None, None) if device == "cpu" else _device_search(bundle, settings)
-        index: Index
-        if rows <= EXACT_ROWS or on_device is not None:
-            index = ExactIndex(HnswIndex(path, dimension, rows).vectors(), spare)
+        if on_device is not None:
+            index: Index = ExactIndex(read_vectors(path, dimension, rows))
         else:
-            index = HnswIndex(path, dimension, rows, spare=spare, ef=int(table.get("ef", 200)))
+            index = open_index(path, dimension, rows, spare=spare, ef=int(table.get("ef", 200)))
         priors = _priors(table, success, log_tokens)
         made = cls(index, success, log_tokens, settings, priors, spare=spare, on_device=on_device)
         made.not_on_device = why
@@ -309,6 +188,21 @@ class Retrieval:
             if not np.isnan(log_tokens):
                 self._labels.set_length(row, model, log_tokens)
 
+    def learned(self) -> tuple[list[bytes], NDArray[np.float32]]:
+        """Return what was added: the vectors in the order of their rows, and their packed labels (n, 5 M)."""
+        with self._lock:
+            rows = range(self._base, len(self))
+            return [self._key_of[row] for row in rows], self._labels.packed[rows.start : rows.stop].copy()
+
+    def restore(self, learned: tuple[list[bytes], NDArray[np.float32]]) -> None:
+        """Add what `learned` gave, to a retrieval to which nothing was added; the oldest may differ then."""
+        vectors, packed = learned
+        with self._lock:
+            for key, labels in zip(vectors, packed, strict=True):
+                row = self._row_for(np.frombuffer(key, dtype=np.float32))
+                self._labels.packed[row] = labels
+            self._outdated = True
+
     def _row_for(self, vector: NDArray[np.float32]) -> int:
         """Return the row of an added vector: its own, or the next one, or the oldest one's."""
         key = vector.tobytes()
@@ -322,6 +216,21 @@ class Retrieval:
         self._index.put(row, vector)
         self._row_of[key], self._key_of[row] = row, key
         return row
+
+
+def vector_file(bundle: Bundle) -> Path:
+    """Return the file with a bundle's vectors: a graph (``index``), or the vectors alone (``vectors``).
+
+    Raises
+    ------
+    BundleError
+        If the bundle names neither.
+    """
+    table = bundle.table("retrieval")
+    name = table.get("index") or table.get("vectors")
+    if not isinstance(name, str):
+        raise BundleError(f"{bundle.path}: [retrieval] names neither an index nor vectors")
+    return bundle.file(name)
 
 
 def _device_search(bundle: Bundle, settings: NeighbourSettings) -> tuple[DeviceSearch | None, str | None]:
@@ -347,7 +256,7 @@ def _read_labels(path: Path, models: int) -> tuple[NDArray[np.float32], NDArray[
     try:
         with np.load(path, allow_pickle=False) as labels:
             success, log_tokens = labels["success"], labels["log_tokens"]
-    except (KeyError, OSError, ValueError) as error:
+    except (KeyError, OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
         raise BundleError(f"{path}: labels cannot be read: {error}") from None
     if (
         success.shape != log_tokens.shape

@@ -11,6 +11,7 @@ import numpy as np
 
 from eccos_rs import _core
 from eccos_rs.errors import BundleError
+from eccos_rs.predict.bundle import Bundle
 from eccos_rs.predict.cache import TextCache
 from eccos_rs.predict.calibration import Calibrated, Calibration, Scores, blend, logit
 from eccos_rs.predict.encoder import Encoded, open_encoder
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from eccos_rs.predict.bundle import Bundle
     from eccos_rs.predict.neighbours import NeighbourEstimate
     from eccos_rs.routing.query import Query
 
@@ -67,6 +67,9 @@ class BundlePredictor:
         cache_size: int | None = None,
     ) -> None:
         encoder = bundle.table("encoder")
+        self._opened = bundle, {
+            "device": device, "threads": threads, "variant": variant, "cache_size": cache_size
+        }  # fmt: skip
         self.models = bundle.models
         self.bundle_name, self.bundle_digest = bundle.name, bundle.digest
         self._encoder = open_encoder(bundle, device, threads, variant)
@@ -82,6 +85,12 @@ class BundlePredictor:
             self._usual_cache() if cache_size is None else cache_size,
             f"{bundle.digest} {self.device} {self.variant}",
         )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle where the bundle lies, how it was opened and what was learned; the cache starts empty."""
+        bundle, options = self._opened
+        learned = None if self.retrieval is None else self.retrieval.learned()
+        return _reopened, (type(self), bundle.reference, bundle.digest, options, learned)
 
     def _usual_cache(self) -> int:
         # Looking a text up and keeping it takes about as long as a GPU takes to encode it.
@@ -232,6 +241,22 @@ class _Batch:
         columns = np.split(rows, [dimension + count * models for count in range(4)], axis=1)
         encoded = Encoded(*(np.ascontiguousarray(column) for column in columns[:4]))
         return encoded, np.rint(columns[4][:, 0]).astype(np.int64)
+
+
+def _reopened(
+    kind: type[BundlePredictor], reference: str, digest: str, options: dict[str, Any], learned: Any
+) -> BundlePredictor:
+    """Open a predictor as it was when it was pickled."""
+    bundle = Bundle.load(reference)
+    if bundle.digest != digest:
+        raise BundleError(
+            f"{bundle.path}: another bundle than the one that was pickled "
+            f"(sha256 {bundle.digest[:12]}… instead of {digest[:12]}…)"
+        )
+    made = kind(bundle, **options)
+    if learned is not None and made.retrieval is not None:
+        made.retrieval.restore(learned)
+    return made
 
 
 class TrainedPredictor(BundlePredictor):

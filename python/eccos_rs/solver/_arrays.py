@@ -51,7 +51,7 @@ def _array(name: str, value: object, wanted: str) -> Array:
         raise ProblemError(f"{name} is a masked array; wanted a plain one, with the mask in allowed")
     try:
         array = np.asarray(value)
-    except (ValueError, TypeError) as error:
+    except Exception as error:  # an object's own conversion may raise anything
         raise ProblemError(f"{name} is no array: {error}; wanted {wanted}") from error
     if array.dtype.kind not in "fiub":
         raise ProblemError(f"{name} has dtype {array.dtype}, wanted {wanted}")
@@ -72,7 +72,7 @@ def real(name: str, value: object, wanted: str = "real numbers") -> Array:
 def double(name: str, value: object, wanted: str = "real numbers") -> NDArray[np.float64]:
     """Make the same in float64 always: for what is small."""
     array = real(name, value, wanted)
-    return array if array.dtype is _DOUBLE else array.astype(_DOUBLE)
+    return array if array.dtype == _DOUBLE else array.astype(_DOUBLE)
 
 
 def whole(name: str, value: object, dtype: type[np.integer[Any]]) -> Array:
@@ -97,7 +97,7 @@ def shaped(name: str, array: Array, shape: tuple[int, ...], words: str) -> None:
 
 def _mask(value: ArrayLike, shape: tuple[int, int]) -> NDArray[np.uint8]:
     array = value if type(value) is np.ndarray else _array("allowed", value, "booleans")
-    if array.dtype is not _BOOL:
+    if array.dtype != _BOOL:
         raise ProblemError(f"allowed has dtype {array.dtype}, wanted booleans")
     shaped("allowed", array, shape, "queries x models")
     if array.flags.num & _PLAIN != _PLAIN:

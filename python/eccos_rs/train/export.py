@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from eccos_rs.predict.bundle import Bundle, write_bundle
-from eccos_rs.predict.retrieval import ExactIndex, HnswIndex
+from eccos_rs.predict.index import EXACT_ROWS, ExactIndex, HnswIndex, has_hnswlib
 from eccos_rs.records.fingerprint import encode_fingerprints
 from eccos_rs.train.fit import KINDS
 
@@ -88,7 +88,7 @@ def export_bundle(
     settings = fitted.settings
     rows, dimension = fitted.embedding.shape
     neighbours = min(settings.neighbours, rows)
-    index, ef = _index(fitted.embedding, neighbours)
+    searched, search_files = _search(fitted.embedding, neighbours)
     manifest = {
         "name": name,
         "created": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
@@ -100,15 +100,13 @@ def export_bundle(
             **encoder,
         },
         "retrieval": {
-            "index": "index.bin",
+            **searched,
             "labels": "labels.npz",
             "rows": rows,
             "neighbours": neighbours,
             "temperature": settings.temperature,
             "prior_rows": settings.prior_rows,
             "length_prior_rows": settings.length_prior_rows,
-            "m": HNSW_LINKS,
-            "ef": ef,
             **{key: [round(float(value), 6) for value in prior] for key, prior in fitted.priors.items()},
         },
         "calibration": {"file": "calibration.toml"},
@@ -126,7 +124,7 @@ def export_bundle(
         {
             **files,
             "tokenizer.json": tokenizer,
-            "index.bin": index,
+            **search_files,
             "labels.npz": _labels(fitted),
             "calibration.toml": tomli_w.dumps(calibration).encode(),
             "pool.toml": pool.to_toml().encode(),
@@ -134,6 +132,16 @@ def export_bundle(
             "train_texts.sha256": encode_fingerprints(learned_texts),
         },
     )
+
+
+def _search(embedding: NDArray[np.float32], neighbours: int) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """Return what ``[retrieval]`` says of the search, and its file: a graph where that is the faster way."""
+    if len(embedding) > EXACT_ROWS and has_hnswlib():
+        index, ef = _index(embedding, neighbours)
+        return {"index": "index.bin", "m": HNSW_LINKS, "ef": ef}, {"index.bin": index}
+    stream = io.BytesIO()
+    np.save(stream, embedding.astype(np.float16))
+    return {"vectors": "vectors.npy"}, {"vectors.npy": stream.getvalue()}
 
 
 def _index(embedding: NDArray[np.float32], neighbours: int) -> tuple[bytes, int]:

@@ -1,10 +1,10 @@
-//! The compiled half of `eccos_rs`: borrows the caller's arrays, lets go of the interpreter, calls the solver, converts.
+//! The compiled half of `eccos_rs`: borrows the caller's arrays, releases the GIL, calls the crates, converts.
 
 mod answer;
 mod arrays;
-mod forecast;
+mod guard;
+mod infer;
 mod interrupt;
-mod words;
 
 use eccos_core::{Options, Problem};
 use pyo3::prelude::*;
@@ -21,7 +21,7 @@ fn problem_error(sentence: impl std::fmt::Display) -> PyErr {
 }
 
 /// Checks the arrays, then runs `work` without the interpreter; Ctrl-C ends it and is raised.
-fn detached<T: Send>(
+fn solved<T: Send>(
     py: Python<'_>,
     arrays: &Arrays<'_>,
     effort: &Effort<'_>,
@@ -39,9 +39,9 @@ fn detached<T: Send>(
         stop: Some(&stop),
         warm: warm.as_ref(),
     };
-    let result = py.detach(|| Problem::new(inputs).and_then(|problem| work(&problem, &options)));
+    let result = guard::detached(py, || Problem::new(inputs).and_then(|problem| work(&problem, &options)));
     interrupt.into_result()?;
-    result.map_err(problem_error)
+    result?.map_err(problem_error)
 }
 
 /// The private module `eccos_rs._core`.
@@ -49,15 +49,13 @@ fn detached<T: Send>(
 #[allow(clippy::needless_pass_by_value)] // what is extracted from Python is owned
 mod _core {
     use super::{
-        Answer, Arrays, Bound, Effort, PyModule, PyModuleMethods, PyResult, Python, Vector, detached, pyfunction,
+        Answer, Arrays, Bound, Effort, PyModule, PyModuleMethods, PyResult, Python, Vector, pyfunction, solved,
     };
     use eccos_core::Counterfactuals;
     use numpy::IntoPyArray;
 
     #[pymodule_export]
-    use crate::forecast::{Forecaster, neighbour_sums};
-    #[pymodule_export]
-    use crate::words::WordPieces;
+    use crate::infer::{Forecaster, Vectors, WordPieces, neighbour_sums};
 
     /// Solves one problem; `alternatives` asks for each query's second choice too.
     #[pyfunction]
@@ -68,7 +66,7 @@ mod _core {
         effort: Effort<'py>,
         alternatives: bool,
     ) -> PyResult<Answer<'py>> {
-        let (solution, others) = detached(py, &problem, &effort, |problem, options| {
+        let (solution, others) = solved(py, &problem, &effort, |problem, options| {
             let solution = eccos_core::solve(problem, options)?;
             let others = alternatives.then(|| Counterfactuals::new(problem, &solution));
             Ok((solution, others))
@@ -86,8 +84,15 @@ mod _core {
         max_points: usize,
     ) -> PyResult<([Vector<'py, f64>; 3], bool)> {
         let curve =
-            detached(py, &problem, &effort, |problem, options| eccos_core::frontier(problem, options, max_points))?;
+            solved(py, &problem, &effort, |problem, options| eccos_core::frontier(problem, options, max_points))?;
         Ok(([curve.quality, curve.cost, curve.price].map(|values| values.into_pyarray(py)), curve.complete))
+    }
+
+    /// Panics, so that a test sees what becomes of it; only in debug builds.
+    #[cfg(debug_assertions)]
+    #[pyfunction]
+    fn panic_for_test(py: Python<'_>, message: String) -> PyResult<()> {
+        crate::guard::detached(py, || panic!("{message}"))
     }
 
     #[pymodule_init]

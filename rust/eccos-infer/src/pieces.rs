@@ -3,33 +3,34 @@
 use std::collections::HashMap;
 use std::thread;
 
-use numpy::PyArray1;
-use pyo3::prelude::*;
-use pyo3::types::PyString;
+use serde::Deserialize;
 
 /// A thread takes a few microseconds to start; so much text takes it some hundred.
-const BYTES_A_THREAD: usize = 16_384;
+const BYTES_PER_THREAD: usize = 16_384;
 
 type Pieces = HashMap<Box<[u8]>, i64>;
 
-/// Ids of each text, None where it is not plain, and the number of its pieces without special ones.
-type Encoded<'py> = (Vec<Option<Bound<'py, PyArray1<i64>>>>, Vec<usize>);
-
-/// What a `tokenizer.json` says of a word piece model; the names of the fields are the keys of the mapping.
-#[derive(FromPyObject)]
-#[pyo3(from_item_all)]
-struct Vocabulary {
-    pieces: HashMap<String, i64>,
-    continuation: String,
-    unknown: i64,
-    longest_word: usize,
-    begin: i64,
-    end: i64,
-    special: Vec<String>,
+/// What a `tokenizer.json` says of a word piece model.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Vocabulary {
+    /// Id of each piece.
+    pub pieces: HashMap<String, i64>,
+    /// What stands before a piece that continues a word, such as `##`.
+    pub continuation: String,
+    /// Id of a word that has no pieces.
+    pub unknown: i64,
+    /// A longer word, in bytes, is unknown.
+    pub longest_word: usize,
+    /// Id before every text.
+    pub begin: i64,
+    /// Id after every text.
+    pub end: i64,
+    /// Pieces that are found as they stand in a text, such as `[MASK]`.
+    pub special: Vec<String>,
 }
 
 /// A greedy word piece tokeniser for texts of printable ASCII and white space.
-#[pyclass(frozen, module = "eccos_rs._core")]
+#[derive(Debug, Clone)]
 pub struct WordPieces {
     first: Pieces,
     next: Pieces,
@@ -37,11 +38,10 @@ pub struct WordPieces {
     vocabulary: Vocabulary,
 }
 
-#[pymethods]
 impl WordPieces {
-    #[new]
-    #[pyo3(signature = (vocabulary, /))]
-    fn new(mut vocabulary: Vocabulary) -> Self {
+    /// Lays out the pieces for look-up.
+    #[must_use]
+    pub fn new(mut vocabulary: Vocabulary) -> Self {
         let (mut first, mut next) = (Pieces::new(), Pieces::new());
         for (piece, id) in std::mem::take(&mut vocabulary.pieces) {
             match piece.strip_prefix(&vocabulary.continuation) {
@@ -53,47 +53,33 @@ impl WordPieces {
         Self { first, next, longest_piece, vocabulary }
     }
 
-    /// Encodes texts, each cut at `limit` ids with the end piece kept; a text that is not plain is left out.
-    #[pyo3(signature = (texts, limit, threads, /))]
-    #[allow(clippy::needless_pass_by_value)] // what is extracted from Python is owned
-    fn encode<'py>(
-        &self,
-        py: Python<'py>,
-        texts: Vec<Bound<'py, PyString>>,
-        limit: usize,
-        threads: usize,
-    ) -> Encoded<'py> {
-        // A lone surrogate is no UTF-8, and no plain text.
-        let texts: Vec<&str> = texts.iter().map(|text| text.to_str().unwrap_or("\0")).collect();
-        let made = py.detach(|| self.all_ids(&texts, threads));
-        let pieces = made.iter().map(|ids| ids.as_ref().map_or(0, |ids| ids.len() - 2)).collect();
-        let cut = |mut ids: Vec<i64>| {
-            if ids.len() > limit {
-                ids.truncate(limit);
-                if let Some(last) = ids.last_mut() {
-                    *last = self.vocabulary.end;
-                }
-            }
-            PyArray1::from_vec(py, ids)
-        };
-        (made.into_iter().map(|ids| ids.map(cut)).collect(), pieces)
-    }
-}
-
-impl WordPieces {
-    /// The ids of many texts, on as many threads as there is work for and may be used.
-    fn all_ids(&self, texts: &[&str], most_threads: usize) -> Vec<Option<Vec<i64>>> {
-        let of = |part: &[&str]| part.iter().map(|text| self.ids(text)).collect::<Vec<_>>();
+    /// Encodes texts on as many threads as there is work for and may be used: for each text its ids, cut at `limit`
+    /// with the end piece kept, and the number of its pieces before the cut; None where the text is not plain.
+    #[must_use]
+    pub fn encode(&self, texts: &[&str], limit: usize, threads: usize) -> Vec<Option<(Vec<i64>, usize)>> {
+        let some = |part: &[&str]| part.iter().map(|text| self.cut(text, limit)).collect::<Vec<_>>();
         let bytes: usize = texts.iter().map(|text| text.len()).sum();
-        let threads = (bytes / BYTES_A_THREAD).min(most_threads);
+        let threads = (bytes / BYTES_PER_THREAD).min(threads);
         if threads < 2 {
-            return of(texts);
+            return some(texts);
         }
         thread::scope(|scope| {
             let parts = texts.chunks(texts.len().div_ceil(threads));
-            let working: Vec<_> = parts.map(|part| scope.spawn(move || of(part))).collect();
+            let working: Vec<_> = parts.map(|part| scope.spawn(move || some(part))).collect();
             working.into_iter().flat_map(|part| part.join().expect("tokenising does not panic")).collect()
         })
+    }
+
+    fn cut(&self, text: &str, limit: usize) -> Option<(Vec<i64>, usize)> {
+        let mut ids = self.ids(text)?;
+        let pieces = ids.len() - 2;
+        if ids.len() > limit {
+            ids.truncate(limit);
+            if let Some(last) = ids.last_mut() {
+                *last = self.vocabulary.end;
+            }
+        }
+        Some((ids, pieces))
     }
 
     /// All ids of a text with the special ones around them; None when it is not plain.
@@ -112,7 +98,7 @@ impl WordPieces {
                     self.finish(&mut word, &mut ids);
                 }
                 b'!'..=b'~' => word.push(byte.to_ascii_lowercase()),
-                // Other control characters are dropped, other characters folded: the whole tokeniser's affair.
+                // Other control characters are dropped and other characters folded: left to the whole tokeniser.
                 _ => return None,
             }
         }
