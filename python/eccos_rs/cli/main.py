@@ -18,7 +18,19 @@ if TYPE_CHECKING:
 
 __all__ = ["COMMANDS", "main"]
 
-COMMANDS = ("route", "bench", "train", "distil", "evaluate", "collect", "import", "serve", "replay", "info")
+COMMANDS = (
+    "route",
+    "pool",
+    "bench",
+    "train",
+    "distil",
+    "evaluate",
+    "collect",
+    "import",
+    "serve",
+    "replay",
+    "info",
+)
 """In the order of `eccos --help`; a command lives in the file of its name, imported when it is asked for."""
 
 INTERRUPTED = 130
@@ -87,6 +99,12 @@ def _app(arguments: Sequence[str]) -> typer.Typer:
     asked = next((word for word in arguments if not word.startswith("-")), None)
     for name in [asked] if asked in there else there:
         function = getattr(import_module(_module(name)), _identifier(name))
+        if isinstance(function, typer.Typer):
+            for command in function.registered_commands:
+                if command.callback is not None:
+                    command.callback = _interruptible(command.callback)
+            app.add_typer(function, name=name)
+            continue
         app.command(name, short_help=_first_sentence(function))(_interruptible(function))
     return app
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from eccos_rs.catalogue.models import CatalogueModel, ModelPrices, catalogue
+from eccos_rs.catalogue.models import CatalogueModel, ModelPrices, catalogue, days_old
 from eccos_rs.catalogue.names import EFFORTS, parse_name
+from eccos_rs.catalogue.scores import knowledge
 from eccos_rs.domain.validation import shown
 from eccos_rs.errors import PoolError
 from eccos_rs.routing.llm import LANES, LLM, Endpoint, PriceStep
@@ -14,7 +15,7 @@ from eccos_rs.routing.llm import LANES, LLM, Endpoint, PriceStep
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["llm_of_name", "pool_of_names"]
+__all__ = ["llm_of_name", "names_of_keys", "pool_of_names", "same_column"]
 
 
 def pool_of_names(models: Iterable[str | LLM]) -> list[LLM]:
@@ -40,6 +41,71 @@ def pool_of_names(models: Iterable[str | LLM]) -> list[LLM]:
         found[key] = model
         made.append(llm)
     return made
+
+
+_NOT_CHAT = {
+    "audio", "search", "realtime", "computer", "tts", "robotics", "cyber", "law", "omni", "customtools",
+    "codex", "deep", "research", "live", "voice", "vision", "preview", "latest", "chat", "rosalind", "multi",
+    "agent", "lyria",
+}  # fmt: skip
+"""Words of models that answer something else than a plain chat, or move under their name."""
+_SOON = 60
+"""Days before a model is taken away within which it is not proposed any more."""
+
+
+def names_of_keys(most: int = 3) -> list[str]:
+    """Return models of the providers whose key variables are set: none dearer than a stronger one.
+
+    Parameters
+    ----------
+    most : int
+        Models of one provider at most, spread from the cheapest to the strongest.
+    """
+    table, chosen = catalogue(), []
+    for provider in table.providers.values():
+        if not provider.base_url or not any(os.environ.get(key) for key in provider.keys):
+            continue
+        found = [model for model in table.of_provider(provider.name) if _is_current(model)]
+        for model in _spread(_undominated(found), most):
+            # The short name where it means this very entry.
+            short = table.find(model.upstream)
+            chosen.append(model.upstream if short and short[0].key == model.key else model.key)
+    return chosen
+
+
+def _is_current(model: CatalogueModel) -> bool:
+    name = parse_name(model.key)
+    age = days_old(model.retires)
+    lasting = age is None or age < -_SOON
+    plain = not name.identity & _NOT_CHAT and not name.release
+    return lasting and plain and model.tools and model.prices is not None and model.prices.output > 0
+
+
+def _undominated(models: Iterable[CatalogueModel]) -> list[CatalogueModel]:
+    """Return the models that no cheaper one is as strong as, by published scores; the cheapest first."""
+    kept: list[tuple[float, CatalogueModel]] = []
+    for model in sorted(models, key=lambda m: (m.prices.output if m.prices else 0.0, m.key)):
+        known = knowledge(model.upstream)
+        if known.basis not in ("nothing", "price") and (not kept or known.level > kept[-1][0]):
+            kept.append((known.level, model))
+    return [model for _, model in kept]
+
+
+def _spread(models: list[CatalogueModel], most: int) -> list[CatalogueModel]:
+    if len(models) <= most:
+        return models
+    steps = [round(at * (len(models) - 1) / max(most - 1, 1)) for at in range(most)]
+    return [models[at] for at in steps]
+
+
+def same_column(one: LLM, other: LLM) -> bool:
+    """Say whether two entries are one model of one provider at the same effort in the same lane."""
+    return _column_key(one) == _column_key(other)
+
+
+def _column_key(llm: LLM) -> tuple[object, ...]:
+    name = parse_name(llm.identity)
+    return name.identity, name.dated, llm.provider, *llm.key[1:]
 
 
 def llm_of_name(name: str) -> LLM:
