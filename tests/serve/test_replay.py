@@ -78,7 +78,7 @@ def test_the_speed_is_kept():
 
 
 def test_one_more_than_the_slots_is_429():
-    settings = ReplaySettings(tokens_per_second=float("inf"), ttft=0.5, slots=1)
+    settings = ReplaySettings(tokens_per_second=float("inf"), ttft=2.0, slots=1)
     slow = chat(TEXTS[0], "small", stream=True)
     with (
         running(build_replay_app(recorded(), settings)) as url,

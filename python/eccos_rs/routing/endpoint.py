@@ -10,10 +10,12 @@ from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
 
-from eccos_rs.domain.validation import check_number, shown
+from eccos_rs.domain.validation import check_choice, check_number, shown
 from eccos_rs.errors import PoolError
 
-__all__ = ["Endpoint", "read_headers", "read_key"]
+__all__ = ["KINDS", "Endpoint", "read_headers", "read_key"]
+
+KINDS = ("openai", "anthropic", "azure", "gemini")
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
@@ -39,6 +41,9 @@ class Endpoint:
         Sent with every request; ``${NAME}`` in a value stands for an environment variable.
     timeout : float
         Seconds.
+    kind : {"openai", "anthropic", "azure", "gemini"}
+        What it speaks, and how it is told its key: ``Authorization`` (openai), ``x-api-key`` (anthropic),
+        ``api-key`` (azure), ``x-goog-api-key`` (gemini).
     proxy : str, optional
         Address of an HTTP proxy, or ``"environment"`` for those that ``HTTPS_PROXY`` and its like name.
 
@@ -54,6 +59,7 @@ class Endpoint:
     headers: Mapping[str, str] | None = field(default=None, repr=False)
     timeout: float = 600.0
     proxy: str | None = None
+    kind: str = "openai"
 
     def __post_init__(self) -> None:
         _check_url("base_url", self.base_url)
@@ -66,6 +72,7 @@ class Endpoint:
                 "api_key_env must be the name of an environment variable (letters, digits and _); a key "
                 "itself does not belong in a pool file"
             )
+        check_choice("kind", self.kind, KINDS, error=PoolError)
         if self.proxy not in (None, "environment"):
             _check_url("proxy", self.proxy)
         check_number("timeout", self.timeout, error=PoolError, above=True)

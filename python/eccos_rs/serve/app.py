@@ -19,11 +19,13 @@ from starlette.routing import Route
 
 from eccos_rs.domain.validation import check_number
 from eccos_rs.errors import EccosError, InputError, StoreError
+from eccos_rs.routing.attachments import text_tokens
 from eccos_rs.serve.breaker import Breakers
 from eccos_rs.serve.conversations import Conversations
+from eccos_rs.serve.dialects import messages_answer
 from eccos_rs.serve.gateway import Gateway
 from eccos_rs.serve.metrics import Metrics, page_figures
-from eccos_rs.serve.request import ROUTED_NAMES, status_of
+from eccos_rs.serve.request import ROUTED_NAMES, read_request, status_of
 from eccos_rs.serve.security import BearerTokens, LocalOnly, SizeLimits
 from eccos_rs.serve.upstream import Upstream
 from eccos_rs.serve.wire import CLIENT_LEFT, RequestError, error_response, read_body
@@ -180,10 +182,20 @@ def _warm_up(router: Router) -> None:
         _log.warning("warming up failed (%s: %s)", type(error).__name__, error)
 
 
+_DIALECTS = {
+    "/v1/chat/completions": "chat",
+    "/v1/responses": "responses",
+    "/v1/messages": "messages",
+    "/v1/completions": "completions",
+    "/v1/embeddings": "embeddings",
+}
+
+
 def _routes() -> list[Route]:
     return [
         Route("/", _page),
-        Route("/v1/chat/completions", _completions, methods=["POST"]),
+        *(Route(path, _serve_as(dialect), methods=["POST"]) for path, dialect in _DIALECTS.items()),
+        Route("/v1/messages/count_tokens", _count_tokens, methods=["POST"]),
         Route("/v1/route", _decide, methods=["POST"]),
         Route("/v1/feedback", _feedback, methods=["POST"]),
         Route("/v1/models", _models),
@@ -200,8 +212,19 @@ def _gateway(request: Request) -> Gateway:
     return gateway
 
 
-async def _completions(request: Request) -> Response:
-    return await _gateway(request).complete(request)
+def _serve_as(dialect: str) -> Endpoint:
+    async def serve(request: Request) -> Response:
+        return await _gateway(request).complete(request, dialect)
+
+    return serve
+
+
+async def _count_tokens(request: Request) -> Response:
+    """Estimate the input tokens of a Messages request, as its clients ask before they send it."""
+    gateway = _gateway(request)
+    body = await read_body(request, gateway.body_timeout)
+    query = read_request(request, body, gateway.session.pool, "messages").query
+    return JSONResponse({"input_tokens": text_tokens(query.prompt) + query.attached_tokens})
 
 
 async def _decide(request: Request) -> Response:
@@ -228,6 +251,13 @@ async def _feedback(request: Request) -> Response:
 
 async def _models(request: Request) -> Response:
     names = (ROUTED_NAMES[0], *_gateway(request).session.pool.names)
+    if "anthropic-version" in request.headers:
+        listed = [
+            {"type": "model", "id": name, "display_name": name, "created_at": "1970-01-01T00:00:00Z"}
+            for name in names
+        ]
+        ends = {"has_more": False, "first_id": names[0], "last_id": names[-1]}
+        return JSONResponse({"data": listed, **ends})
     return JSONResponse({"object": "list", "data": [_model_row(name) for name in names]})
 
 
@@ -272,9 +302,11 @@ async def _page(_: Request) -> Response:
     return HTMLResponse(page, headers={"content-security-policy": policy})
 
 
-async def _refusal(_: Request, error: Exception) -> Response:
+async def _refusal(request: Request, error: Exception) -> Response:
     assert isinstance(error, EccosError)  # registered for this class alone
     status, code, headers = status_of(error)
+    if request.url.path.startswith("/v1/messages"):
+        return JSONResponse(messages_answer.error_body(status, code, str(error)), status, headers)
     return error_response(status, code, str(error), headers, getattr(error, "param", None))
 
 

@@ -79,6 +79,7 @@ class Conversations:
         self._clock = clock
         self._states: OrderedDict[str, ConversationState] = OrderedDict()
         self._price = 0.0
+        self._answers: OrderedDict[str, str] = OrderedDict()
         self.policy = ConversationPolicy(pool, stickiness)
 
     def __len__(self) -> int:
@@ -92,6 +93,16 @@ class Conversations:
         used = state.caches[state.last][1]
         alive = self._clock() - used <= self.policy.terms[state.last].lifetime
         return self._pool[state.last].name if alive else None
+
+    def keep_answer(self, identity: str, model: str) -> None:
+        """Remember which model holds a response that a later request may go on from."""
+        self._answers[identity] = model
+        while len(self._answers) > self._most:
+            self._answers.popitem(last=False)
+
+    def holder(self, identity: str) -> str | None:
+        """Return the model that holds a response."""
+        return self._answers.get(identity)
 
     def counts_cache(self, model: str) -> bool:
         """Whether a model's price of cached input is known, so that a move can be weighed against it."""

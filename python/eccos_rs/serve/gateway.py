@@ -14,10 +14,12 @@ from starlette.responses import JSONResponse, Response
 
 from eccos_rs.domain.pricing import model_cost
 from eccos_rs.errors import NoModelError, Overloaded
+from eccos_rs.serve.dialects import messages_answer
+from eccos_rs.serve.dialects.translate import Translation, answer, encode
 from eccos_rs.serve.relay import Relay, RelayedStream
 from eccos_rs.serve.request import ROUTED_NAMES, RoutingRequest, read_request
 from eccos_rs.serve.upstream import Outbound, Reply, UpstreamError
-from eccos_rs.serve.wire import CLIENT_LEFT, RequestError, cancel_on_disconnect, read_body
+from eccos_rs.serve.wire import CLIENT_LEFT, RequestError, cancel_on_disconnect, error_body, read_body
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -74,12 +76,12 @@ class Gateway:
     wait: float = 30.0
     body_timeout: float = 30.0
 
-    async def complete(self, request: Request) -> Response:
-        """Serve ``POST /v1/chat/completions``."""
+    async def complete(self, request: Request, dialect: str = "chat") -> Response:
+        """Serve a request of any dialect."""
         arrived = time.monotonic()
         self.metrics.arrivals.add()
         body = await read_body(request, self.body_timeout)
-        wanted = read_request(request, body, self.session.pool)
+        wanted = self._placed(read_request(request, body, self.session.pool, dialect))
         response = await cancel_on_disconnect(request, self._answer(wanted, arrived))
         if response is None:
             return Response(status_code=CLIENT_LEFT)
@@ -92,6 +94,10 @@ class Gateway:
         headers = {**reply.headers, **_headers(lease, overhead, how)}
 
         def answered(usage: Usage) -> None:
+            if reply.dialect == "responses" and relay.answer_id is not None:
+                self.conversations.keep_answer(relay.answer_id, relay.model)
+            if not wanted.conversation:
+                return
             self.conversations.note(
                 wanted.conversation, lease.index, price=lease.quality_price, forecasts=lease.forecasts,
                 usage=usage, prompt=lease.input_tokens,
@@ -106,21 +112,57 @@ class Gateway:
             on_answer=answered,
         )
         if reply.whole is None:
-            return RelayedStream(relay, headers, keep_usage=wanted.wants_usage)
+            return _stream(relay, wanted, headers)
         if reply.status >= 300:
             relay.refused()
-        else:
-            with suppress(ValueError, RecursionError):
-                relay.note(json.loads(reply.whole))
-            relay.pass_on(reply.whole)
-            relay.end()
-        return Response(reply.whole, reply.status, headers)
+            return Response(_refusal_in(wanted.dialect, reply), reply.status, headers)
+        content = None
+        with suppress(ValueError, RecursionError):
+            content = json.loads(reply.whole)
+            relay.note(content)
+        relay.pass_on(reply.whole)
+        relay.end()
+        if reply.dialect == wanted.dialect or not isinstance(content, dict):
+            return Response(reply.whole, reply.status, headers)
+        translated = answer(
+            content, wanted.body.values, spoken=reply.dialect, wanted=wanted.dialect, model=relay.model
+        )
+        return Response(encode(translated), reply.status, headers)
+
+    def _placed(self, wanted: RoutingRequest) -> RoutingRequest:
+        """Keep a request to the endpoints that can be sent it.
+
+        Raises
+        ------
+        RequestError
+            400: there is none; the members are named that cannot be translated.
+        """
+        if wanted.previous is not None:
+            holder = self.conversations.holder(wanted.previous)
+            if holder is None:
+                raise RequestError(
+                    400, "previous_response_not_found", f"no response {wanted.previous!r} is known here",
+                    param="previous_response_id",
+                )  # fmt: skip
+            return replace(wanted, query=replace(wanted.query, models=(holder,)))
+        plain = wanted.dialect in ("completions", "embeddings")
+        if not wanted.lost and not plain:
+            return wanted
+        speakers = self.upstream.speakers(wanted.dialect)
+        allowed = tuple(name for name in wanted.query.models or self.session.pool.names if name in speakers)
+        if not allowed:
+            what = ", ".join(wanted.lost) or wanted.dialect
+            message = f"no endpoint that may be asked speaks {wanted.dialect}, and none other takes {what}"
+            raise RequestError(400, "untranslatable", message)
+        return replace(wanted, query=replace(wanted.query, models=allowed))
 
     async def _first_event(self, wanted: RoutingRequest, arrived: float) -> tuple[Lease, Reply, float, str]:
         """Ask model after model until one begins to answer; returns the seconds before it was asked."""
         failures: list[tuple[str, UpstreamError]] = []
         spent_upstream = 0.0
-        outbound = Outbound(wanted.body, wanted.dialect)
+        outbound = Outbound(
+            wanted.body, wanted.dialect, wanted.chat, wanted.headers, keep_cache=wanted.continues
+        )
         for _ in range(self.attempts):
             try:
                 lease, how = await self._choose(wanted, exclude=[name for name, _ in failures])
@@ -236,6 +278,34 @@ class Gateway:
         return JSONResponse(content)
 
 
+def _stream(relay: Relay, wanted: RoutingRequest, headers: dict[str, str]) -> RelayedStream:
+    spoken, translation = relay.reply.dialect, None
+    if spoken != wanted.dialect:
+        translation = Translation(
+            wanted.body.values, spoken=spoken, wanted=wanted.dialect, model=relay.model,
+            keep_usage=wanted.wants_usage,
+        )  # fmt: skip
+    # What is translated is told its usage by the last events.
+    keep_usage = wanted.wants_usage or spoken != "chat" or translation is not None
+    return RelayedStream(
+        relay, headers, keep_usage=keep_usage, dialect=wanted.dialect, translation=translation
+    )
+
+
+def _refusal_in(dialect: str, reply: Reply) -> bytes:
+    """Return an endpoint's refusal of a request in the client's dialect."""
+    assert reply.whole is not None  # refusals are read
+    if (dialect == "messages") == (reply.dialect == "messages"):
+        return reply.whole
+    message = "the endpoint refuses the request"
+    with suppress(ValueError, RecursionError, AttributeError):
+        said = json.loads(reply.whole)
+        message = str((said.get("error") or said).get("message") or message)
+    if dialect == "messages":
+        return encode(messages_answer.error_body(reply.status, "upstream_refused", message))
+    return encode(error_body(reply.status, "upstream_refused", message))
+
+
 def _release_failed(lease: Lease, wanted: RoutingRequest, *, charged: bool, abandoned: bool = False) -> None:
     """Give a lease back without an answer; a call that may have been charged counts at its most."""
     tokens, cost = 0.0, 0.0
@@ -257,6 +327,8 @@ def _nobody_left(failures: list[tuple[str, UpstreamError]]) -> RequestError:
             f"the request is longer than any model takes: {last}",
             param="messages",
         )
+    if all(error.reason == "untranslatable" for _, error in failures):
+        return RequestError(400, "untranslatable", str(last))
     message = f"{len(failures)} of the pool's models failed, the last: {last}"
     if all(error.reason == "status_429" for _, error in failures):
         waits = [error.retry_after for _, error in failures if error.retry_after is not None]

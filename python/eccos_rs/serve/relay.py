@@ -8,18 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.responses import StreamingResponse
 
+from eccos_rs.serve.dialects.translate import error_event
 from eccos_rs.serve.sse import parse_event
 from eccos_rs.serve.upstream import UpstreamDisconnected
 from eccos_rs.serve.upstream.errors import embedded_error
 from eccos_rs.serve.upstream.reply import DONE
 from eccos_rs.serve.usage import Usage, answer_cost, read_usage, written_tokens
-from eccos_rs.serve.wire import error_body, event
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
 
     from starlette.types import Receive, Scope, Send
 
+    from eccos_rs.serve.dialects.translate import Translation
     from eccos_rs.serve.metrics import Metrics
     from eccos_rs.serve.upstream import Reply
     from eccos_rs.serve.usage import Allowance
@@ -30,6 +31,9 @@ __all__ = ["Relay", "RelayedStream"]
 _log = logging.getLogger("eccos_rs.serve")
 
 _NOTABLE = (b'"usage"', b'"error"', b"usageMetadata", b"response.failed")
+
+
+_LAST = frozenset({"message_stop", "response.completed", "response.incomplete"})
 
 
 class Relay:
@@ -70,6 +74,7 @@ class Relay:
         self._allowance = allowance
         self._on_answer = on_answer
         self._usage = Usage()
+        self.answer_id: str | None = None
         self._passed = 0
         self._ended = False
 
@@ -78,6 +83,11 @@ class Relay:
         usage = read_usage(content)
         if usage is not None:
             self._usage = usage.over(self._usage)
+
+        if isinstance(content, dict):
+            inner = content.get("response", content)
+            if isinstance(inner, dict) and isinstance(inner.get("id"), str):
+                self.answer_id = inner["id"]
 
     def pass_on(self, raw: bytes) -> None:
         """Count what the client is sent."""
@@ -131,10 +141,24 @@ class RelayedStream(StreamingResponse):
         Of the response.
     keep_usage : bool
         Whether the client asked for the event that states the usage.
+    dialect : str
+        The client's.
+    translation : Translation, optional
+        To it, where the endpoint speaks another.
     """
 
-    def __init__(self, relay: Relay, headers: Mapping[str, str], *, keep_usage: bool) -> None:
+    def __init__(
+        self,
+        relay: Relay,
+        headers: Mapping[str, str],
+        *,
+        keep_usage: bool,
+        dialect: str = "chat",
+        translation: Translation | None = None,
+    ) -> None:
         self._relay = relay
+        self._dialect = dialect
+        self._translation = translation
         self._keep_usage = keep_usage
         self._broken = self._done = False
         content = {**headers, "cache-control": "no-cache", "x-accel-buffering": "no"}
@@ -153,10 +177,13 @@ class RelayedStream(StreamingResponse):
         relay = self._relay
         try:
             async for raw in relay.reply.events():
-                done = b"[DONE]" in raw and parse_event(raw).data == DONE
+                done = self._is_last(raw)
                 if done or self._passes(raw):
                     relay.pass_on(raw)
-                    yield raw
+                    if self._translation is None:
+                        yield raw
+                if self._translation is not None and (translated := self._translate(raw)):
+                    yield translated
                 if done:
                     self._done = True
                     for late in await relay.reply.after_done():
@@ -165,9 +192,27 @@ class RelayedStream(StreamingResponse):
         except UpstreamDisconnected as error:
             _log.warning("model %s ended a stream early (%s)", relay.model, error)
             relay.end(failed=True, side="endpoint")
-            yield event(error_body(502, "upstream_broke", f"{relay.model} ended its answer early ({error})"))
+            message = f"{relay.model} ended its answer early ({error})"
+            yield error_event(self._dialect, 502, "upstream_broke", message)
             return
+        if self._translation is not None and not self._broken:
+            yield self._translation.end()
         relay.end(failed=self._broken, side="endpoint" if self._broken else None)
+
+    def _is_last(self, raw: bytes) -> bool:
+        if b"[DONE]" in raw:
+            return parse_event(raw).data == DONE
+        if b"message_stop" in raw or b"response.completed" in raw or b"response.incomplete" in raw:
+            last = parse_event(raw).name in _LAST
+            if last:
+                self._passes(raw)
+            return last
+        return False
+
+    def _translate(self, raw: bytes) -> bytes:
+        assert self._translation is not None  # the caller has looked
+        parsed = parse_event(raw)
+        return self._translation.feed(parsed.name, parsed.json())
 
     def _passes(self, raw: bytes) -> bool:
         """Note the usage or the error that an event states; say whether the event goes on to the client."""

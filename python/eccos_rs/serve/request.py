@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from eccos_rs.errors import EccosError, InputError, NoModelError, Overloaded
+from eccos_rs.errors import EccosError, InputError, NoModelError, Overloaded, QueryError
+from eccos_rs.routing.query import Query
 from eccos_rs.serve.conversations import conversation_key
+from eccos_rs.serve.dialects import checks
 from eccos_rs.serve.dialects.chat import ask_of, chat_query
+from eccos_rs.serve.dialects.translate import to_chat
 from eccos_rs.serve.usage import Allowance
 from eccos_rs.serve.wire import RequestError
 
@@ -18,8 +22,8 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from eccos_rs.routing.pool import LLM, Pool
-    from eccos_rs.routing.query import Query
     from eccos_rs.serve.body import JsonBody
+    from eccos_rs.serve.dialects.base import ChatRequest
 
 __all__ = ["ROUTED_NAMES", "RoutingRequest", "read_request", "status_of"]
 
@@ -27,6 +31,11 @@ ROUTED_NAMES = ("eccos", "auto")
 """Names of no model: the gateway chooses."""
 
 _MOST_PRIORITY = 2**31
+
+_MOST_TEXT = 20_000
+"""Characters that are predicted by, of a text that is passed through."""
+
+_DIALECT_HEADERS = ("anthropic-beta", "anthropic-version")
 
 
 @dataclass(frozen=True)
@@ -49,6 +58,12 @@ class RoutingRequest:
         The client has chosen the model itself.
     in_tool_loop : bool
         A tool has just answered: to change the model now would break what it is doing.
+    chat : ChatRequest or None
+        The request as a chat completion request; None for a dialect that is passed through alone.
+    previous : str or None
+        The response that the conversation goes on from: it lies with one endpoint.
+    headers : dict of str to str
+        Of the client's, those that belong to the dialect.
     """
 
     body: JsonBody
@@ -59,11 +74,19 @@ class RoutingRequest:
     continues: bool = False
     named: bool = False
     in_tool_loop: bool = False
+    chat: ChatRequest | None = None
+    previous: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def streaming(self) -> bool:
         """Whether the client wants events."""
         return bool(self.body.values.get("stream"))
+
+    @property
+    def lost(self) -> list[str]:
+        """Members that endpoints of the client's own dialect alone can be sent."""
+        return [] if self.chat is None else self.chat.lost
 
     @property
     def wants_usage(self) -> bool:
@@ -77,15 +100,18 @@ class RoutingRequest:
         return Allowance.of(llm, len(self.body), query.attached_tokens, query.max_output_tokens, query.n)
 
 
-def read_request(request: Request, body: JsonBody, pool: Pool) -> RoutingRequest:
-    """Read a chat completion request and its headers.
+def read_request(request: Request, body: JsonBody, pool: Pool, dialect: str = "chat") -> RoutingRequest:
+    """Read a request of any dialect and its headers.
 
     Raises
     ------
     RequestError
         400: a member or a header is malformed; 404: an unknown model.
     """
-    values = body.values
+    if dialect in ("completions", "embeddings"):
+        return _read_plain(request, body, pool, dialect)
+    chat = to_chat(body.values, dialect)
+    values = chat.values
     names = _models(values, request.headers.get("x-eccos-models"), pool)
     named = values.get("model") not in ROUTED_NAMES
     query = chat_query(
@@ -96,15 +122,50 @@ def read_request(request: Request, body: JsonBody, pool: Pool) -> RoutingRequest
         priority=_priority(request.headers.get("x-eccos-priority", "0")),
     )
     session = request.headers.get("x-session-id")
+    previous = body.values.get("previous_response_id") if dialect == "responses" else None
     return RoutingRequest(
         body,
         query,
+        dialect,
         max_cost=_number(request, "x-eccos-max-cost", math.inf),
         conversation=conversation_key(values, session, request.scope.get("eccos.client", ""), ask_of(values)),
         continues=bool(session or values.get("prompt_cache_key")) or _has_answer(values),
         named=named,
         in_tool_loop=_after_tool(values),
+        chat=chat,
+        previous=previous if isinstance(previous, str) else None,
+        headers={name: request.headers[name] for name in _DIALECT_HEADERS if name in request.headers},
     )
+
+
+def _read_plain(request: Request, body: JsonBody, pool: Pool, dialect: str) -> RoutingRequest:
+    """Read what is passed through: completions of a text, and embeddings, which name their model."""
+    values = body.values
+    names = _models(values, request.headers.get("x-eccos-models"), pool)
+    named = values.get("model") not in ROUTED_NAMES
+    if dialect == "embeddings" and not named:
+        raise RequestError(
+            400, "invalid_model", "embeddings are of one model: name a model of the pool", param="model"
+        )
+    given = values.get("prompt" if dialect == "completions" else "input")
+    if given is None:
+        what = "prompt" if dialect == "completions" else "input"
+        raise RequestError(400, "invalid_request", f"{what} is missing", param=what)
+    text = given if isinstance(given, str) else json.dumps(given)
+    try:
+        query = Query(
+            text[:_MOST_TEXT],
+            models=names,
+            extra_input_tokens=max(len(text) - _MOST_TEXT, 0) // 4,
+            max_output_tokens=checks.whole(values, "max_tokens") if dialect == "completions" else 1,
+            n=checks.whole(values, "n", most=checks.MOST_CHOICES) or 1,
+            min_quality=_number(request, "x-eccos-min-quality", 1.0),
+            priority=_priority(request.headers.get("x-eccos-priority", "0")),
+        )
+    except QueryError as error:
+        raise RequestError(400, "invalid_request", str(error)) from error
+    ceiling = _number(request, "x-eccos-max-cost", math.inf)
+    return RoutingRequest(body, query, dialect, max_cost=ceiling, named=named)
 
 
 def _after_tool(values: Mapping[str, Any]) -> bool:

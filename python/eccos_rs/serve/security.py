@@ -68,8 +68,10 @@ class BearerTokens:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         if scope["type"] == "http" and self._digests and scope["path"] not in _OPEN_PATHS:
-            header = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
-            kind, _, token = header.partition(b" ")
+            headers = dict(scope["headers"])
+            kind, _, token = headers.get(b"authorization", b"").partition(b" ")
+            if not kind and b"x-api-key" in headers:  # as Anthropic's clients send it
+                kind, token = b"bearer", headers[b"x-api-key"]
             digest = hashlib.sha256(token.strip()).digest()
             if kind.lower() == b"bearer" and self._knows(digest):
                 scope["eccos.client"] = digest.hex()[:16]

@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import io
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
 
 from eccos_rs.serve.body import REMOVED
+from eccos_rs.serve.dialects.translate import encode, to_endpoint
 from eccos_rs.serve.upstream.config import EndpointConfig
 from eccos_rs.serve.upstream.errors import (
     REQUEST_STATUSES,
+    UpstreamError,
     broken_answer,
     failure_of_connection,
     failure_of_status,
@@ -21,12 +23,14 @@ from eccos_rs.serve.upstream.errors import (
 from eccos_rs.serve.upstream.reply import Reply
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from types import SimpleNamespace
 
     from yarl import URL
 
     from eccos_rs.routing.pool import Pool
     from eccos_rs.serve.body import JsonBody
+    from eccos_rs.serve.dialects.base import ChatRequest
 
 __all__ = ["Outbound", "Upstream"]
 
@@ -35,6 +39,8 @@ _IDLE = 30.0
 
 _AT_ONCE = 1.0
 """Seconds within which a connection that was closed before the request came shows that it was."""
+
+_NO_SUCH_PATH = ("status_404", "status_405")
 
 _LONGEST_REFUSAL = 2**20
 """Bytes of an error's body that are read."""
@@ -50,13 +56,27 @@ class Outbound:
         As the client sent it.
     dialect : str
         Which it is in.
+    chat : ChatRequest or None
+        The same as a chat completion request, for endpoints of other dialects.
+    headers : mapping of str to str
+        Of the client's, those that belong to the dialect; sent to endpoints of the same.
+    keep_cache : bool
+        Ask for the prefix to be cached where the endpoint must be asked.
     sent : bool
         Whether the attempt that runs has been sent: a provider may charge for it from then on.
     """
 
     body: JsonBody
     dialect: str = "chat"
+    chat: ChatRequest | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    keep_cache: bool = False
     sent: bool = False
+
+    @property
+    def streaming(self) -> bool:
+        """Whether the client wants events."""
+        return bool(self.body.values.get("stream"))
 
 
 @dataclass
@@ -133,35 +153,51 @@ class Upstream:
         """
         config = self._configs[model]
         outbound.sent = False
-        values = outbound.body.values
         while True:
-            added = config.additions(values, outbound.dialect)
-            changes: dict[str, Any] = {"model": config.model, **added}
-            for name in config.refused & changes.keys():
-                changes.pop(name)
-                if name in values and name in added:
-                    changes[name] = REMOVED
-            raw = outbound.body.edited(changes)
-            reply = await self._attempt(model, config, outbound, raw)
-            refused = _refused_additions(reply, added.keys() - config.refused)
+            native = outbound.dialect in config.native
+            raw, added = (
+                _native_body(config, outbound) if native else _translated_body(model, config, outbound)
+            )
+            dialect = outbound.dialect if native else config.translated
+            try:
+                reply = await self._attempt(model, config, outbound, raw, dialect)
+            except UpstreamError as error:
+                if (
+                    native
+                    and outbound.dialect == "responses"
+                    and error.reason in _NO_SUCH_PATH
+                    and outbound.chat
+                ):
+                    # It may speak Chat Completions alone; if the model is unknown, that will say so.
+                    config.native.discard("responses")
+                    if not outbound.chat.lost:
+                        continue
+                raise
+            refused = _refused_additions(reply, added - config.refused)
             if not refused:
                 return reply
             # It will not take them next time either; the client has not asked for them.
             config.refused |= refused
 
-    async def _attempt(self, model: str, config: EndpointConfig, outbound: Outbound, raw: bytes) -> Reply:
+    def speakers(self, dialect: str) -> tuple[str, ...]:
+        """Return the models whose endpoints are asked in a dialect as it comes."""
+        return tuple(name for name, config in self._configs.items() if dialect in config.native)
+
+    async def _attempt(
+        self, model: str, config: EndpointConfig, outbound: Outbound, raw: bytes, dialect: str
+    ) -> Reply:
         start = time.monotonic()
         response: aiohttp.ClientResponse | None = None
         try:
             async with asyncio.timeout(config.first_byte_timeout) as patience:
-                response = await self._post(config, outbound, raw)
-                reply = Reply(response, outbound.dialect)
+                response = await self._post(config, outbound, raw, dialect)
+                reply = Reply(response, dialect)
                 if response.status >= 300:
                     await self._refusal(model, reply)
                     return reply
                 first = await response.content.readany()
                 reply.ttft = time.monotonic() - start
-                if outbound.body.values.get("stream") and reply.is_stream:
+                if outbound.streaming and reply.is_stream:
                     await reply.read_first_event(model, first)
                     reply.ttft = time.monotonic() - start
                     return reply
@@ -190,7 +226,9 @@ class Upstream:
             raise failure
         reply.whole = body
 
-    async def _post(self, config: EndpointConfig, outbound: Outbound, raw: bytes) -> aiohttp.ClientResponse:
+    async def _post(
+        self, config: EndpointConfig, outbound: Outbound, raw: bytes, dialect: str
+    ) -> aiohttp.ClientResponse:
         """Send; once more where the connection was an idle one that the endpoint had just closed.
 
         Such a request was never read. It shows as a used connection that breaks at once, without a byte of an
@@ -199,9 +237,10 @@ class Upstream:
         assert self._kept is not None  # open() comes before the first request
         assert self._fresh is not None
         trace, start = RequestTrace(outbound), time.monotonic()
-        url: URL = config.url(outbound.dialect)
+        url: URL = config.url(dialect, streaming=outbound.streaming)
+        own = outbound.headers if dialect == outbound.dialect else {}
         options: dict[str, Any] = {
-            "headers": config.headers, "timeout": config.timeout, "allow_redirects": False,
+            "headers": {**config.headers, **own}, "timeout": config.timeout, "allow_redirects": False,
             "proxy": config.proxy, "trace_request_ctx": trace,
         }  # fmt: skip
         try:
@@ -231,6 +270,42 @@ class Upstream:
         for session in (self._kept, self._fresh):
             if session is not None:
                 await session.close()
+
+
+def _native_body(config: EndpointConfig, outbound: Outbound) -> tuple[bytes, set[str]]:
+    """Return a request's bytes for an endpoint of its own dialect, and the members that were added."""
+    values = outbound.body.values
+    added = config.additions(values, outbound.dialect)
+    changes: dict[str, Any] = {"model": config.model, **added}
+    for name in config.refused & changes.keys():
+        changes.pop(name)
+        if name in values and name in added:
+            changes[name] = REMOVED
+    return outbound.body.edited(changes), set(added)
+
+
+def _translated_body(model: str, config: EndpointConfig, outbound: Outbound) -> tuple[bytes, set[str]]:
+    """Return a request's bytes for an endpoint of another dialect.
+
+    Raises
+    ------
+    UpstreamError
+        Something in it has no form there.
+    """
+    chat = outbound.chat
+    if chat is None:
+        raise UpstreamError("untranslatable", f"{model}: its endpoint has no {outbound.dialect}")
+    request = to_endpoint(chat.values, config.translated, keep_cache=outbound.keep_cache)
+    lost = [*chat.lost, *request.lost]
+    if lost:
+        raise UpstreamError("untranslatable", f"{model}: its endpoint has no form for {', '.join(lost)}")
+    added = config.additions(request.values, config.translated)
+    values = {**request.values, **{name: added[name] for name in added.keys() - config.refused}}
+    if config.translated == "gemini":
+        values.pop("model", None)
+    else:
+        values["model"] = config.model
+    return encode(values), set(added)
 
 
 def _refused_additions(reply: Reply, added: set[str]) -> set[str]:

@@ -22,10 +22,21 @@ __all__ = ["EndpointConfig"]
 
 _PATHS = {
     "chat": "chat/completions",
+    "responses": "responses",
     "completions": "completions",
     "embeddings": "embeddings",
+    "messages": "messages",
     "models": "models",
 }
+_NATIVE = {
+    "openai": ("chat", "responses", "completions", "embeddings"),
+    "azure": ("chat", "responses", "completions", "embeddings"),
+    "anthropic": ("messages",),
+    "gemini": (),
+}
+_TRANSLATED = {"openai": "chat", "azure": "chat", "anthropic": "messages", "gemini": "gemini"}
+_KEY_HEADERS = {"anthropic": "x-api-key", "azure": "api-key", "gemini": "x-goog-api-key"}
+_ANTHROPIC_VERSION = "2023-06-01"
 
 
 @dataclass
@@ -40,6 +51,10 @@ class EndpointConfig:
         The reasoning effort that the pool asks for.
     refused : set of str
         Members that the gateway adds and that this endpoint does not take.
+    kind : str
+        As that of `Endpoint`.
+    native : set of str
+        Dialects that it is asked in as they come.
     """
 
     model: str
@@ -50,6 +65,8 @@ class EndpointConfig:
     first_byte_timeout: float
     effort: str | None = None
     refused: set[str] = field(default_factory=set)
+    kind: str = "openai"
+    native: set[str] = field(default_factory=set)
 
     @classmethod
     def of(cls, model: LLM, first_byte_timeout: float, connect_timeout: float) -> EndpointConfig:
@@ -69,11 +86,19 @@ class EndpointConfig:
             **read_headers(endpoint, model.name),
         }
         key = read_key(endpoint, model.name)
-        if key is not None:
+        kind = endpoint.kind
+        if key is not None and kind in _KEY_HEADERS:
+            headers[_KEY_HEADERS[kind]] = key
+        elif key is not None:
             headers["authorization"] = f"Bearer {key}"
+        if kind == "anthropic":
+            headers.setdefault("anthropic-version", _ANTHROPIC_VERSION)
         base = URL(endpoint.base_url)
         if base.user is not None and "authorization" in headers:
             raise PoolError(f"model {model.name!r}: base_url names a user although there is a key")
+        native = set(_NATIVE[kind])
+        if kind == "azure" and not base.path.rstrip("/").endswith("/v1"):
+            native.discard("responses")  # which its deployments do not have
         return cls(
             endpoint.model or model.identity,
             base,
@@ -84,27 +109,43 @@ class EndpointConfig:
             ),
             min(first_byte_timeout, endpoint.timeout),
             model.effort,
+            kind=kind,
+            native=native,
         )
 
-    def url(self, dialect: str) -> URL:
+    @property
+    def translated(self) -> str:
+        """The dialect that it is asked in when a request comes in none of its own."""
+        return _TRANSLATED[self.kind]
+
+    def url(self, dialect: str, *, streaming: bool = False) -> URL:
         """Return the address of a dialect's requests; the query of the base address stays behind it."""
-        path = self.base.path.rstrip("/") + "/" + _PATHS[dialect]
-        return self.base.with_path(path).with_query(self.base.query)
+        base, query = self.base.path.rstrip("/"), dict(self.base.query)
+        if self.kind == "gemini" and dialect == "gemini":
+            path = f"models/{self.model}:{'streamGenerateContent' if streaming else 'generateContent'}"
+            query.update({"alt": "sse"} if streaming else {})
+        else:
+            path = _PATHS[dialect]
+        if self.kind == "anthropic" and not base.endswith("/v1"):
+            path = f"v1/{path}"
+        if self.kind == "azure" and "/deployments/" not in base and not base.endswith("/v1"):
+            path = f"openai/deployments/{self.model}/{path}"
+        return self.base.with_path(f"{base}/{path}").with_query(query)
 
     def additions(self, values: Mapping[str, Any], dialect: str) -> dict[str, Any]:
         """Return the members that the gateway sets in a request of its own accord."""
         added: dict[str, Any] = {}
-        if dialect not in ("chat", "completions"):
-            return added
-        if values.get("stream"):
+        if dialect in ("chat", "completions") and values.get("stream"):
             # The last event then says how many tokens there were; it is taken out again if nobody asked.
             added["stream_options"] = {**(values.get("stream_options") or {}), "include_usage": True}
-        if (
-            self.effort is not None
-            and dialect == "chat"
-            and not ({"reasoning_effort", "reasoning"} & values.keys())
-        ):
+        if self.effort is None:
+            return added
+        if dialect == "chat" and not {"reasoning_effort", "reasoning"} & values.keys():
             added["reasoning_effort"] = self.effort
+        elif dialect == "responses" and not (values.get("reasoning") or {}).get("effort"):
+            added["reasoning"] = {**(values.get("reasoning") or {}), "effort": self.effort}
+        elif dialect == "messages" and not (values.get("output_config") or {}).get("effort"):
+            added["output_config"] = {**(values.get("output_config") or {}), "effort": self.effort}
         return added
 
 

@@ -77,7 +77,7 @@ class UpstreamError(Exception):
     @property
     def blames_model(self) -> bool:
         """Whether the breaker counts it: a request that is too long says nothing about the endpoint."""
-        return self.reason != "overflow"
+        return self.reason not in ("overflow", "untranslatable")
 
     @property
     def needs_somebody(self) -> bool:
