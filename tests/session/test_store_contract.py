@@ -12,7 +12,7 @@ from eccos_rs.errors import InputError, StoreError
 from eccos_rs.session.store import LeaseRow, open_store
 
 VECTOR = np.array([0.6, -0.8], dtype=np.float32)
-DURABLE = ["path", "sqlite"]
+DURABLE = ["path", "sqlite", "redis"]
 KINDS = ["memory", *DURABLE]
 TODAY = time.time() // 86400 * 86400
 
@@ -26,8 +26,10 @@ def a_lease(name, **fields):
 
 
 @pytest.fixture
-def urls(tmp_path):
+def urls(tmp_path, request):
+    kind = request.node.callspec.params.get("kind") if hasattr(request.node, "callspec") else None
     return {
+        "redis": request.getfixturevalue("redis_url") if kind == "redis" else "",
         "memory": "memory://",
         "path": str(tmp_path / "plain.sqlite"),
         "sqlite": f"sqlite:///{tmp_path / 'named.sqlite'}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path  # noqa: TC003 - typer reads the annotations
 from typing import Annotated
 
@@ -46,9 +47,22 @@ def serve(
     relative_quality: RelativeQuality = None,
     query_floor: QueryFloor = None,
     store: Annotated[
-        Path | None,
-        typer.Option(help="SQLite file for feedback, spend and prices; made when it is not there."),
+        str | None,
+        typer.Option(
+            help="Where feedback, spend and prices are kept and limits are shared: a path (an SQLite file, "
+            "made when it is not there), sqlite:///PATH, or redis://HOST:PORT/DB."
+        ),
     ] = None,
+    on_store_loss: Annotated[
+        str,
+        typer.Option(
+            help="While shared limits cannot be reached: local-share (this replica keeps to its share of "
+            "each) or refuse."
+        ),
+    ] = "local-share",
+    workers: Annotated[
+        int, typer.Option(min=1, help="Processes that serve; they share limits and budget.")
+    ] = 1,
     wait: Annotated[
         float, typer.Option(min=0.0, help="Seconds a request may wait for a free model before 429.")
     ] = 30.0,
@@ -95,15 +109,26 @@ def serve(
         from eccos_rs.serve.app import GatewaySettings, build_app
         from eccos_rs.serve.run import run
         from eccos_rs.serve.security import check_address, read_tokens
+        from eccos_rs.serve.workers import load_app, run_workers, shared_between
     tokens = read_tokens(os.environ.get("ECCOS_TOKENS"))
     try:
         check_address(host, tokens)
     except InputError as error:
         raise typer.BadParameter(str(error)) from None
-    router = Router.load(bundle, predictor=predictor, device=device, pool=pool, policy=policy)
-    settings = GatewaySettings(
-        tokens=tokens, max_body=max_body, attempts=attempts, wait=wait,
-        first_byte_timeout=first_byte_timeout, store=store, stickiness=stickiness,
-        body_timeout=body_timeout, cors=tuple(cors or ()),
-    )  # fmt: skip
-    run(build_app(router, settings), host, port, grace=grace, quiet=quiet)
+    if on_store_loss not in ("local-share", "refuse"):
+        raise typer.BadParameter(f"--on-store-loss must be local-share or refuse, got {on_store_loss}")
+    load = partial(Router.load, bundle, predictor=predictor, device=device, pool=pool, policy=policy)
+    router = load()
+    with shared_between(workers, store) as place:
+        settings = GatewaySettings(
+            tokens=tokens, max_body=max_body, attempts=attempts, wait=wait,
+            first_byte_timeout=first_byte_timeout, store=place, stickiness=stickiness,
+            body_timeout=body_timeout, cors=tuple(cors or ()),
+            on_store_loss="refuse" if on_store_loss == "refuse" else "local-share",
+        )  # fmt: skip
+        app = build_app(router, settings)
+        if workers == 1:
+            run(app, host, port, grace=grace, quiet=quiet)
+        else:
+            make = partial(load_app, load, settings)
+            run_workers(make, host, port, workers=workers, grace=grace, quiet=quiet)

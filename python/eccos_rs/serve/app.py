@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
     from eccos_rs.routing.policy import Policy
     from eccos_rs.routing.router import Router
+    from eccos_rs.session import OnStoreLoss
 
     Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -64,7 +65,9 @@ class GatewaySettings:
     first_byte_timeout, connect_timeout : float
         Seconds until another model is asked.
     store : URL or path, optional
-        Where feedback and spend are kept; as for `Session`.
+        Where feedback and spend are kept, and limits are shared; as for `Session`.
+    on_store_loss : {"local-share", "refuse"}
+        What is done while shared limits cannot be reached; as for `Session`.
     window : float
         Seconds that the session gathers a micro-batch.
     stickiness : float
@@ -82,6 +85,7 @@ class GatewaySettings:
     first_byte_timeout: float = 60.0
     connect_timeout: float = 5.0
     store: str | PathLike[str] | None = None
+    on_store_loss: OnStoreLoss = "local-share"
     window: float = 0.002
     stickiness: float = 300.0
     body_timeout: float = 30.0
@@ -135,7 +139,13 @@ def build_app(
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         upstream.open()
-        session = Session(router, policy=policy, store=settings.store, window=settings.window)
+        session = Session(
+            router,
+            policy=policy,
+            store=settings.store,
+            on_store_loss=settings.on_store_loss,
+            window=settings.window,
+        )
         breakers = Breakers(router.pool.names, upstream.answers, down=session.down, up=session.up)
         conversations = Conversations(router.pool, settings.stickiness)
         app.state.gateway = Gateway(

@@ -161,6 +161,7 @@ def _totals(stats: SessionStats) -> Iterator[Metric]:
         ("eccos_stream_predicted_quality", "Mean over all decisions.", stats.predicted_quality),
         ("eccos_stream_realised_quality", "Mean over the judged answers.", stats.realised_quality),
         ("eccos_alarms", "Alarms of drift that are on.", len(stats.alarms)),
+        ("eccos_limits_lost", "1 while shared limits cannot be reached.", _lost(stats)),
         ("eccos_store_failing", "1 while the store takes nothing.", float(stats.store == "failing")),
         ("eccos_budget_dollars", "For the period.", stats.pace.budget if stats.pace else math.nan),
         ("eccos_budget_spent_dollars", "In the period.", stats.pace.spent if stats.pace else math.nan),
@@ -173,11 +174,16 @@ def _totals(stats: SessionStats) -> Iterator[Metric]:
         ("eccos_refused", "Queries refused at once.", stats.refused),
         ("eccos_cancelled", "Queries whose caller left before the decision.", stats.cancelled),
         ("eccos_alarms_raised", "Alarms of drift since the start.", stats.alarms_raised),
+        ("eccos_limit_losses", "Times that shared limits could not be reached.", stats.limit_losses),
         ("eccos_store_errors", "Failed commits of the store.", stats.store_errors),
         ("eccos_store_dropped", "Decisions that the store never took.", stats.store_dropped),
     )
     for name, text, value in counters:
         yield CounterMetricFamily(name, text, value=float(value))
+
+
+def _lost(stats: SessionStats) -> float:
+    return float(stats.limits not in ("local", "shared"))
 
 
 def page_figures(stats: SessionStats, arrivals: Arrivals) -> dict[str, Any]:
@@ -221,6 +227,8 @@ def _page_row(model: ModelStats, decisions: int) -> dict[str, Any]:
 
 
 def _state(stats: SessionStats) -> str:
+    if _lost(stats):
+        return f"serving; the shared limits are lost ({stats.limits})"
     if stats.store == "failing":
         return "serving; the store takes no feedback"
     if stats.alarms:

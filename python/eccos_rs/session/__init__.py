@@ -7,6 +7,7 @@ from eccos_rs.session.control import Alarm, DualController, EvenPacer, ModelReco
 from eccos_rs.session.facade import Session
 from eccos_rs.session.lease import FeedbackReceipt, Lease
 from eccos_rs.session.limits import LocalLimiter, RateLimiter
+from eccos_rs.session.limits.shared import OnStoreLoss
 from eccos_rs.session.stats import ModelStats, SessionStats
 from eccos_rs.session.store import Store, check_store, open_store
 
@@ -19,6 +20,7 @@ __all__ = [
     "LocalLimiter",
     "ModelRecord",
     "ModelStats",
+    "OnStoreLoss",
     "Pace",
     "Pacer",
     "RateLimiter",

@@ -3,41 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-import math
-import os
-import threading
-import time
-import warnings
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, Self
 
-from eccos_rs.domain.pricing import model_cost
 from eccos_rs.errors import EccosError, Overloaded, StoreError
 from eccos_rs.routing.query import Query
-from eccos_rs.session.checks import (
-    checked_number,
-    checked_policy,
-    checked_prediction,
-    checked_timeout,
-    model_mask,
-)
+from eccos_rs.session.checks import checked_number, checked_policy, checked_prediction
 from eccos_rs.session.control.clock import WallClock
 from eccos_rs.session.control.dual import DualController
 from eccos_rs.session.control.pacing import make_pacer
+from eccos_rs.session.home import Home
 from eccos_rs.session.learning import Learner
-from eccos_rs.session.lease import FeedbackReceipt, LeaseReport
 from eccos_rs.session.ledger import Ledger
-from eccos_rs.session.limits.local import LocalLimiter
+from eccos_rs.session.limits.opening import open_limits
 from eccos_rs.session.recorder import Recorder, saved_state
-from eccos_rs.session.request import Costing, PendingRequest
+from eccos_rs.session.scheduler.arrival import Arrivals
 from eccos_rs.session.scheduler.loop import Scheduler, SchedulerEvents
 from eccos_rs.session.scheduler.prediction import PredictionWorker
+from eccos_rs.session.settlement import Settlement
+from eccos_rs.session.sharing import join
 from eccos_rs.session.stats import SessionStats
 from eccos_rs.session.store.opening import open_store
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-    from concurrent.futures import Future
     from os import PathLike
 
     from eccos_rs.predict.protocol import Prediction
@@ -45,8 +34,10 @@ if TYPE_CHECKING:
     from eccos_rs.routing.router import Router
     from eccos_rs.session.control.pacing import Pacer
     from eccos_rs.session.control.tracking import Alarm
-    from eccos_rs.session.lease import Lease
+    from eccos_rs.session.lease import FeedbackReceipt, Lease, LeaseReport
     from eccos_rs.session.limits.base import RateLimiter
+    from eccos_rs.session.limits.shared import OnStoreLoss
+    from eccos_rs.session.request import Costing, PendingRequest
     from eccos_rs.session.store.base import Judged, Store
 
 __all__ = ["Session"]
@@ -57,7 +48,8 @@ class Session:
 
     Queries that arrive within a moment of each other are decided jointly, at one shadow price of quality that
     is controlled so that the mean over the stream keeps the policy's promise. A lease holds a model's slot
-    until it is released; no more run at once, or start within a minute, than a model's limits allow.
+    until it is released; no more run at once, or start within a minute, than a model's limits allow. It
+    belongs to one event loop; `SyncSession` is the session for threads.
 
     Parameters
     ----------
@@ -69,11 +61,14 @@ class Session:
         most `wait` seconds (none given: not at all), then raises `Overloaded` with the time to come back.
     store : URL, path or Store, optional
         Where feedback, spend and prices are kept: ``memory://`` (the default), ``sqlite:///path`` or a plain
-        path (an SQLite file, made when it is not there).
+        path (an SQLite file, made when it is not there), ``redis://host:port/db``. Sessions on one file, or
+        on one server, share limits and budget; without a store a session counts for itself.
     limits : RateLimiter, optional
-        In place of one that counts slots and windows for this session alone.
+        In place of the one that goes with the store.
     pacer : Pacer, optional
         In place of one that spreads the policy's budget evenly over its period.
+    on_store_loss : {"local-share", "refuse"}
+        While shared limits cannot be reached: keep to this session's share of each, or grant nothing.
     window : float
         Seconds that a query lingers for others, at most; when queries are too rare for it, none.
     max_batch : int
@@ -92,11 +87,6 @@ class Session:
     PolicyError
         The policy has a budget without a period.
 
-    Notes
-    -----
-    A session belongs to one event loop; `SyncSession` is its face for threads. It counts slots and windows
-    for itself: processes that share limits each take their part; a budget is shared through the store.
-
     Examples
     --------
     >>> async def answer(session, query):
@@ -112,6 +102,7 @@ class Session:
         store: str | PathLike[str] | Store | None = None,
         limits: RateLimiter | None = None,
         pacer: Pacer | None = None,
+        on_store_loss: OnStoreLoss = "local-share",
         window: float = 0.002,
         max_batch: int = 256,
         max_waiting: int = 100_000,
@@ -122,23 +113,20 @@ class Session:
         self.pool = router.pool
         self.policy = router.policy if policy is None else policy
         self._max_waiting = int(checked_number("max_waiting", max_waiting))
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread = threading.get_ident()
-        with suppress(RuntimeError):
-            self._loop = asyncio.get_running_loop()
-        self._clock = time.monotonic if self._loop is None else self._loop.time
-        self._pid = os.getpid()
+        self._home = Home()
+        self._clock = self._home.clock
         checked_policy(self.policy, self.pool)
         sizes = checked_number("window", window), int(checked_number("max_batch", max_batch)) or 1
         wall = WallClock(self._clock)
-        pacer = make_pacer(self.policy, wall) if pacer is None else pacer
-        self._limits = LocalLimiter(self.pool, self.policy.capacity) if limits is None else limits
+        self._pacer = pacer = make_pacer(self.policy, wall) if pacer is None else pacer
         self._store = open_store(store, clock=wall)
+        if limits is None:
+            limits = open_limits(store, self.pool, self.policy, on_loss=on_store_loss)
+        self._limits = limits
         price, arrivals = saved_state(self._store, list(self.policy.goal))
         if pacer is not None and arrivals is not None:
             pacer.expect(arrivals)
         controller = DualController(self.policy, len(self.pool), pacer, price)
-        self._pacer = pacer
         self._ledger = Ledger(self.pool, controller, pacer, on_alarm)
         self._learner = Learner(router.predictor)
         self._learns = learn and self._learner.able
@@ -154,13 +142,35 @@ class Session:
             window=sizes[0],
             max_batch=sizes[1],
         )
-        self._scheduler.window.loop = self._loop
+        self._scheduler.window.loop = self._home.loop
         self._predictions = PredictionWorker(router, self._scheduler.predicted)
         if self._learns and self._store.durable:
             self._predictions.submit(self._learn_again)
-        self._arrivals = 0
+        self._arrivals = Arrivals(self.pool, self.policy, self._clock)
+        self._sharing = join(
+            limits, self.pool.names, controller, self._ledger.tracker, pacer, clock=self._clock
+        )
+        self._start_sharing()
         self._recorder = Recorder(
-            self._store, wall, controller, pacer, on_loop=self._on_loop, on_tick=self._watch
+            self._store,
+            wall,
+            controller,
+            pacer,
+            sharing=self._sharing is not None,
+            on_loop=self._home.call,
+            on_tick=self._watch,
+        )
+        self._settlement = Settlement(
+            self.pool,
+            limits,
+            self._ledger,
+            self._recorder,
+            self._store,
+            clock=self._clock,
+            on_loop=self._home.call,
+            is_ours=lambda: not self.closed and self._home.is_this_process,
+            settled=self._freed,
+            judged=self._judged,
         )
         self._drained: asyncio.Event | None = None
         self.closing = self.closed = False
@@ -169,6 +179,10 @@ class Session:
         """Add what earlier sessions on the store were told to the index; before the first prediction."""
         with suppress(StoreError):  # which is in the log already
             self._learner.learn(self._store.judged())
+
+    def _start_sharing(self) -> None:
+        if self._sharing is not None and self._home.loop is not None:
+            self._sharing.start(self._home.loop)
 
     def _watch(self) -> None:
         self._ledger.check(self._limits.models)
@@ -261,119 +275,39 @@ class Session:
     ) -> PendingRequest:
         if self.closing:
             raise EccosError("the session is closed; it takes no more queries")
-        self._check_process()
-        loop = asyncio.get_running_loop()
-        if self._loop is not loop:
-            if self._loop is not None:
-                raise EccosError("the session belongs to another event loop; use SyncSession from threads")
-            self._loop = self._scheduler.window.loop = loop
-            self._thread = threading.get_ident()
+        if self._home.enter():
+            self._scheduler.window.loop = self._home.loop
+            self._start_sharing()
         if len(self._scheduler) + self._predictions.pending >= self._max_waiting:
             self._scheduler.outcomes["refused"] += 1
             raise Overloaded(
                 f"{self._max_waiting:,} queries are waiting already",
                 retry_after=self._scheduler.retry_after(-1),
             )
-        for name in query.models or ():
-            self.pool.columns(name)
-        now = self._clock()
-        self._arrivals += 1
         self._recorder.follow_wall()
         if self._recorder.shared:
-            self._recorder.soon(loop)
-        return PendingRequest(
-            query,
-            loop.create_future(),
-            self.pool,
-            arrived=now,
-            deadline=now + self._patience(timeout),
-            excluded=model_mask(exclude, self.pool),
-            max_cost=math.inf if max_cost is None else checked_number("max_cost", max_cost),
-            order=(-query.priority, self._arrivals),
-            costing=costing,
-        )
-
-    def _patience(self, timeout: float | None) -> float:
-        if timeout is not None:
-            return checked_timeout(timeout)
-        if self.policy.wait is not None:
-            return self.policy.wait
-        return math.inf if self.policy.overload == "defer" else 0.0
-
-    def _check_process(self) -> None:
-        if os.getpid() != self._pid:
-            raise EccosError(
-                f"this session belongs to process {self._pid}, and this is process {os.getpid()}: each "
-                "process needs a session of its own (make it after the fork)"
-            )
+            self._recorder.soon(self._home.loop)
+        return self._arrivals.request(query, exclude, max_cost, timeout, costing=costing)
 
     # What the scheduler says, and what holders of leases do.
 
     def _admitted(self, queries: int) -> None:
         if self._pacer is not None:
             self._pacer.arrive(queries)
+        if self._sharing is not None:
+            self._sharing.admitted(queries)
 
     def _granted(self, lease: Lease, request: PendingRequest) -> None:
         self._ledger.granted(lease)
         self._recorder.granted(lease, request, self._learns)
 
     def _released(self, lease: Lease, report: LeaseReport) -> FeedbackReceipt:
-        """Release a lease's slot whatever else is wrong, then take the report; from any thread."""
-        if report.dropped:
-            return self._dropped(lease, report)
-        self._check_process()
-        if report.cancelled:
-            self._on_loop(self._cancel, lease)
-            return FeedbackReceipt()
-        try:
-            tokens = _checked("output_tokens", report.output_tokens)
-            paid = _checked("cost", report.cost)
-            quality = _checked("quality", report.quality, most=1.0)
-        except EccosError:
-            self._on_loop(self._settle, lease, None, None, LeaseReport(failed=True, blamed=report.blamed))
-            raise
-        self._on_loop(self._settle, lease, tokens, paid, report)
-        return FeedbackReceipt() if quality is None else self._judge(lease.id, quality)
+        if not report.dropped:
+            self._home.check_process()
+        return self._settlement.released(lease, report)
 
-    def _dropped(self, lease: Lease, report: LeaseReport) -> FeedbackReceipt:
-        # After a fork the copy of a lease in the child is nobody's: the parent holds the slot.
-        if not self.closed and os.getpid() == self._pid:
-            message = f"{lease!r} was dropped without release"
-            self._on_loop(self._settle, lease, None, None, report)
-            warnings.warn(message, ResourceWarning, source=lease, stacklevel=3)
-        return FeedbackReceipt()
-
-    def _on_loop(self, call: Callable[..., None], *arguments: Any) -> None:
-        if self._loop is None or self._loop.is_closed() or threading.get_ident() == self._thread:
-            call(*arguments)
-        else:
-            with suppress(RuntimeError):  # the loop was closed meanwhile: nobody counts any more
-                self._loop.call_soon_threadsafe(call, *arguments)
-
-    def _cancel(self, lease: Lease) -> None:
-        assert lease.grant is not None  # a deferred lease has nothing to release
-        self._limits.cancel(lease.grant, self._clock())
-        self._ledger.settled(lease, 0.0, 0.0, failed=True, blamed=False)
-        self._recorder.settled(lease, 0.0, 0.0, True)
-        self._scheduler.freed()
-        self._settle_down()
-
-    def _settle(self, lease: Lease, tokens: float | None, cost: float | None, report: LeaseReport) -> None:
-        failed, grant = report.failed, lease.grant
-        assert grant is not None  # a deferred lease has nothing to release
-        now, llm = self._clock(), self.pool[grant.model]
-        real = 0.0 if failed and tokens is None else tokens
-        if cost is None and real is not None:
-            prompt = 0 if failed and tokens is None else lease.input_tokens
-            cost = model_cost(llm, prompt, real)
-        used = (
-            grant.tokens if real is None else grant.tokens + math.ceil(real) - math.ceil(lease.output_tokens)
-        )
-        self._limits.settle(grant, used, now - lease.granted, now)
-        paid = lease.cost if cost is None else cost
-        self._ledger.settled(lease, tokens, paid, failed=failed, blamed=report.blamed)
-        self._recorder.settled(lease, tokens, paid, failed)
-        self._recorder.soon(self._loop)
+    def _freed(self) -> None:
+        self._recorder.soon(self._home.loop)
         self._scheduler.freed()
         self._settle_down()
 
@@ -394,19 +328,7 @@ class Session:
         InputError
             The quality is out of range, or no such lease is known.
         """
-        await self._judge(lease_id, checked_number("quality", quality, most=1.0))
-
-    def _judge(self, lease_id: str, quality: float) -> FeedbackReceipt:
-        answer = self._store.feedback(lease_id, quality)
-        if answer.done() and answer.exception() is None:
-            self._on_loop(self._judged, answer.result())
-            return FeedbackReceipt()
-        answer.add_done_callback(self._written)
-        return FeedbackReceipt(answer)
-
-    def _written(self, future: Future[Judged]) -> None:
-        if future.exception() is None:
-            self._on_loop(self._judged, future.result())
+        await self._settlement.judge(lease_id, checked_number("quality", quality, most=1.0))
 
     def _judged(self, judged: Judged) -> None:
         self._ledger.judged(judged)
@@ -417,17 +339,17 @@ class Session:
     def stats(self) -> SessionStats:
         """Return a snapshot: workload, prices, promised and realised quality, spend, overhead, alarms."""
         if self._recorder.shared and not self.closing:
-            self._on_loop(self._recorder.soon, self._loop)  # others spend while nothing happens here
-        p50, p99 = self._scheduler.overhead.quantiles()
-        store = self._store
-        state = "failing" if store.fault is not None else "ok" if store.durable else "none"
+            self._home.call(self._recorder.soon, self._home.loop)  # others spend while nothing happens here
+        (p50, p99), store = self._scheduler.overhead.quantiles(), self._store
         return SessionStats(
             waiting=len(self._scheduler) + self._predictions.pending,
             overhead_p50=p50,
             overhead_p99=p99,
-            store=state,
+            store="failing" if store.fault is not None else "ok" if store.durable else "none",
             store_errors=store.errors,
             store_dropped=store.dropped,
+            limits=self._limits.state,
+            limit_losses=self._limits.losses,
             **(self._ledger.snapshot(self._limits.models) | self._scheduler.outcomes),
         )
 
@@ -442,12 +364,10 @@ class Session:
 
     # The end.
 
-    def _busy(self) -> bool:
-        in_flight = sum(model.in_flight for model in self._limits.models)
-        return bool(in_flight or len(self._scheduler) or self._predictions.pending)
-
     def _settle_down(self) -> None:
-        if self._drained is not None and not self._busy():
+        if self._drained is None or len(self._scheduler) or self._predictions.pending:
+            return
+        if not any(model.in_flight for model in self._limits.own):
             self._drained.set()
 
     async def close(self, timeout: float | None = 30.0) -> None:
@@ -470,6 +390,8 @@ class Session:
         self._scheduler.stop()
         self._recorder.stop()
         await asyncio.to_thread(self._predictions.join)
+        if self._sharing is not None:
+            self._sharing.stop()
         await self._limits.close()
         self._recorder.save()
         await asyncio.to_thread(self._store.close)
@@ -485,7 +407,3 @@ class Session:
         goal, value = self.policy.goal
         state = "closed" if self.closed else "closing" if self.closing else "open"
         return f"Session({', '.join(self.pool.names)}; {goal}={value:g}; {state})"
-
-
-def _checked(name: str, value: float | None, most: float = math.inf) -> float | None:
-    return None if value is None else checked_number(name, value, most)

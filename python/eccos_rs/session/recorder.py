@@ -52,6 +52,8 @@ class Recorder:
     wall : WallClock
     controller : DualController
     pacer : Pacer, optional
+    sharing : bool
+        Whether the spend of others comes another way.
     on_loop : callable
         Calls a function on the session's loop, from any thread.
     on_tick : callable
@@ -65,6 +67,7 @@ class Recorder:
         controller: DualController,
         pacer: Pacer | None,
         *,
+        sharing: bool,
         on_loop: Callable[..., None],
         on_tick: Callable[[], None],
     ) -> None:
@@ -73,6 +76,7 @@ class Recorder:
         self._controller = controller
         self._pacer = pacer
         self._on_loop = on_loop
+        self._sharing = sharing
         self._on_tick = on_tick
         self._timer: asyncio.TimerHandle | None = None
         self._per = "day" if pacer is None else pacer.per
@@ -92,7 +96,7 @@ class Recorder:
     @property
     def shared(self) -> bool:
         """Whether others may spend of the same budget."""
-        return self._pacer is not None and self._store.durable
+        return self._pacer is not None and self._store.durable and not self._sharing
 
     def follow_wall(self) -> None:
         """Follow the time of day into another period, when it was set there."""

@@ -92,6 +92,11 @@ class SessionStats:
         "none" for a store in memory.
     store_errors, store_dropped : int
         Failed commits; decisions given up because the store took none for long.
+    limits : {"local", "shared", "local-share", "refuse"}
+        How limits are kept: by this session alone, together with others, or, while what they share cannot be
+        reached, as `on_store_loss` says.
+    limit_losses : int
+        How often that was lost.
     """
 
     models: tuple[ModelStats, ...]
@@ -115,6 +120,8 @@ class SessionStats:
     store: str
     store_errors: int
     store_dropped: int
+    limits: str = "local"
+    limit_losses: int = 0
 
     @property
     def in_flight(self) -> int:

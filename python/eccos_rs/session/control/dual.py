@@ -129,6 +129,8 @@ class DualController:
         """US dollars per success; None before the first query."""
         self.slot_price = np.zeros(models)
         """US dollars for one more request at each model, where the stream as a whole asks for too many."""
+        self.own_price = self.price
+        """The price that this session's own past gives, before others' prices are averaged in."""
         self.target = math.nan
         """Mean corrected quality asked of the next queries."""
         self.promised = math.nan
@@ -136,6 +138,10 @@ class DualController:
         self._target_of_stream = math.nan  # `promised`, with the margin of the policy's confidence
         self.decided = 0
         self.deficit = 0.0
+        """Quality that the stream is behind its target, summed over queries; negative when it is ahead."""
+        self._elsewhere: list[float] = []  # prices of other sessions with the same goal
+        self._deficit_elsewhere = 0.0
+        self._sessions = 1
         self._since = 0
         self._updated = -math.inf
         self._committed = 0.0
@@ -211,7 +217,8 @@ class DualController:
         else:
             found = assign(cost, quality, min_quality=self.target, **options)  # type: ignore[arg-type]
         self._warm = found
-        self.price = self._quality_price(found)
+        self.own_price = self._quality_price(found)
+        self.price = _average([self.own_price, *self._elsewhere])
         self.slot_price = self._slot_prices(found) if share is not None else np.zeros_like(self.slot_price)
 
     def _set_target(self) -> None:
@@ -234,7 +241,8 @@ class DualController:
             # The flip of n coins with a mean of p: what the realised mean of one history may fall short.
             spread = math.sqrt(self.promised * (1.0 - self.promised) / history.size)
             self._target_of_stream += NormalDist().inv_cdf(policy.confidence) * spread
-        self.target = min(max(self._target_of_stream + self.deficit / history.size, 0.0), 1.0)
+        deficit = (self.deficit + self._deficit_elsewhere) / self._sessions
+        self.target = min(max(self._target_of_stream + deficit / history.size, 0.0), 1.0)
 
     def _quality_price(self, found: Assignment) -> float:
         # The multiplier is where one of these very queries is torn between two models. A hair more, and it
@@ -285,6 +293,25 @@ class DualController:
         prices = np.asarray(found.capacity_price, dtype=np.float64)
         return np.where(np.isfinite(prices), prices, 0.0)
 
+    def take_elsewhere(self, prices: Sequence[float], deficit: float, sessions: int) -> None:
+        """Take the prices and the summed deficit of other sessions that serve the same stream.
+
+        Parameters
+        ----------
+        prices : sequence of float
+            US dollars per success.
+        deficit : float
+        sessions : int
+            How many there are, this one included.
+        """
+        self._elsewhere = list(prices)
+        self._deficit_elsewhere = deficit
+        self._sessions = sessions
+        if prices and self.policy.quality_value is None and self.history.seen < _ENOUGH:
+            # A newcomer begins with the price that others have found.
+            self.price = _average(prices)
+            self._resumed = True
+
     def reset(self) -> None:
         """Begin anew from the next query: the recent past cannot be solved."""
         self.history.clear()
@@ -308,3 +335,10 @@ class DualController:
                     uses.append(window.used / window.limit)
             busy[at] = min(2.0 * max(uses, default=1.0), 1.0)
         return self.slot_price * busy
+
+
+def _average(prices: Sequence[float]) -> float:
+    """Return the geometric mean of prices; the first one where any is 0 or infinite."""
+    if len(prices) == 1 or not all(0 < price < math.inf for price in prices):
+        return prices[0]
+    return math.exp(sum(map(math.log, prices)) / len(prices))

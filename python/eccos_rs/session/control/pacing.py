@@ -243,14 +243,14 @@ class EvenPacer:
         self._count = 0.0
         self.started, self.ends = period_of(per, clock())
         self._opened = clock()  # when spending could first begin in this period
-        self._spent_before = 0.0
+        self._spent_before = self._resumed = 0.0
 
     def resume(self, started: float, spent: float) -> None:
         """Take what the store knows was spent by others in the period that began at `started`."""
         self.roll()
         if started == self.started:
             if self.spent_elsewhere == 0.0 and self.spent_here == 0.0:
-                self._spent_before = spent
+                self._spent_before = self._resumed = spent
             self.spent_elsewhere = spent
 
     def roll(self) -> bool:
@@ -263,7 +263,7 @@ class EvenPacer:
         # A clock that was set back comes to a period which this session has spent in before.
         self.spent_here = self._earlier.pop(self.started, 0.0)
         self._opened = self.started
-        self.spent_elsewhere = self._spent_before = self._reserved_elsewhere = 0.0
+        self.spent_elsewhere = self._spent_before = self._reserved_elsewhere = self._resumed = 0.0
         return True
 
     @property
@@ -354,7 +354,8 @@ class EvenPacer:
         """Take the sum of what all others that share the budget have done to it."""
         self.roll()
         if others.started == self.started:
-            self.spent_elsewhere = others.spent
+            # The store knows of spend that a state which was lost does not.
+            self.spent_elsewhere = max(others.spent, self._resumed)
             self._reserved_elsewhere = others.reserved
             if others.opened < self._opened:
                 self._opened, self._spent_before = others.opened, others.before

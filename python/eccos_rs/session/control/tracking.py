@@ -64,6 +64,12 @@ class _Means:
         for at, value in enumerate(values):
             sums[at] = sums[at] * keep + value
 
+    def add_sums(self, count: int, sums: Sequence[float]) -> None:
+        self.count += count
+        self.weight += count
+        for at, value in enumerate(sums):
+            self.sums[at] += value
+
     def mean(self, at: int) -> float:
         return self.sums[at] / self.weight if self.weight > 0 else math.nan
 
@@ -90,13 +96,21 @@ class Tracker:
         self._settled = [_Means(4) for _ in range(models)]
         self.bias = [0.0] * models
         """What to add to a predicted quality, by model."""
+        self.totals = [[0, 0.0, 0.0] for _ in range(models)]
+        """Answers judged here since the beginning, and the sums predicted and realised of them, by model."""
 
     def judged(self, model: int, predicted: float, realised: float) -> None:
         """Take one judged answer."""
+        for at, amount in enumerate((1, predicted, realised)):
+            self.totals[model][at] += amount
+        self.absorb(model, 1, predicted, realised)
+
+    def absorb(self, model: int, answers: int, predicted: float, realised: float) -> None:
+        """Take judged answers by their sums, which another session may have counted."""
         for at, means in enumerate(self._quality):
-            means.fade(self._keep)
+            means.fade(self._keep**answers)
             if at == model:
-                means.add((predicted, realised))
+                means.add_sums(answers, (predicted, realised))
             self.bias[at] = (means.sums[1] - means.sums[0]) / (means.weight + self._prior)
 
     def settled(

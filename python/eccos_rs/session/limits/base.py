@@ -74,6 +74,21 @@ class RateLimiter(Protocol):
         ...
 
     @property
+    def own(self) -> Sequence[ModelLoad]:
+        """The load of each model by this session alone."""
+        ...
+
+    @property
+    def state(self) -> str:
+        """How limits are kept now: ``local``, ``shared``, or what is done while the shared state is lost."""
+        ...
+
+    @property
+    def losses(self) -> int:
+        """How often the shared state was lost."""
+        ...
+
+    @property
     def counts_tokens(self) -> bool:
         """Whether any model has a limit of tokens per minute."""
         ...

@@ -38,12 +38,19 @@ class LocalLimiter:
     """
 
     arrivals_elsewhere = 0.0
+    losses = 0
+    state = "local"
 
     def __init__(
         self, llms: Sequence[LLM], capacity: Mapping[str, float] | None = None, span: float = MINUTE
     ) -> None:
         self.models = model_loads(llms, capacity, span)
         self.counts_tokens = any(model.tokens is not None for model in self.models)
+
+    @property
+    def own(self) -> list[ModelLoad]:
+        """The load of each model by this session, which is all there is."""
+        return self.models
 
     def free(self, now: float) -> list[float]:
         """Return the requests that each model may start now; a model without a free token may start none."""

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from eccos_rs.errors import InputError
+from eccos_rs.session.redis_client import RedisAddress, is_redis_url
 from eccos_rs.session.store.memory import MemoryStore
+from eccos_rs.session.store.redis import RedisStore
 from eccos_rs.session.store.schema import open_database
 from eccos_rs.session.store.sqlite import SqliteStore
 
@@ -29,7 +31,8 @@ def open_store(url: str | PathLike[str] | Store | None, clock: Callable[[], floa
     ----------
     url : str, path or Store, optional
         ``memory://`` (the default: feedback is known for the last 10,000 leases), ``sqlite:///path`` or a
-        plain path (an SQLite file, made when it is not there). A store is returned as it is.
+        plain path (an SQLite file, made when it is not there), ``redis://host:port/db`` (Redis 7 or Valkey).
+        A store is returned as it is.
     clock : callable
         Seconds since 1970.
 
@@ -44,12 +47,17 @@ def open_store(url: str | PathLike[str] | Store | None, clock: Callable[[], floa
         return MemoryStore()
     if not isinstance(url, str | os.PathLike):
         return url
+    if is_redis_url(url):
+        return RedisStore(RedisAddress.parse(str(url)))
     return SqliteStore(sqlite_path(url), clock=clock)
 
 
 def check_store(url: str | PathLike[str] | None) -> None:
     """Raise what `open_store` would, without keeping the store open; one that cannot be written passes."""
     if url is None or str(url) == MemoryStore.url:
+        return
+    if is_redis_url(url):
+        RedisStore(RedisAddress.parse(str(url))).close()
         return
     looked_at = open_database(sqlite_path(url), lambda _: None)
     if looked_at is not None:
@@ -71,7 +79,7 @@ def sqlite_path(url: str | PathLike[str]) -> Path:
     # As in SQLAlchemy: three slashes before a relative path, four before an absolute one.
     if parts.scheme != "sqlite" or parts.netloc or len(parts.path) < 2:
         raise InputError(
-            f"store: got {text!r}, wanted memory://, sqlite:///path (four slashes before an absolute path) "
-            "or a plain path"
+            f"store: got {text!r}, wanted memory://, sqlite:///path (four slashes before an absolute path), "
+            "redis://host:port/db or a plain path"
         )
     return Path(unquote(parts.path[1:]))
