@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import signal
+import socket
 import tempfile
 import threading
 import time
@@ -19,7 +20,6 @@ from eccos_rs.serve.app import build_app
 from eccos_rs.serve.run import server_config
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Callable, Iterator
     from multiprocessing.context import SpawnProcess
 
@@ -83,11 +83,12 @@ def run_workers(
     EccosError
         The address is taken, or no worker can start.
     """
-    options = {"host": host, "port": port, "grace": grace, "quiet": quiet}
+    options: dict[str, Any] = {"host": host, "port": port, "grace": grace, "quiet": quiet}
     try:
-        listening = server_config(make, factory=True, **options).bind_socket()
-    except SystemExit as error:
-        raise EccosError(f"the server could not start on {host}:{port}; the log above says why") from error
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        listening = socket.create_server((host, port), family=family, backlog=4096)
+    except OSError as error:
+        raise EccosError(f"the server could not start on {host}:{port}: {error}") from error
     stop = threading.Event()
     before = [(number, signal.signal(number, lambda *_: stop.set())) for number in _STOPS]
     team = [_Worker(make, listening, options) for _ in range(workers)]
