@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import queue
 import threading
 from typing import TYPE_CHECKING
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from eccos_rs.session.limits.exchange import Reply, SharedBackend
 
 __all__ = ["Link"]
+
+logger = logging.getLogger("eccos_rs.session")
 
 _HEARTBEAT = 0.5
 """Seconds after which a session that has nothing to say says that it is alive, or tries again."""
@@ -91,6 +94,12 @@ class Link:
         except StoreError as error:
             self._lost = True
             self._failed(str(error))
+            return
+        except Exception as error:
+            # Whatever it was, the thread lives on and the session goes on alone.
+            logger.exception("the shared limits at %s failed", self._backend.url)
+            self._lost = True
+            self._failed(f"{type(error).__name__}: {error}")
             return
         self._epoch = reply.epoch
         self._lost = False
