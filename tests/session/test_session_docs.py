@@ -1,4 +1,4 @@
-"""The examples in docs/online.md and docs/aios.md run as they stand."""
+"""The examples in docs/sessions.md and docs/aios.md run as they stand."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ def blocks(name):
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
-def test_the_examples_of_online(tmp_path, monkeypatch, capsys):
+def test_the_examples_of_sessions(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     names = {}
-    for block in blocks("online.md"):
-        exec(compile(block, "docs/online.md", "exec"), names)
+    for block in blocks("sessions.md"):
+        exec(compile(block, "docs/sessions.md", "exec"), names)
     said = capsys.readouterr().out
     assert "expected success" in said or "predicted success" in said
-    assert (tmp_path / "online.sqlite").is_file()
+    assert (tmp_path / "sessions.sqlite").is_file()
     assert names["policy"].per == "day"
 
 
