@@ -131,6 +131,7 @@ bundle: $(VENV)/.develop $(VENV)/.release ## Train the shipped bundle from DATA=
 catalogue: $(VENV)/.develop $(VENV)/.release ## Make the shipped prices and published scores anew: LiteLLM's map of the day, tables of DATA=…
 	$(BIN)/python tools/catalogue/prices.py
 	$(BIN)/python tools/catalogue/scores.py $(DATA)
+	$(BIN)/python tools/catalogue/exam.py $(DATA)
 
 results: $(VENV)/.develop $(VENV)/.release ## Train and evaluate in five folds of DATA=…, write docs/results.md
 	$(BIN)/eccos evaluate $(DATA)/qaserve_public.parquet --folds 5 \

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from eccos_rs.records.collect import CollectSummary, Progress
     from eccos_rs.records.collect.estimate import Estimate
 
-__all__ = ["collect"]
+__all__ = ["collect", "progress_with_money"]
 
 
 def collect(
@@ -116,17 +116,17 @@ def collect(
             estimate_run(listed, known, out, models=model, journal=journal, options=options), as_json=json_
         )
         return
-    with _Bar(max_cost) as progress:
+    with progress_with_money("collect", max_cost) as progress:
         summary = run(listed, known, out, models=model, journal=journal, options=options, progress=progress)
     _print(summary, out, as_json=json_)
     if summary.stopped != "done":
         raise typer.Exit(1)
 
 
-class _Bar:
+class progress_with_money:  # noqa: N801 - used as a function is
     """A progress bar with the money spent, on a terminal."""
 
-    def __init__(self, max_cost: float | None) -> None:
+    def __init__(self, label: str, max_cost: float | None) -> None:
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
         from rich.progress import Progress as Bar
 
@@ -135,7 +135,7 @@ class _Bar:
         screen = console(stderr=True)
         self._ceiling = "" if max_cost is None else f" of {max_cost:g}"
         money = TextColumn("US$ {task.fields[spent]:.4f}{task.fields[ceiling]}{task.fields[failed]}")
-        columns = TextColumn("collect"), BarColumn(), MofNCompleteColumn(), money, TimeRemainingColumn()
+        columns = TextColumn(label), BarColumn(), MofNCompleteColumn(), money, TimeRemainingColumn()
         self._bar = Bar(*columns, console=screen, transient=True, disable=not screen.is_terminal)
         self._task = self._bar.add_task("", total=None, spent=0.0, ceiling=self._ceiling, failed="")
 

@@ -6,6 +6,7 @@ import typer
 
 from eccos_rs.cli.pool.add import add
 from eccos_rs.cli.pool.check import check
+from eccos_rs.cli.pool.exam import exam
 from eccos_rs.cli.pool.new import from_config, new
 
 __all__ = ["pool"]
@@ -20,3 +21,4 @@ pool.command("new")(new)
 pool.command("from")(from_config)
 pool.command("add")(add)
 pool.command("check")(check)
+pool.command("exam")(exam)
