@@ -19,11 +19,11 @@ from eccos_rs.catalogue.exam import Board, ExamScores, boards, question_key, sco
 from eccos_rs.catalogue.scores import knowledge
 from eccos_rs.domain.pricing import model_cost
 from eccos_rs.errors import InputError, RecordError
+from eccos_rs.records import read_records
 from eccos_rs.records.check import Place
 from eccos_rs.records.collect import CollectOptions, collect_async
 from eccos_rs.records.collect.task import Task, read_tasks
 from eccos_rs.records.files import iter_rows
-from eccos_rs.records.record import read_records
 from eccos_rs.records.tokens import estimate_tokens
 
 if TYPE_CHECKING:
