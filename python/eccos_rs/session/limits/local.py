@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from eccos_rs.routing.pool import LLM
     from eccos_rs.session.limits.base import Claim
+    from eccos_rs.session.limits.elsewhere import Announcement
 
 __all__ = ["LocalLimiter", "model_loads"]
 
@@ -45,6 +46,7 @@ class LocalLimiter:
         self, llms: Sequence[LLM], capacity: Mapping[str, float] | None = None, span: float = MINUTE
     ) -> None:
         self.models = model_loads(llms, capacity, span)
+        self.announcement: Announcement | None = None
         self.counts_tokens = any(model.tokens is not None for model in self.models)
 
     @property
@@ -104,4 +106,6 @@ class LocalLimiter:
         return min((wait for wait in waits if wait > 0), default=math.inf)
 
     async def close(self) -> None:
-        """Nothing is held anywhere else."""
+        """Take the announcement of these limits back; nothing is held anywhere else."""
+        if self.announcement is not None:
+            self.announcement.close()

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from eccos_rs.routing.pool import LLM
     from eccos_rs.session.limits.base import Claim
+    from eccos_rs.session.limits.elsewhere import Announcement
     from eccos_rs.session.limits.exchange import ModelUse, Publication, Reply, SharedBackend
     from eccos_rs.session.limits.window import ModelLoad
 
@@ -119,6 +120,7 @@ class SharedLimiter:
         self.replica = uuid.uuid4().hex[:16]
         self.url = backend.url
         self.losses = 0
+        self.announcement: Announcement | None = None
         self.fault: str | None = None
         self.on_others: Callable[[Reply], None] | None = None
         """Takes what the others have published."""
@@ -412,4 +414,6 @@ class SharedLimiter:
         message = Message(self.replica, self._epoch, leaving=True)
         self._fill(message)
         message.claims = ()
+        if self.announcement is not None:
+            self.announcement.close()
         await asyncio.to_thread(self._link.stop, message)
