@@ -77,6 +77,9 @@ def serve(
         float,
         typer.Option(min=0.0, help="Seconds a conversation stays with the model of its last turn; 0: not."),
     ] = 300.0,
+    baseline: Annotated[
+        str | None, typer.Option(help="A model: the page shows what everything would have cost there.")
+    ] = None,
     cors: Annotated[
         list[str] | None, typer.Option(help="An origin whose pages may ask; may be given several times.")
     ] = None,
@@ -123,7 +126,7 @@ def serve(
         settings = GatewaySettings(
             tokens=tokens, max_body=max_body, attempts=attempts, wait=wait,
             first_byte_timeout=first_byte_timeout, store=place, stickiness=stickiness,
-            body_timeout=body_timeout, cors=tuple(cors or ()),
+            body_timeout=body_timeout, cors=tuple(cors or ()), baseline=baseline,
             on_store_loss="refuse" if on_store_loss == "refuse" else "local-share",
         )  # fmt: skip
         app = build_app(router, settings)

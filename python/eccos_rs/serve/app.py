@@ -20,6 +20,7 @@ from starlette.routing import Route
 from eccos_rs.domain.validation import check_number
 from eccos_rs.errors import EccosError, InputError, StoreError
 from eccos_rs.routing.attachments import text_tokens
+from eccos_rs.serve.board import SAMPLE_SECONDS, Board
 from eccos_rs.serve.breaker import Breakers
 from eccos_rs.serve.conversations import Conversations
 from eccos_rs.serve.dialects import messages_answer
@@ -74,6 +75,8 @@ class GatewaySettings:
         Seconds for which a conversation stays with the model of its last turn; 0: not at all.
     body_timeout : float
         Seconds within which a request's body must have come.
+    baseline : str, optional
+        A model: the page shows what everything would have cost there.
     cors : tuple of str
         Origins whose pages may ask (``"*"``: any); none unless named.
     """
@@ -90,6 +93,7 @@ class GatewaySettings:
     stickiness: float = 300.0
     body_timeout: float = 30.0
     cors: tuple[str, ...] = ()
+    baseline: str | None = None
 
     def __post_init__(self) -> None:
         if self.attempts < 1:
@@ -127,6 +131,8 @@ def build_app(
         The store is damaged or of another program. (One that cannot be written only refuses feedback.)
     """
     settings = settings or GatewaySettings()
+    if settings.baseline is not None:
+        router.pool.index(settings.baseline)
     upstream = Upstream(
         router.pool,
         first_byte_timeout=settings.first_byte_timeout,
@@ -147,15 +153,19 @@ def build_app(
             window=settings.window,
         )
         breakers = Breakers(router.pool.names, upstream.answers, down=session.down, up=session.up)
+        goal, value = session.policy.goal
+        board = Board(router.pool, f"{goal} {value:g}", settings.baseline)
         conversations = Conversations(router.pool, settings.stickiness)
         app.state.gateway = Gateway(
-            session, upstream, breakers, Metrics(session, breakers), conversations,
+            session, upstream, breakers, Metrics(session, breakers, board), conversations,
             settings.attempts, settings.wait, settings.body_timeout,
         )  # fmt: skip
         await asyncio.to_thread(_warm_up, router)
+        sampling = asyncio.create_task(_sample(app.state.gateway), name="eccos-history")
         try:
             yield
         finally:
+            sampling.cancel()
             await breakers.close()
             await session.close()
             await upstream.close()
@@ -182,6 +192,13 @@ def _middleware(settings: GatewaySettings) -> list[Middleware]:
     else:
         parts.append(Middleware(LocalOnly, origins=settings.cors))
     return parts
+
+
+async def _sample(gateway: Gateway) -> None:
+    """Keep the history that the page shows."""
+    while True:
+        gateway.metrics.board.sample(gateway.session.stats(), gateway.metrics.arrivals.per_second)
+        await asyncio.sleep(SAMPLE_SECONDS)
 
 
 def _warm_up(router: Router) -> None:
@@ -284,7 +301,7 @@ def _model_row(name: str) -> dict[str, object]:
 
 async def _stats(request: Request) -> Response:
     gateway = _gateway(request)
-    return JSONResponse(page_figures(gateway.session.stats(), gateway.metrics.arrivals))
+    return JSONResponse(page_figures(gateway.session.stats(), gateway.metrics, gateway.breakers))
 
 
 async def _metrics(request: Request) -> Response:

@@ -189,6 +189,7 @@ class Gateway:
             overhead = sent - arrived - spent_upstream
             self.metrics.overhead.observe(overhead)
             self.metrics.ttft.labels(model).observe(reply.ttft)
+            self.metrics.board.decided(lease, how)
             return lease, reply, overhead, how
         raise _nobody_left(failures)
 
@@ -199,6 +200,7 @@ class Gateway:
         if error.blames_model:
             self.breakers.failed(model, retry_after=error.retry_after, at_once=error.at_once)
         self.metrics.fallbacks.labels(model, error.reason).inc()
+        self.metrics.board.failed(model, error.reason)
 
     async def _choose(self, wanted: RoutingRequest, *, exclude: list[str]) -> tuple[Lease, str]:
         """Get a model, with what the conversation's prompt caches hold counted.

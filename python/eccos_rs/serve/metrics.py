@@ -13,6 +13,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from eccos_rs.serve.board import Board
     from eccos_rs.serve.breaker import Breakers
     from eccos_rs.session import Session
     from eccos_rs.session.stats import ModelStats, SessionStats
@@ -32,9 +33,12 @@ class Metrics:
         Asked for its figures whenever Prometheus asks.
     breakers : Breakers
         Which models are out.
+    board : Board
+        What the page shows beside them.
     """
 
-    def __init__(self, session: Session, breakers: Breakers) -> None:
+    def __init__(self, session: Session, breakers: Breakers, board: Board) -> None:
+        self.board = board
         self.registry = CollectorRegistry()
         self.requests = Counter(
             "eccos_requests", "Chat completions by model and HTTP status.", ["model", "status"],
@@ -186,13 +190,13 @@ def _lost(stats: SessionStats) -> float:
     return float(stats.limits not in ("local", "shared"))
 
 
-def page_figures(stats: SessionStats, arrivals: Arrivals) -> dict[str, Any]:
+def page_figures(stats: SessionStats, metrics: Metrics, breakers: Breakers) -> dict[str, Any]:
     """Return what the page at / shows, as plain JSON values; None stands for "not known yet"."""
     pace = stats.pace
     return {
         "state": _state(stats),
-        "requests": arrivals.total,
-        "requests_per_second": arrivals.per_second,
+        "requests": metrics.arrivals.total,
+        "requests_per_second": metrics.arrivals.per_second,
         "in_flight": stats.in_flight,
         "waiting": stats.waiting,
         "quality": {
@@ -207,11 +211,12 @@ def page_figures(stats: SessionStats, arrivals: Arrivals) -> dict[str, Any]:
             "on_pace": pace.on_pace if pace else None,
         },
         "overhead": {"p50": _known(stats.overhead_p50), "p99": _known(stats.overhead_p99)},
-        "models": [_page_row(model, stats.decisions) for model in stats.models],
+        "models": [_page_row(model, stats.decisions, breakers.trips(model.name)) for model in stats.models],
+        **metrics.board.figures(stats),
     }
 
 
-def _page_row(model: ModelStats, decisions: int) -> dict[str, Any]:
+def _page_row(model: ModelStats, decisions: int, trips: int) -> dict[str, Any]:
     return {
         "name": model.name,
         "out": not model.up,
@@ -223,6 +228,7 @@ def _page_row(model: ModelStats, decisions: int) -> dict[str, Any]:
         "realised": _known(model.record.realised_quality),
         "spent": model.spend,
         "failed": model.failures,
+        "trips": trips,
     }
 
 

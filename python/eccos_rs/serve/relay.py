@@ -100,8 +100,9 @@ class Relay:
         self._ended = True
         usage = self._allowance.clamp(self._counted(), self.model)
         assert self.lease.llm is not None
+        paid = answer_cost(self.lease.llm, usage)
         self.lease.release(
-            output_tokens=usage.output_tokens, cost=answer_cost(self.lease.llm, usage),
+            output_tokens=usage.output_tokens, cost=paid,
             failed=failed, abandoned=side == "client",
         )  # fmt: skip
         self._metrics.requests.labels(self.model, str(self.reply.status)).inc()
@@ -112,7 +113,10 @@ class Relay:
             if count is not None:
                 self._metrics.tokens.labels(self.model, direction).inc(count)
         if not failed:
+            self._metrics.board.answered(self.lease, paid, self.reply.ttft, time.monotonic() - self._arrived)
             self._on_answer(usage)
+        elif side != "client":
+            self._metrics.board.failed(self.model, "broken")
 
     def refused(self) -> None:
         """End it as an answer that says that the request is wrong: nothing was spent."""

@@ -167,6 +167,11 @@ class Lease:
         return float(self._request.quality[self.index]) if self.index >= 0 else 0.0
 
     @property
+    def costs(self) -> list[float]:
+        """Expected US dollars by model, in the order of the pool."""
+        return [float(value) for value in self._request.cost]
+
+    @property
     def forecasts(self) -> list[float]:
         """Expected success by model, in the order of the pool."""
         return [float(value) for value in self._request.quality]

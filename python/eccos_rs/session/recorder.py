@@ -81,7 +81,7 @@ class Recorder:
         self._timer: asyncio.TimerHandle | None = None
         self._per = "day" if pacer is None else pacer.per
         self._period = period_of(self._per, wall())
-        self._today = 0.0
+        self._today = self._outstanding = 0.0
         if pacer is not None:
             self._resume(pacer)
 
@@ -104,6 +104,7 @@ class Recorder:
 
     def granted(self, lease: Lease, request: PendingRequest, embedding_wanted: bool) -> None:
         """Write a lease, soon."""
+        self._outstanding += lease.cost
         self._store.lease(
             LeaseRow(
                 lease.id,
@@ -120,6 +121,7 @@ class Recorder:
     def settled(self, lease: Lease, tokens: float | None, cost: float, failed: bool) -> None:
         """Write what a lease really took, soon."""
         self._today += cost
+        self._outstanding = max(self._outstanding - lease.cost, 0.0)
         self._store.settle(lease.id, tokens, cost, failed)
 
     def soon(self, loop: asyncio.AbstractEventLoop | None) -> None:
@@ -145,7 +147,11 @@ class Recorder:
             self._pacer.resume(started, answer.result())
 
     def save(self) -> Future[float] | None:
-        """Write spend and prices; return what others have spent of the same budget, when there is one."""
+        """Write spend and prices; return what others have spent of the same budget, when there is one.
+
+        What is reserved for answers that run is written as spent: should the process be killed, its successor
+        finds it booked. The next write, a total as well, puts the real cost in its place.
+        """
         pacer, price = self._pacer, self._controller.price
         state = {}
         if price is not None and math.isfinite(price):
@@ -157,10 +163,10 @@ class Recorder:
             now = self._wall()
             if not self._period[0] <= now < self._period[1]:
                 self._period, self._today = period_of(self._per, now), 0.0
-            self._store.spend(self._period[0], self._today, state)
+            self._store.spend(self._period[0], self._today + self._outstanding, state)
             return None
         pacer.roll()
-        self._store.spend(pacer.started, pacer.spent_here, state)
+        self._store.spend(pacer.started, pacer.spent_here + pacer.reserved, state)
         return self._store.spent_elsewhere(pacer.started) if self.shared else None
 
     def stop(self) -> None:

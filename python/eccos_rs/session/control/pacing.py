@@ -134,6 +134,11 @@ class Pacer(Protocol):
         ...
 
     @property
+    def reserved(self) -> float:
+        """US dollars that answers which run are predicted to cost."""
+        ...
+
+    @property
     def committed(self) -> float:
         """US dollars of the period that are spent, or expected of what runs."""
         ...
