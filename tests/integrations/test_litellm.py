@@ -211,10 +211,11 @@ async def test_the_plugin_says_why_and_respects_earlier_plugins(litellm, endpoin
     assert said["model"] == "mid"
     assert said["runner_up"] == "small"
     assert "mid" in said["reason"]
-    with pytest.raises(PoolError, match="other"):
-        await plugin.run(
-            RoutingContext(raw_messages=chat(), structured_messages=chat(), candidate_models=["openai/other"])
-        )
+    for others in (["openai/other"], ["openai/text-embedding-3-small", "openai/other"]):
+        given = RoutingContext(raw_messages=chat(), structured_messages=chat(), candidate_models=others)
+        untouched = await plugin.run(given)
+        assert untouched.candidate_models == others
+        assert "eccos" not in untouched.signals
 
 
 async def test_the_strategy_chooses_the_deployment(litellm, endpoint, doors):

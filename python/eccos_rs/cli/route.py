@@ -13,6 +13,7 @@ import typer
 
 from eccos_rs.bulk.columns import arrow_columns, merged, plain_json
 from eccos_rs.bulk.queries import RowReader
+from eccos_rs.bulk.source import Source, find_files
 from eccos_rs.cli.common import (
     INPUT_FORMS,
     console,
@@ -22,6 +23,7 @@ from eccos_rs.cli.common import (
     write_lines,
     write_whole,
 )
+from eccos_rs.cli.folder import DEFERRED, Folder, parse_shard, run_job
 from eccos_rs.cli.options import (
     BundleName,
     Device,
@@ -36,6 +38,7 @@ from eccos_rs.cli.options import (
     policy_of,
 )
 from eccos_rs.errors import InputError, MissingExtraError
+from eccos_rs.predict.bundle import Bundle
 
 if TYPE_CHECKING:
     from eccos_rs.routing.plan import Plan
@@ -43,23 +46,20 @@ if TYPE_CHECKING:
 
 __all__ = ["route"]
 
-DEFERRED = 3
-"""Exit status when some queries have no model."""
-
 _FORMATS = ("table", "json", "jsonl", "parquet")
 
 
 def route(
-    source: Annotated[
-        str,
+    sources: Annotated[
+        list[str],
         typer.Argument(
-            metavar="FILE",
+            metavar="FILE...",
             help="Queries: lines of text, JSON lines, JSON, CSV, TSV or Parquet, told by suffix and content, "
             "packed by gzip or Zstandard or not. A row has a text, chat messages, or columns: query or "
             "messages and what the query needs (models, tools, vision, priority, min_quality, "
             "max_output_tokens …). "
             "OpenAI request bodies and batch files and LiteLLM's spend logs are read as they are. "
-            '"-" reads standard input.',
+            '"-" reads standard input. With --out-dir also several files, and folders of files.',
         ),
     ],
     *,
@@ -120,6 +120,25 @@ def route(
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Write there instead of to standard output.")
     ] = None,
+    out_dir: Annotated[
+        Path | None,
+        typer.Option(
+            help="Route files of any size within little memory, and write parts and a manifest into this new "
+            "folder (--format parquet or jsonl; parquet by default)."
+        ),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with a run into --out-dir that was stopped, by whatever.")
+    ] = False,
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            metavar="I/N",
+            help="Predict and write the I-th of N shares alone (from 1), into one --out-dir that all "
+            "share; run the same line again once all have predicted.",
+        ),
+    ] = None,
+    part_rows: Annotated[int, typer.Option(min=1, help="Rows per part of --out-dir.")] = 20_000,
     why: Annotated[bool, typer.Option("--why", help="Show the reason of every choice in the table.")] = False,
     tokens_per_second: TokensPerSecond = 50.0,
 ) -> None:
@@ -131,12 +150,18 @@ def route(
     eccos route questions.jsonl --budget 0.50         the best that half a dollar buys
     cat log.jsonl | eccos route - --format jsonl -o plan.jsonl
     eccos route log.csv --column question -f parquet -o plan.parquet
+    eccos route logs/ --budget 400 --out-dir routed   files of any size; --resume after a kill
 
     The columns of the input pass through to JSON and Parquet. Exit status 3 when queries were deferred: no
     capacity was left, or no model may take them.
     """  # noqa: D301 - \b keeps typer from joining the lines
     form = "json" if as_json else output_format
-    _check(form, input_form, out, tokens_per_second)
+    folder = None if out_dir is None else Folder(out_dir, resume, parse_shard(shard))
+    if folder is None and (resume or shard is not None or len(sources) > 1):
+        raise typer.BadParameter("several files, --resume and --shard need --out-dir FOLDER")
+    if folder is not None and (out is not None or live_limits):
+        raise typer.BadParameter("--out-dir takes neither --out nor --live-limits")
+    _check("table" if folder is not None else form, input_form, out, tokens_per_second)
     policy = policy_of(
         min_quality=min_quality,
         budget=budget,
@@ -151,12 +176,19 @@ def route(
         capacity=_capacity(capacity or []),
     )
     reader = RowReader(column, tuple(own or ()))
-    rows = read_rows(source, input_form, reader)  # type: ignore[arg-type]
+    rows = [] if folder is not None else read_rows(sources[0], input_form, reader)  # type: ignore[arg-type]
+    files = [] if folder is None else find_files(sources)
     router = _router(bundle, predictor, device, pool, threads)
     if models is not None:
         router = _narrowed(router, models)
     if not live_limits:
         router = without_live_limits(router)
+    if folder is not None:
+        settings = {"bundle": Bundle.load(bundle).digest, "predictor": predictor}
+        source = Source(files, reader, input_form, part_rows)
+        written = "jsonl" if form == "jsonl" else "parquet"
+        run_job(folder.job(source, router, policy, written, settings), folder, as_json=as_json)
+        return
     with progress_bar("predicting", len(rows)) as advance:
         plan = router.route([row.query for row in rows], policy=policy, progress=advance)
     _write(plan, [row.own for row in rows], form, out, why=why, tokens_per_second=tokens_per_second)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import threading
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from eccos_rs.errors import InputError, PoolError
+from eccos_rs.errors import InputError, PoolError, QueryError
 from eccos_rs.integrations.pricing import price_map, priced_llm
 from eccos_rs.routing.policy import Policy
 from eccos_rs.routing.pool import LLM, Pool
@@ -19,7 +21,7 @@ from eccos_rs.session import DualController
 from eccos_rs.solver.assignment import assign
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from os import PathLike
 
     from numpy.typing import NDArray
@@ -28,6 +30,11 @@ if TYPE_CHECKING:
     from eccos_rs.routing.problem import Problem
 
 __all__ = ["EccosRouting"]
+
+logger = logging.getLogger("eccos_rs.integrations")
+
+_SETTLED = 256
+"""Queries from which on a price is kept for some batches."""
 
 _CONCURRENCY = ("max_concurrency", "max_concurrent_requests", "concurrency", "slots")
 """Keys that state how many requests a model takes at once, for a model or, in ``router``, for each."""
@@ -65,9 +72,14 @@ class EccosRouting:
     Raises
     ------
     PoolError
-        A model has no known price, or the predictor does not know it; the model is named.
+        A model has no name, or a price or a concurrency that is no number.
     InputError
         `bootstrap_url` is an address, not a file.
+
+    Notes
+    -----
+    A model without a known price, or one that the predictor does not know, does not stop the kernel: it is
+    logged and not routed to.
 
     Examples
     --------
@@ -98,13 +110,33 @@ class EccosRouting:
         self._aliases = dict(aliases or {})
         shipped = Router.load() if predictor is None else None
         known = pool if isinstance(pool, Pool) else Pool.load(pool) if pool is not None else None
-        made = _pool(llm_configs, known, shipped.pool if shipped else None, self._aliases, config or {})
         source = predictor if shipped is None else shipped.predictor
         assert source is not None  # one of the two was there
         if bootstrap_url is not None:
             source = self._bootstrap(bootstrap_url, source, n_similar)
-        self.router = Router(made, _Renamed(source, made.names, self._aliases), self._policy)
-        self._controller = DualController(self._policy, len(made))
+        self._unknown: set[str | None] = set()
+        models = _models(
+            llm_configs,
+            [pool for pool in (known, shipped.pool if shipped else None) if pool is not None],
+            self._aliases,
+            config or {},
+        )
+        kept = [model for model in models if self._aliases.get(model.name, model.name) in source.models]
+        self._slots = _slots(llm_configs, config or {})
+        self.router: Router | None = None
+        if kept:
+            made = Pool(kept)
+            self.router = Router(made, _Renamed(source, made.names, self._aliases), self._policy)
+        for name in self.available_models:
+            if self.router is None or name not in self.router.pool.names:
+                self._unknown.add(name)
+                logger.warning(
+                    "model %r is not routed by eccos: it has no known price, or the predictor does not "
+                    "know it (it knows %s); give aliases, prices, or a bootstrap file",
+                    name,
+                    ", ".join(source.models),
+                )
+        self._controller = DualController(self._policy, max(len(kept), 1))
         self._lock = threading.Lock()
 
     def _bootstrap(self, place: str | PathLike[str], encoder: Predictor, neighbours: int) -> Predictor:
@@ -116,7 +148,7 @@ class EccosRouting:
                 "and give its path"
             )
         models = [self._aliases.get(name, name) for name in self.available_models]
-        return StorePredictor.load(place, encoder, models, neighbours=neighbours)
+        return StorePredictor.load(place, encoder, models, neighbours=neighbours, skip_missing=True)
 
     def get_model_idxs(
         self,
@@ -136,62 +168,131 @@ class EccosRouting:
         Returns
         -------
         list of int
-            Indices into `llm_configs`. Queries beyond the models' concurrency are spread as a next wave, in
-            the same proportions.
+            Indices into `llm_configs`, as it stands now: AIOS adds models while it runs. Queries beyond the
+            models' concurrency are spread as a next wave, in the same proportions; see `limited`.
 
         Raises
         ------
         InputError
             The two lists differ in length.
-        PoolError
-            A candidate is none of `llm_configs`; the near name is given.
-        NoModelError
-            No candidate of a query may take it.
+
+        Notes
+        -----
+        Models that are not routed here (registered at run time, without a price, unknown to the predictor)
+        are taken out of a query's candidates. A query with no candidate left, with messages that are none, or
+        too long for all of its candidates goes to the first of them that AIOS has, else to index 0, as with
+        ``SmartRouting``; the log says so. It never fails the others.
         """
         if len(selected_llm_lists) != len(queries):
             raise InputError(
                 f"selected_llm_lists has {len(selected_llm_lists)} entries and queries {len(queries)}; "
-                "wanted one list of candidates a query"
+                "wanted one list of candidates per query"
             )
-        if not len(queries):
-            return []
-        batch = [
-            self._query(query, selected) for query, selected in zip(queries, selected_llm_lists, strict=True)
-        ]
+        places = {_name(each): at for at, each in reversed(list(enumerate(self.llm_configs)))}
+        chosen = [self._fallback(selected, places) for selected in selected_llm_lists]
+        rows, batch = [], []
+        for at, (query, selected) in enumerate(zip(queries, selected_llm_lists, strict=True)):
+            made = self._query(query, selected)
+            if made is not None:
+                rows.append(at)
+                batch.append(made)
+        if self.router is None or not batch:
+            return chosen
         prediction = self.router.predict(batch)
         with self._lock:
-            return self._choose(batch, prediction)
+            models = self._choose(self.router, batch, prediction)
+        for at, model in zip(rows, models, strict=True):
+            if model >= 0 and self.router.pool.names[model] in places:
+                chosen[at] = places[self.router.pool.names[model]]
+        return chosen
 
-    def _query(self, query: str | Sequence[Mapping[str, Any]], selected: Sequence[Any] | None) -> Query:
-        names = [_name(each) for each in selected or ()]
+    def limited(
+        self, process: Callable[[int, list[Any]], list[Any]]
+    ) -> Callable[[int, list[Any]], list[Any]]:
+        """Let AIOS send each model no more queries at once than its ``max_concurrency``.
+
+        Parameters
+        ----------
+        process : callable
+            ``LLMAdapter._process_batch_for_model``: takes a model's index and its tasks, and runs them all at
+            once.
+
+        Returns
+        -------
+        callable
+            Takes its place: runs them wave by wave.
+        """
+
+        def process_in_waves(model_idx: int, tasks: list[Any]) -> list[Any]:
+            name = _name(self.llm_configs[model_idx])
+            pool = None if self.router is None else self.router.pool
+            slots = self._slots.get(name) if pool is None or name not in pool.names else pool[name].slots
+            wave = slots or max(len(tasks), 1)
+            done: list[Any] = []
+            for start in range(0, len(tasks), wave):
+                done += process(model_idx, tasks[start : start + wave])
+            return done
+
+        return process_in_waves
+
+    def _fallback(self, selected: Sequence[Any] | None, places: Mapping[str, int]) -> int:
+        names = (_name_or_none(each) for each in selected or ())
+        return next((places[name] for name in names if name is not None and name in places), 0)
+
+    def _query(self, query: Any, selected: Sequence[Any] | None) -> Query | None:
+        """Make a query of what AIOS hands over; None when it cannot be routed, which is logged."""
+        if self.router is None:
+            return None
+        names = [_name_or_none(each) for each in selected or ()]
+        known = tuple(dict.fromkeys(name for name in names if name in self.router.pool.names))
         for name in names:
-            self.router.pool.index(name)
-        models = tuple(dict.fromkeys(names)) or None
-        if not query:
-            # A call without messages gets an error of AIOS's own later; the batch must not fail for it.
-            return Query("", models=models)
-        if isinstance(query, str):
-            return Query(query, models=models)
-        return Query(messages=tuple(query), models=models)
+            if name not in self.router.pool.names and name not in self._unknown:
+                self._unknown.add(name)
+                logger.warning("model %r is not routed by eccos: it was taken out of the candidates", name)
+        if names and not known:
+            return None
+        models = known or None
+        try:
+            if not query:
+                # A call without messages gets an error of AIOS's own later; the batch must not fail for it.
+                return Query("", models=models)
+            return (
+                Query(query, models=models)
+                if isinstance(query, str)
+                else Query(messages=tuple(query), models=models)
+            )
+        except (QueryError, TypeError) as error:
+            logger.error("a query's messages are malformed, it goes to its first candidate: %s", error)
+            return None
 
-    def _choose(self, batch: list[Query], prediction: Prediction) -> list[int]:
-        problem = self.router.problem(prediction, batch, self._policy)
+    def _choose(self, router: Router, batch: list[Query], prediction: Prediction) -> list[int]:
+        policy = self._policy.replace(unroutable="defer")
+        problem = router.problem(prediction, batch, policy)
+        for row, reason in problem.unroutable.items():
+            logger.warning("query %d of the batch goes to its first candidate: %s", row, reason)
+        rows = np.flatnonzero(problem.allowed.any(axis=1))
+        model = np.full(len(batch), -1, dtype=np.int64)
+        if not len(rows):
+            return model.tolist()
         tokens = problem.output_tokens + problem.input_tokens[:, None]
         controller = self._controller
-        controller.history.add(problem.cost, problem.quality, tokens, problem.allowed)
-        if controller.due(0.0):
-            # AIOS waits for a batch before it sends the next: there is no stream whose slots could be priced.
-            controller.update(now=0.0)
-        model = _waves(problem, self._policy, controller.price or 0.0)
-        rows = np.arange(len(model))
-        controller.count(float(problem.quality[rows, model].sum()), len(model))
+        controller.history.add(problem.cost[rows], problem.quality[rows], tokens[rows], problem.allowed[rows])
+        now = time.monotonic()
+        # AIOS waits for a batch before it sends the next: there is no stream whose slots could be priced. A
+        # price that a handful of queries made says little of the next batch: until many are known it is made
+        # anew.
+        if controller.due(now) or len(controller.history) < _SETTLED:
+            controller.update(now=now)
+        model[rows] = _waves(problem, rows, self._policy, controller.price or 0.0)
+        assigned = model >= 0
+        controller.count(float(problem.quality[assigned, model[assigned]].sum()), int(assigned.sum()))
         return [int(at) for at in model]
 
 
-def _waves(problem: Problem, policy: Policy, price: float) -> NDArray[np.int64]:
-    """Assign all rows, as many times over the capacities as it takes."""
+def _waves(problem: Problem, rows: NDArray[np.int64], policy: Policy, price: float) -> NDArray[np.int64]:
+    """Assign these rows, as many times over the capacities as it takes; -1 where no slot ever comes."""
     model = np.full(len(problem.cost), -1, dtype=np.int64)
-    left = np.arange(len(model))
+    left = rows
     while len(left):
         found = assign(
             problem.cost[left],
@@ -205,9 +306,9 @@ def _waves(problem: Problem, policy: Policy, price: float) -> NDArray[np.int64]:
         )
         model[left] = found.model
         if (found.model < 0).all():
-            raise PoolError("no model has a slot: the concurrency of every candidate is 0")
+            break
         left = left[found.model < 0]
-    return model
+    return model[rows]
 
 
 class _Renamed:
@@ -240,26 +341,46 @@ def _get(config: Any, key: str) -> Any:
     return config.get(key) if isinstance(config, Mapping) else getattr(config, key, None)
 
 
-def _pool(
-    configs: Sequence[Any],
-    given: Pool | None,
-    shipped: Pool | None,
-    aliases: Mapping[str, str],
-    config: Mapping[str, Any],
-) -> Pool:
-    llms = config.get("llms") or {}
-    listed = {_name(each): each for each in llms.get("models") or ()}
-    default = _concurrency(llms.get("router") or {})
-    models = []
+def _name_or_none(config: Any) -> str | None:
+    try:
+        return _name(config)
+    except PoolError:
+        return None
+
+
+def _listed(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the models of AIOS's whole configuration by name."""
+    return {_name(each): each for each in (config.get("llms") or {}).get("models") or ()}
+
+
+def _slots(configs: Sequence[Any], config: Mapping[str, Any]) -> dict[str, int | None]:
+    """Return the concurrency of each model: its own, here or in ``config.yaml``, else the default."""
+    listed = _listed(config)
+    default = _concurrency((config.get("llms") or {}).get("router") or {})
+    slots = {}
+    for each in configs:
+        name = _name(each)
+        places = each, listed.get(name) or {}
+        slots[name] = next((count for place in places if (count := _concurrency(place)) is not None), default)
+    return slots
+
+
+def _models(
+    configs: Sequence[Any], pools: Sequence[Pool], aliases: Mapping[str, str], config: Mapping[str, Any]
+) -> list[LLM]:
+    """Return the models that have a price; the others are logged."""
+    listed, slots = _listed(config), _slots(configs, config)
+    models: dict[str, LLM] = {}
     for each in configs:
         name = _name(each)
         # AIOS's own objects keep no price and no concurrency; config.yaml has them.
         places = each, listed.get(name) or {}
-        slots = next((count for place in places if (count := _concurrency(place)) is not None), default)
         stated = next((prices for place in places if (prices := _prices(place))), {})
-        known = [pool for pool in (given, shipped) if pool is not None]
-        models.append(_llm(each, stated, known, aliases, slots))
-    return Pool(models)
+        try:
+            models.setdefault(name, _llm(each, stated, pools, aliases, slots[name]))
+        except PoolError as error:
+            logger.warning("%s", error)
+    return list(models.values())
 
 
 def _concurrency(config: Any) -> int | None:

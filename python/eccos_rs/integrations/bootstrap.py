@@ -89,6 +89,7 @@ class StorePredictor:
         *,
         aliases: Mapping[str, str] | None = None,
         neighbours: int = 128,
+        skip_missing: bool = False,
     ) -> StorePredictor:
         """Read AIOS's bootstrap file: JSON or JSON lines of a query with ``outputs``.
 
@@ -103,6 +104,8 @@ class StorePredictor:
         aliases : mapping of str to str, optional
             From a name in `models` to the one the file has for it.
         neighbours : int
+        skip_missing : bool
+            Leave out models without an outcome in the file, instead of refusing them.
 
         Returns
         -------
@@ -129,6 +132,10 @@ class StorePredictor:
         texts = [str(rows[at]["query"]) for at in known.tolist()]
         if not texts:
             raise InputError(f"{path}: no query has an outcome of {', '.join(map(repr, wanted))}")
+        if skip_missing:
+            seen = np.flatnonzero(~np.isnan(success).all(axis=0))
+            success, tokens = success[:, seen], tokens[:, seen]
+            models = [models[at] for at in seen.tolist()]
         neighbours = min(neighbours, len(texts))
         return cls(encoder, texts, success[known], tokens[known], models, neighbours=neighbours)
 

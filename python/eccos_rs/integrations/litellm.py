@@ -1,15 +1,18 @@
-"""Two doors into LiteLLM's router: a custom routing strategy, and a routing plugin; see docs/litellm.md."""
+"""Two adapters to LiteLLM's router: a custom routing strategy, and a routing plugin; see docs/litellm.md."""
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import logging
 import threading
+from collections import Counter
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from eccos_rs.errors import InputError, NoModelError, QueryError
+from eccos_rs.integrations.calls import current_call, follow_calls
 from eccos_rs.integrations.pricing import (
-    deployment_params,
     import_litellm,
     name_in_pool,
     pool_from_model_list,
@@ -42,8 +45,8 @@ _METADATA = ("metadata", "litellm_metadata")
 """LiteLLM keeps a request's metadata under one of these, by endpoint."""
 
 
-class _Door:
-    """What both doors share: a session, and the way back for what became of its leases.
+class _Adapter:
+    """What both adapters share: a session, and what becomes of its leases.
 
     Parameters
     ----------
@@ -62,6 +65,8 @@ class _Door:
         self._hold = hold
         self._leases: dict[str, Lease] = {}
         self._tried: dict[str, tuple[str, ...]] = {}
+        self._turn = itertools.count()
+        self._busy: Counter[str | None] = Counter()
         self._lock = threading.Lock()
         self.logger = _reporter(self)
         import_litellm().logging_callback_manager.add_litellm_callback(self.logger)
@@ -78,7 +83,7 @@ class _Door:
         hold: float = 600.0,
         **options: Any,
     ) -> Any:
-        """Make a door for LiteLLM's deployments.
+        """Make an adapter for LiteLLM's deployments.
 
         Parameters
         ----------
@@ -102,15 +107,21 @@ class _Door:
         PoolError
             A model has no price, or the predictor does not know it.
         """
-        made = pool_from_model_list(model_list, names) if pool is None else pool
         source = Router.load().predictor if predictor is None else predictor
-        return cls(SyncSession(Router(made, source, policy), **options), names, hold)
+        if pool is None:
+            pool = pool_from_model_list(model_list, names, known=source.models)
+        return cls(SyncSession(Router(pool, source, policy), **options), names, hold)
 
-    def pool_name(self, model: str) -> str:
-        """Return the pool's name of a LiteLLM model; PoolError: it has none."""
-        name = name_in_pool(model, self._names)
-        self.session.session.pool.index(name)
-        return name
+    def pool_name(self, deployment: Mapping[str, Any] | str) -> str | None:
+        """Return the pool's name of a deployment, or of a LiteLLM model; None: it is not one of the pool."""
+        given = {"litellm_params": {"model": deployment}} if isinstance(deployment, str) else deployment
+        known = self.session.session.pool.names
+        name = name_in_pool(given, self._names, known)
+        return name if name in known else None
+
+    def follow(self, router: Any) -> None:
+        """Let every call through a ``litellm.Router`` give its lease back however it ends."""
+        follow_calls(router)
 
     def query(
         self, messages: Sequence[Mapping[str, Any]] | None, candidates: Iterable[str], tools: bool
@@ -124,6 +135,10 @@ class _Door:
 
     def enter(self, metadata: Mapping[str, Any]) -> tuple[str, ...]:
         """Close an earlier attempt at the same request; return the models that have failed at it."""
+        call = current_call()
+        if call is not None:
+            call.end(failed=True)  # another choice within one call: the attempt before has failed
+            return tuple(dict.fromkeys(model for model, _ in call.failed))
         if not (metadata.get("attempted_retries") or metadata.get("attempted_fallbacks")):
             return ()  # a first attempt; what lies in the metadata came with a dict used before
         earlier = _lease_id(metadata)
@@ -133,16 +148,23 @@ class _Door:
         with self._lock:
             return self._tried.pop(earlier or "", ())
 
-    def keep(self, lease: Lease, exclude: tuple[str, ...]) -> dict[str, Any]:
-        """Remember a lease until LiteLLM reports on it; return what it is to carry along."""
+    def keep(self, lease: Lease, exclude: tuple[str, ...], deployment: str | None = None) -> dict[str, Any]:
+        """Remember a lease until its call ends or LiteLLM reports on it; return what it carries along."""
         if lease.model is None:
             raise NoModelError(lease.reason)
+        call = current_call()
         with self._lock:
             self._leases[lease.id] = lease
-            self._tried[lease.id] = (*exclude, lease.model)
-            while len(self._tried) > _REMEMBERED:
-                del self._tried[next(iter(self._tried))]
-        self.session.call_later(self._hold, self._forget, lease.id)
+            if call is None:
+                self._tried[lease.id] = (*exclude, lease.model)
+                while len(self._tried) > _REMEMBERED:
+                    del self._tried[next(iter(self._tried))]
+        if call is None:
+            self._release_later(lease.id)
+        else:
+            with self._lock:
+                self._busy[deployment] += 1
+            call.begin(lease, deployment, partial(self._ended, lease.id, deployment))
         return {
             "lease": lease.id,
             "model": lease.model,
@@ -151,6 +173,27 @@ class _Door:
             "runner_up": lease.runner_up,
             "reason": lease.reason,
         }
+
+    def _ended(self, lease_id: str, deployment: str | None) -> None:
+        with self._lock:
+            self._leases.pop(lease_id, None)
+            self._busy[deployment] -= 1
+
+    def _release_later(self, lease_id: str) -> None:
+        """Outside of a followed router: with the task that asked, or after a while."""
+        self.session.call_later(self._hold, self._forget, lease_id)
+        try:
+            task = asyncio.current_task()
+        except RuntimeError:
+            return
+        if task is not None:
+            task.add_done_callback(partial(self._task_over, lease_id))
+
+    def _task_over(self, lease_id: str, task: asyncio.Task[Any]) -> None:
+        if task.cancelled():
+            lease = self._take(lease_id)
+            if lease is not None:
+                lease.release(abandoned=True)
 
     def report(self, kwargs: Mapping[str, Any], response: Any, failed: bool) -> None:
         """Give back the lease of a request that has ended."""
@@ -200,34 +243,34 @@ def _lease_id(metadata: Mapping[str, Any]) -> str | None:
     return None
 
 
-def _reporter(door: _Door) -> Any:
+def _reporter(adapter: _Adapter) -> Any:
     """Return the callback by which LiteLLM says how a request has ended."""
     from litellm.integrations.custom_logger import CustomLogger
 
     class Reporter(CustomLogger):  # type: ignore[misc]
         def log_success_event(self, kwargs: Any, response_obj: Any, start_time: Any, end_time: Any) -> None:
-            door.report(kwargs, response_obj, failed=False)
+            adapter.report(kwargs, response_obj, failed=False)
 
         def log_failure_event(self, kwargs: Any, response_obj: Any, start_time: Any, end_time: Any) -> None:
-            door.report(kwargs, response_obj, failed=True)
+            adapter.report(kwargs, response_obj, failed=True)
 
         async def async_log_success_event(
             self, kwargs: Any, response_obj: Any, start_time: Any, end_time: Any
         ) -> None:
-            door.report(kwargs, response_obj, failed=False)
+            adapter.report(kwargs, response_obj, failed=False)
 
         async def async_log_failure_event(
             self, kwargs: Any, response_obj: Any, start_time: Any, end_time: Any
         ) -> None:
-            door.report(kwargs, response_obj, failed=True)
+            adapter.report(kwargs, response_obj, failed=True)
 
     reporter = Reporter()
     # LiteLLM takes two loggers for one when their class and plain attributes are alike.
-    reporter.door = str(id(door))
+    reporter.adapter = str(id(adapter))
     return reporter
 
 
-class EccosPlugin(_Door):
+class EccosPlugin(_Adapter):
     """A routing plugin: narrows ``candidate_models`` to the one chosen, and says why in ``signals["eccos"]``.
 
     Make one with `EccosPlugin.open`, and pass it as ``litellm.Router(plugins=[plugin])``.
@@ -243,7 +286,11 @@ class EccosPlugin(_Door):
         """
         by_name: dict[str, list[str]] = {}
         for model in context.candidate_models:
-            by_name.setdefault(self.pool_name(model), []).append(model)
+            name = self.pool_name(model)
+            if name is not None:
+                by_name.setdefault(name, []).append(model)
+        if not by_name:
+            return context  # another group's models: not ours to narrow
         exclude = self.enter(context.metadata)
         query = self.query(context.structured_messages or context.raw_messages, by_name, tools=False)
         said = self.keep(await self.acquire(query, exclude), exclude)
@@ -252,7 +299,7 @@ class EccosPlugin(_Door):
         return context
 
 
-class EccosStrategy(_Door):
+class EccosStrategy(_Adapter):
     """A custom routing strategy: chooses the deployment of every request itself.
 
     Make one with `EccosStrategy.open`, and put it in with `install`.
@@ -264,37 +311,35 @@ class EccosStrategy(_Door):
         """Take over the choice of deployments in a ``litellm.Router``."""
         from litellm.types.router import CustomRoutingStrategyBase
 
-        door, turn = self, itertools.count()
+        adapter = self
 
         class Strategy(CustomRoutingStrategyBase):  # type: ignore[misc]
             async def async_get_available_deployment(
                 self, model: str, messages: Any = None, input: Any = None, *_: Any, **others: Any
             ) -> Any:
-                found, kwargs = door.deployments(model), others.get("request_kwargs") or {}
-                cooling = await router.cooldown_cache.async_get_active_cooldowns(door.ids(found), None)
-                found = door.without(found, cooling)
-                metadata = door.metadata(kwargs)
-                exclude = door.enter(metadata)
-                query = door.query(messages, door.by_name(found), tools=bool(kwargs.get("tools")))
-                metadata[_SIGNAL] = door.keep(await door.acquire(query, exclude), exclude)
-                return door.pick(found, metadata[_SIGNAL]["model"], next(turn))
+                found = adapter.deployments(model)
+                cooling = await router.cooldown_cache.async_get_active_cooldowns(adapter.ids(found), None)
+                choice = _Choice(adapter, adapter.without(found, cooling), messages, others)
+                if choice.query is None:
+                    return choice.other()
+                return choice.taken(await adapter.acquire(choice.query, choice.exclude))
 
             def get_available_deployment(
                 self, model: str, messages: Any = None, input: Any = None, *_: Any, **others: Any
             ) -> Any:
-                found, kwargs = door.deployments(model), others.get("request_kwargs") or {}
-                cooling = router.cooldown_cache.get_active_cooldowns(door.ids(found), None)
-                found = door.without(found, cooling)
-                metadata = door.metadata(kwargs)
-                exclude = door.enter(metadata)
-                names = door.by_name(found)
-                query = door.query(messages, names, tools=bool(kwargs.get("tools")))
-                keep_out = exclude if any(name not in exclude for name in names) else ()
-                metadata[_SIGNAL] = door.keep(door.session.acquire(query, exclude=keep_out), exclude)
-                return door.pick(found, metadata[_SIGNAL]["model"], next(turn))
+                found = adapter.deployments(model)
+                cooling = router.cooldown_cache.get_active_cooldowns(adapter.ids(found), None)
+                choice = _Choice(adapter, adapter.without(found, cooling), messages, others)
+                if choice.query is None:
+                    return choice.other()
+                return choice.taken(adapter.session.acquire(choice.query, exclude=choice.exclude))
 
         self._router = router
-        router.set_custom_routing_strategy(Strategy())
+        self.follow(router)
+        if hasattr(router, "register_plugin"):
+            router.register_plugin(Strategy())
+        else:
+            router.set_custom_routing_strategy(Strategy())
 
     def deployments(self, model: str) -> list[dict[str, Any]]:
         """Return the deployments behind a name; InputError: there are none."""
@@ -317,10 +362,12 @@ class EccosStrategy(_Door):
         return kept or found
 
     def by_name(self, found: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
-        """Return the deployments by the pool's name of their model."""
+        """Return the deployments of the pool's models, by the pool's name."""
         names: dict[str, list[dict[str, Any]]] = {}
         for each in found:
-            names.setdefault(self.pool_name(deployment_params(each)["model"]), []).append(each)
+            name = self.pool_name(each)
+            if name is not None:
+                names.setdefault(name, []).append(each)
         return names
 
     @staticmethod
@@ -332,7 +379,45 @@ class EccosStrategy(_Door):
         made: dict[str, Any] = kwargs.setdefault("metadata", {})
         return made
 
-    def pick(self, found: list[dict[str, Any]], model: str, turn: int) -> dict[str, Any]:
-        """Return a deployment of the chosen model, in turn where there are several."""
-        same = self.by_name(found)[model]
-        return same[turn % len(same)]
+    def least_busy(self, found: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        """Return the deployment with the fewest calls under way; of equal ones the next in turn."""
+        turn = next(self._turn)
+        turned = [found[(turn + at) % len(found)] for at in range(len(found))]
+        return min(turned, key=lambda each: self._busy[self.ids([each])[0]])
+
+
+class _Choice:
+    """One choice of a deployment: who may take the call, and what came of it."""
+
+    def __init__(
+        self, strategy: EccosStrategy, found: list[dict[str, Any]], messages: Any, others: dict[str, Any]
+    ) -> None:
+        kwargs = others.get("request_kwargs") or {}
+        self._strategy, self._found = strategy, found
+        self._metadata = strategy.metadata(kwargs)
+        failed_models = strategy.enter(self._metadata)
+        call = current_call()
+        failed = set() if call is None else {deployment for _, deployment in call.failed}
+        # A failed deployment is not asked again while there is another, of its model or of the next.
+        kept = [each for each in found if strategy.ids([each])[0] not in failed] or found
+        self._names = strategy.by_name(kept)
+        self.exclude: tuple[str, ...] = ()
+        if call is None:
+            left = [name for name in self._names if name not in failed_models]
+            self.exclude = failed_models if left else ()
+        self.query: Query | None = None
+        if self._names and messages:
+            self.query = strategy.query(messages, self._names, tools=bool(kwargs.get("tools")))
+
+    def other(self) -> dict[str, Any]:
+        """Return a deployment of a group, or for a call, that is not routed here."""
+        return self._strategy.least_busy(self._found)
+
+    def taken(self, lease: Lease) -> dict[str, Any]:
+        """Return the deployment for a lease, which the call holds from now on."""
+        if lease.model is None:
+            raise NoModelError(lease.reason)
+        chosen = self._strategy.least_busy(self._names[lease.model])
+        identity = self._strategy.ids([chosen])[0]
+        self._metadata[_SIGNAL] = self._strategy.keep(lease, self.exclude, identity)
+        return chosen

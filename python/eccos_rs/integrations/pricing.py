@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+import math
+import os
 from typing import TYPE_CHECKING, Any
 
 from eccos_rs.domain.pricing import TOKENS_PER_PRICE_UNIT
@@ -10,16 +13,27 @@ from eccos_rs.errors import MissingExtraError, PoolError
 from eccos_rs.routing.pool import LLM, Pool
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
 __all__ = [
     "deployment_params",
     "import_litellm",
     "name_in_pool",
+    "number_of",
     "pool_from_model_list",
     "price_map",
     "priced_llm",
 ]
+
+
+logger = logging.getLogger("eccos_rs.integrations")
+
+_LIMITS = (
+    ("slots", "max_parallel_requests"),
+    ("requests_per_minute", "rpm"),
+    ("tokens_per_minute", "tpm"),
+)
+"""Field of `LLM` and key of ``litellm_params``."""
 
 
 def import_litellm() -> Any:
@@ -101,7 +115,10 @@ def priced_llm(
 
 
 def pool_from_model_list(
-    model_list: Iterable[Mapping[str, Any]], names: Mapping[str, str] | None = None
+    model_list: Iterable[Mapping[str, Any]],
+    names: Mapping[str, str] | None = None,
+    *,
+    known: Collection[str] | None = None,
 ) -> Pool:
     """Make a pool of LiteLLM's deployments, with the prices of its map.
 
@@ -110,9 +127,13 @@ def pool_from_model_list(
     model_list : iterable of mapping
         As ``litellm.Router(model_list=…)`` takes it: ``litellm_params.model`` and ``model_info``. Prices
         stated there (``input_cost_per_token``, ``output_cost_per_token``) go first; ``rpm``, ``tpm`` and
-        ``max_parallel_requests`` are the limits, added up over deployments of the same model.
+        ``max_parallel_requests`` are the limits, added up over deployments of the same model. Numbers may be
+        texts or ``os.environ/NAME``. ``model_info.base_model`` says whose prices and abilities an alias
+        (an Azure deployment) has, ``model_info.max_input_tokens`` its context window.
     names : mapping of str to str, optional
         From ``litellm_params.model`` to the name in the pool; by default what stands after the provider.
+    known : collection of str, optional
+        Names that a predictor knows; deployments of other models (embedders, other groups) are left out.
 
     Returns
     -------
@@ -121,33 +142,69 @@ def pool_from_model_list(
     Raises
     ------
     PoolError
-        A deployment has no model, or its price is not known.
+        A deployment has no model, its price is not known, a number is none; or nothing is left.
     """
     prices = price_map()
     limits: dict[str, dict[str, Any]] = {}
     models: dict[str, tuple[str, dict[str, Any]]] = {}
+    windows: dict[str, list[int]] = {}
+    left_out = []
     for deployment in model_list:
         params, info = deployment_params(deployment), deployment.get("model_info") or {}
         model = params["model"]
-        name = name_in_pool(model, names)
+        name = name_in_pool(deployment, names, known)
+        if known is not None and name not in known:
+            left_out.append(model)
+            continue
         stated = {
-            key: params.get(key, info.get(key)) for key in (*params, *info) if key.endswith("_token_cost")
+            key: number_of(params.get(key, info.get(key)), model, key)
+            for key in (*params, *info)
+            if "_token" in key and "cost" in key
         }
-        for side in ("input", "output"):
-            key = f"{side}_cost_per_token"
-            stated[key] = params.get(key, info.get(key))
-        models.setdefault(name, (model, stated))
+        models.setdefault(name, (info.get("base_model") or model, stated))
+        window = number_of(info.get("max_input_tokens"), model, "max_input_tokens")
+        if window:
+            windows.setdefault(name, []).append(int(window))
         found = limits.setdefault(name, {"slots": 0, "requests_per_minute": 0, "tokens_per_minute": 0})
-        for field, key in (
-            ("slots", "max_parallel_requests"), ("requests_per_minute", "rpm"), ("tokens_per_minute", "tpm"),
-        ):  # fmt: skip
-            value = params.get(key)
+        for field, key in _LIMITS:
+            value = number_of(params.get(key), model, key)
             # One deployment without a limit makes the model unlimited.
-            found[field] = None if value is None or found[field] is None else found[field] + value
+            found[field] = None if value is None or found[field] is None else found[field] + int(value)
+    if known is not None and not models:
+        raise PoolError(
+            f"none of the models {', '.join(map(repr, left_out))} is known to the predictor; it knows "
+            f"{', '.join(known)}. Give names={{...}} or model_info.base_model"
+        )
+    if left_out:
+        logger.info("not routed, for the predictor does not know them: %s", ", ".join(left_out))
     return Pool(
-        priced_llm(model, prices, name=name, given=stated, **limits[name])
+        priced_llm(
+            model, prices, name=name, given=stated, **limits[name],
+            **({"context_window": min(windows[name])} if name in windows else {}),
+        )
         for name, (model, stated) in models.items()
-    )
+    )  # fmt: skip
+
+
+def number_of(value: Any, model: str, key: str) -> float | None:
+    """Return a number as LiteLLM's configuration may write it; PoolError: it is none.
+
+    ``os.environ/NAME`` stands for the environment variable's value.
+    """
+    if isinstance(value, str) and value.startswith("os.environ/"):
+        variable = value.partition("/")[2]
+        if variable not in os.environ:
+            raise PoolError(f"{key} of model {model!r}: the environment variable {variable} is not set")
+        value = os.environ[variable]
+    if value is None or value == "":
+        return None
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if isinstance(value, bool) or not math.isfinite(number) or number < 0:
+        raise PoolError(f"{key} of model {model!r} must be a number of at least 0, got {value!r}")
+    return number
 
 
 def deployment_params(deployment: Mapping[str, Any]) -> dict[str, Any]:
@@ -158,10 +215,23 @@ def deployment_params(deployment: Mapping[str, Any]) -> dict[str, Any]:
     return params
 
 
-def name_in_pool(model: str, names: Mapping[str, str] | None) -> str:
-    """Return the pool's name of a LiteLLM model: the one given, or what stands after the provider."""
-    known = (names or {}).get(model)
-    return known or model.rpartition("/")[2]
+def name_in_pool(
+    deployment: Mapping[str, Any], names: Mapping[str, str] | None, known: Collection[str] | None = None
+) -> str:
+    """Return the pool's name of a deployment.
+
+    The one given for its model goes first; then what stands after the provider, and where that is not
+    `known`, the same of its ``base_model``.
+    """
+    model = deployment_params(deployment)["model"]
+    given = (names or {}).get(model)
+    if given:
+        return given
+    name = str(model).rpartition("/")[2]
+    base = (deployment.get("model_info") or {}).get("base_model")
+    if isinstance(base, str) and (known is None or name not in known):
+        return (names or {}).get(base) or base.rpartition("/")[2]
+    return name
 
 
 def _whole(value: Any) -> int | None:

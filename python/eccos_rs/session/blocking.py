@@ -75,7 +75,9 @@ class SyncSession:
         try:
             return await asyncio.wrap_future(future)
         except asyncio.CancelledError:
-            future.cancel()
+            # A lease may have been granted on the other thread while its taker was cancelled on this one.
+            if not future.cancel():
+                _release_unused(future)
             raise
 
     def call_later(self, delay: float, callback: Callable[..., object], *arguments: Any) -> None:
@@ -154,6 +156,12 @@ class SyncSession:
 
 async def _make(router: Router, options: dict[str, Any]) -> Session:
     return Session(router, **options)
+
+
+def _release_unused(future: Future[Lease]) -> None:
+    """Release the lease of an acquisition that nobody waits for any more."""
+    if not future.cancelled() and future.exception() is None:
+        future.result().release(abandoned=True)
 
 
 async def _stats(session: Session) -> SessionStats:

@@ -1,0 +1,135 @@
+"""Shards that are never together in memory: the same answer as one solve, within the certified gap."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from eccos_rs import assign
+from eccos_rs.bulk.joint import solve_shards
+from eccos_rs.bulk.passes import Goal, Rows, choose, reduced_cost
+from eccos_rs.errors import InputError
+
+MODELS = 6
+
+
+class InMemory:
+    def __init__(self, rows):
+        self.rows = rows
+
+    def load(self):
+        return self.rows
+
+
+def problem(n=30_000, seed=0, forbidden=0.05):
+    rng = np.random.default_rng(seed)
+    skill, price = np.linspace(-1, 2, MODELS), np.geomspace(1, 60, MODELS) * 1e-6
+    hard, noise = rng.normal(size=(n, 1)), rng.normal(size=(n, MODELS))
+    quality = (1 / (1 + np.exp(hard - skill - 0.5 * noise))).astype(np.float32)
+    cost = price * rng.lognormal(5, 1, size=(n, 1)) * rng.lognormal(0, 0.3, size=(n, MODELS))
+    allowed = rng.random((n, MODELS)) >= forbidden
+    allowed[:, 0] = True
+    return Rows(cost, quality, allowed)
+
+
+def shards(rows, count):
+    return [InMemory(rows.take(part)) for part in np.array_split(np.arange(len(rows)), count)]
+
+
+def spent(rows, model):
+    at = np.arange(len(rows))
+    assert rows.allowed[at, model].all()
+    return float(rows.cost[at, model].sum()), float(rows.quality[at, model].astype(np.float64).mean())
+
+
+GOALS = {
+    "quality": (Goal("min_quality", 0.6), None),
+    "budget": (Goal("budget", 40.0), None),
+    "price": (Goal("quality_value", 1e-3), None),
+    "quality and places": (Goal("min_quality", 0.6), np.full(MODELS, 6_000.0)),
+    "price and places": (Goal("quality_value", 1e-3), np.full(MODELS, 5_500.0)),
+}
+
+
+@pytest.mark.parametrize("count", [1, 7])
+@pytest.mark.parametrize("name", GOALS)
+def test_the_answer_is_that_of_one_solve(name, count):
+    goal, capacity = GOALS[name]
+    rows = problem()
+    parts = shards(rows, count)
+    answer = solve_shards(parts, goal, capacity=capacity, sample=3_000, listed=15_000)
+    chosen = [
+        choose(part.load(), answer.goal, answer.prices, settled)
+        for part, settled in zip(parts, answer.settled, strict=True)
+    ]
+    model = np.concatenate(chosen)
+    cost, quality = spent(rows, model)
+    assert (answer.cost, answer.quality) == pytest.approx((cost, quality), rel=1e-9)
+    assert answer.gap <= 1e-5
+    if goal.kind == "min_quality":
+        assert quality >= goal.value - 1e-9
+    elif goal.kind == "budget":
+        assert cost <= goal.value * (1 + 1e-12)
+    if capacity is not None:
+        assert (np.bincount(model, minlength=MODELS) <= capacity).all()
+    whole = assign(
+        rows.cost, rows.quality, allowed=rows.allowed, capacity=capacity, tolerance=1e-9,
+        **{goal.kind: goal.value},
+    )  # fmt: skip
+    if goal.kind == "budget":
+        assert quality == pytest.approx(whole.quality, rel=1e-5)
+    else:
+        value = goal.value if goal.kind == "quality_value" else 0.0
+        n = len(rows)
+        assert cost - value * quality * n == pytest.approx(whole.cost - value * whole.quality * n, rel=1e-5)
+
+
+def test_anyone_can_compute_a_shard_s_part_of_the_bound_again():
+    goal, capacity = GOALS["quality"]
+    parts = shards(problem(), 5)
+    answer = solve_shards(parts, goal, capacity=capacity, sample=3_000)
+    values = (reduced_cost(part.load(), answer.goal, answer.bound_prices) for part in parts)
+    again = [float(value.min(axis=1).sum()) for value in values]
+    assert again == pytest.approx(answer.bounds, rel=1e-12)
+    whole = sum(again) + answer.bound_prices.goal * goal.value * answer.rows
+    assert whole == pytest.approx(answer.bound, rel=1e-9)
+
+
+def test_a_list_that_is_too_long_is_thinned_and_still_ends():
+    rows = problem()
+    answer = solve_shards(shards(rows, 4), Goal("min_quality", 0.6), sample=600, listed=700)
+    assert answer.gap <= 1e-4
+
+
+def test_what_cannot_be_had_is_the_nearest_there_is():
+    rows = problem(5_000, forbidden=0.0)
+    best = solve_shards(shards(rows, 3), Goal("min_quality", 0.999))
+    assert best.status == "quality_unreachable"
+    assert best.quality == pytest.approx(float(rows.quality.max(axis=1).astype(np.float64).mean()), abs=1e-6)
+    least = solve_shards(shards(rows, 3), Goal("budget", 1e-9))
+    assert least.status == "budget_unreachable"
+    assert least.cost == pytest.approx(float(rows.cost.min(axis=1).sum()), rel=1e-9)
+    with pytest.raises(InputError, match="hold 60 of 5,000 rows"):
+        solve_shards(shards(rows, 3), Goal("min_quality", 0.5), capacity=np.full(MODELS, 10.0))
+
+
+def test_a_confidence_adds_a_margin():
+    rows = problem(20_000)
+    plain = solve_shards(shards(rows, 3), Goal("min_quality", 0.6), sample=2_000)
+    sure = solve_shards(shards(rows, 3), Goal("min_quality", 0.6), confidence=0.95, sample=2_000)
+    assert 0 < sure.margin < 0.01
+    assert sure.quality == pytest.approx(plain.quality + sure.margin, abs=1e-4)
+    assert sure.cost > plain.cost
+
+
+def test_rows_that_no_model_may_take_are_left_out():
+    rows = problem(2_000)
+    rows.allowed[::10] = False
+    parts = shards(rows, 2)
+    answer = solve_shards(parts, Goal("min_quality", 0.6))
+    model = np.concatenate(
+        [choose(p.load(), answer.goal, answer.prices, s) for p, s in zip(parts, answer.settled, strict=True)]
+    )
+    assert (model[::10] == -1).all()
+    assert (np.delete(model, np.s_[::10]) >= 0).all()
+    assert answer.rows == 1_800
