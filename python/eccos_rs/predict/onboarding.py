@@ -36,6 +36,10 @@ KERNEL_RIDGES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, np.inf)
 WORTH = 0.005
 # How strongly the slope on what all models share is pulled to 1, and those on what sets them apart to 0.
 COMMON_RIDGE, DEVIATION_RIDGE = 4.0, 10.0
+# How strongly a new model's level is pulled to the mean of the others: models of a pool differ by about 0.6
+# log odds. With 20 labels a free level is off by 10 points, and a model that looks too good by chance is
+# taken.
+LEVEL_RIDGE = 1.0
 #: Forecasts stay this far from 0 and 1.
 MARGIN = 0.02
 
@@ -202,6 +206,10 @@ class PredictorWithNewcomers:
         levels = [float(np.sqrt(5.0 / len(newcomer.success_dual))) for newcomer in self.newcomers]
         if known.level_std is not None:
             wide["level_std"] = np.append(known.level_std, levels).astype(np.float32)
+        if known.input_factor is not None:
+            # Nothing is known of how a new model counts: as the others do.
+            usual = np.full(len(self.newcomers), known.input_factor.mean())
+            wide["input_factor"] = np.append(known.input_factor, usual).astype(np.float32)
         return replace(known, models=self.models, **wide)  # type: ignore[arg-type]  # the names are fields
 
     def __getattr__(self, name: str) -> Any:
@@ -220,6 +228,7 @@ def _inputs(values: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
 
 def _logistic(x: NDArray[np.float64], good: NDArray[np.float64]) -> NDArray[np.float64]:
     centre, ridge = _pulls(x.shape[1])
+    ridge[0] = LEVEL_RIDGE
     return fit_logistic(x, good, ridge=ridge, centre=centre)
 
 

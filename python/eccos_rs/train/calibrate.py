@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,6 +12,8 @@ from eccos_rs.predict.calibration import Calibration, Fade, Scores, blend, logit
 from eccos_rs.predict.logistic import fit_logistic
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float32]
@@ -21,6 +23,10 @@ __all__ = ["Labels", "Sources", "fit_calibration", "fit_fade", "log_loss", "two_
 # Pulls the two slopes to 1 with the force of some tens of queries: small data keep near what was forecast.
 SLOPE_RIDGE = 5.0
 WEIGHTS = np.linspace(0.0, 1.0, 11)
+#: From so many models on it is asked how much of what sets them apart is more than noise.
+LEAST_MODELS = 3
+#: No coefficient is pulled harder than this: the inverse of the least variance between models.
+MOST_PULL = 1e4
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,23 +130,55 @@ def _best_weights(sources: Sources, labels: Labels) -> tuple[float, float]:
 def _two_part(z: Floats, success: Floats, kept: Floats | None = None, prior: Floats | None = None) -> Floats:
     """Return intercept, slope of the common part and slope of the deviation, shape (M, 3).
 
-    With a share `kept` (N,) the log odds are prior + kept (intercept + slopes - prior), as after fading.
+    With a share `kept` (N,) the log odds are prior + kept (intercept + slopes - prior), as after backing off.
+
+    What sets a model apart is believed as far as the models' own fits agree that it is more than noise: each
+    coefficient is pulled to the one that all models share, by a normal prior whose variance is what their
+    fits vary beyond their standard errors. With many models and few labels that is much: the best-looking of
+    52 models is best-looking in part by chance.
     """
     common = z.mean(axis=1, keepdims=True)
     share = np.ones(len(z), dtype=np.float32) if kept is None else kept
     middle = np.zeros(z.shape[1], dtype=np.float32) if prior is None else prior
-    slopes = np.empty((z.shape[1], 3), dtype=np.float32)
+    parts: list[tuple[NDArray[np.floating[Any]], Floats, Floats]] = []
     for model in range(z.shape[1]):
         seen = np.isfinite(success[:, model])
         x = np.column_stack([np.ones(len(z)), common[:, 0], z[:, model] - common[:, 0]]) * share[:, None]
-        slopes[model] = fit_logistic(
-            x[seen],
-            success[seen, model],
-            ridge=[1e-2, SLOPE_RIDGE, SLOPE_RIDGE],
-            centre=[0.0, 1.0, 1.0],
-            offset=(middle[model] * (1.0 - share))[seen],
-        )
-    return slopes
+        parts.append((x[seen], success[seen, model], (middle[model] * (1.0 - share))[seen]))
+    pull = np.array([1e-2, SLOPE_RIDGE, SLOPE_RIDGE])
+    centre = np.array([0.0, 1.0, 1.0])
+    if len(parts) >= LEAST_MODELS:
+        centre, pull = _shared(parts, centre, pull)
+    slopes = [fit_logistic(x, y, ridge=pull, centre=centre, offset=offset) for x, y, offset in parts]
+    return np.asarray(slopes, dtype=np.float32)
+
+
+def _shared(
+    parts: Sequence[tuple[NDArray[np.floating[Any]], Floats, Floats]],
+    centre: NDArray[np.float64],
+    pull: NDArray[np.float64],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the coefficients that all models share and how strongly each is pulled there, (3,) each."""
+    x, y, offset = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    pooled = fit_logistic(x, y, ridge=pull, centre=centre, offset=offset)
+    free = np.array([fit_logistic(*each[:2], ridge=1e-2, centre=pooled, offset=each[2]) for each in parts])
+    noise = np.array([_variances(*each, beta) for each, beta in zip(parts, free, strict=True)])
+    # DerSimonian and Laird: what the fits vary beyond their standard errors, weighted by precision.
+    weight = 1.0 / np.maximum(noise, 1e-12)
+    total = weight.sum(axis=0)
+    mean = (weight * free).sum(axis=0) / total
+    excess = (weight * np.square(free - mean)).sum(axis=0) - (len(parts) - 1)
+    between = np.maximum(excess / (total - np.square(weight).sum(axis=0) / total), 0.0)
+    return mean, np.maximum(1.0 / np.maximum(between, 1.0 / MOST_PULL), 1e-2)
+
+
+def _variances(
+    x: NDArray[np.floating[Any]], y: Floats, offset: Floats, beta: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return the squared standard errors of a logistic fit, (3,)."""
+    p = 0.5 * (1.0 + np.tanh(0.5 * (offset + x @ beta)))
+    curvature = (x * (p * (1.0 - p))[:, None]).T @ x + 1e-2 * np.eye(x.shape[1])
+    return np.asarray(np.diag(np.linalg.inv(curvature)), dtype=np.float64)
 
 
 def two_part_logits(z: Floats, success: Floats) -> Floats:
