@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eccos_rs.errors import BundleError
-from eccos_rs.predict.tokenize import PREFIX_CHARACTERS, InputTokenEstimate, TextTokenizer
+from eccos_rs.predict.tokenize import READ_CHARACTERS, InputTokenEstimate, TextTokenizer
 from tests.helpers import tiny
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def test_a_cut_sequence_ends_as_a_whole_one(ours: TextTokenizer) -> None:
 
 
 def test_only_a_prefix_is_tokenised_and_the_rest_is_counted(ours: TextTokenizer) -> None:
-    times = 4 * PREFIX_CHARACTERS // 5
+    times = 4 * READ_CHARACTERS // 5
     made = ours(["word " * times])
     assert made.pieces[0] == pytest.approx(times, rel=1e-3)
     assert made.characters[0] == 5 * times
@@ -91,3 +91,27 @@ def test_a_file_that_is_no_tokeniser(tmp_path: Path) -> None:
     (tmp_path / "tokenizer.json").write_text("{}")
     with pytest.raises(BundleError, match="not a tokenizer"):
         TextTokenizer(tmp_path / "tokenizer.json", 8)
+
+
+@pytest.mark.parametrize("word", ["word", "wörd"])
+def test_of_a_long_text_both_ends_are_read(ours: TextTokenizer, theirs: Tokenizer, word: str) -> None:
+    """The compiled way and the whole tokeniser cut in the same place."""
+    words = [f"{word} {'sum' if row % 3 else 'prime'} {row}" for row in range(60)]
+    made = ours([" ".join(words)]).ids[0].tolist()
+    whole = theirs.encode(" ".join(words)).ids
+    half = tiny.MAX_TOKENS // 2
+    assert made == whole[: tiny.MAX_TOKENS - half] + whole[-half:]
+    # A question behind a document is seen, and so is one before it.
+    ids = [
+        ours([text]).ids[0].tolist()
+        for text in ("x " * 500 + "prime", "x " * 500 + "sum", "sum " + "x " * 500)
+    ]
+    assert ids[0] != ids[1]
+    assert ids[1] != ids[2]
+
+
+def test_the_end_of_a_text_of_any_length_is_read(ours: TextTokenizer) -> None:
+    long = "x " * READ_CHARACTERS
+    one, two = ours([long + "prime", long + "sum"]).ids
+    assert one[:-2].tolist() == two[:-2].tolist()
+    assert one[-2] != two[-2]

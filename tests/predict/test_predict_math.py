@@ -8,6 +8,7 @@ import pytest
 from eccos_rs.errors import BundleError, InputError
 from eccos_rs.predict import Prediction
 from eccos_rs.predict.calibration import Calibration, Fade, Scores, blend, expit, logit
+from eccos_rs.predict.familiarity import AWAY_LENGTH_STD, AWAY_LEVEL_STD
 from eccos_rs.predict.features import FEATURE_NAMES, summarise_tokens, token_feature_table
 from eccos_rs.predict.logistic import fit_logistic
 from eccos_rs.predict.neighbours import NeighbourSettings, estimate_from_neighbours
@@ -162,7 +163,7 @@ def test_forecasts_fade_to_the_prior_and_to_nothing_else():
     far = faded.apply(given, np.full(6, 0.1, np.float32))
     np.testing.assert_allclose(far.quality, np.tile(expit(faded.prior_logit), (6, 1)), rtol=1e-5)
     # What is not known of the mean any more goes to the spread.
-    lost = np.sqrt(0.25 + np.square(given.length_mean - 5.0))
+    lost = np.sqrt(0.25 + np.square(given.length_mean - 5.0) + AWAY_LENGTH_STD**2)
     np.testing.assert_allclose(far.log_tokens_std, lost, rtol=1e-5)
     near, unknown = (faded.apply(given, np.full(6, value, np.float32)).quality for value in (0.7, np.nan))
     np.testing.assert_array_equal(near, unknown)
@@ -175,6 +176,23 @@ def test_a_calibration_survives_its_table():
     given, near = scores(), np.linspace(0, 1, 6).astype(np.float32)
     np.testing.assert_allclose(back.apply(given, near).quality, made.apply(given, near).quality, rtol=1e-5)
     assert back.fade == made.fade
+
+
+def test_far_from_known_ground_everything_goes_to_the_prior_whatever_training_found():
+    given, kept = scores(), calibration(fade=Fade())
+    far, near = (kept.apply(given, np.full(6, value, np.float32)) for value in (0.3, 0.9))
+    home = kept.apply(given)
+    np.testing.assert_array_equal(near.quality, home.quality)
+    np.testing.assert_array_equal(near.log_tokens_std, home.log_tokens_std)
+    np.testing.assert_allclose(far.quality, np.tile(expit(kept.prior_logit), (6, 1)), rtol=1e-5)
+    np.testing.assert_allclose(far.log_tokens, np.full((6, 3), 5.0), rtol=1e-5)
+    assert (far.log_tokens_std > np.maximum(near.log_tokens_std, AWAY_LENGTH_STD)).all()
+    coin = far.quality * (1 - far.quality)
+    wanted = np.sqrt(np.minimum(kept.residual_share * coin + (AWAY_LEVEL_STD * coin) ** 2, coin))
+    np.testing.assert_allclose(far.quality_std, wanted, rtol=1e-5)
+    # Half way both stand in between.
+    middle = kept.apply(given, np.full(6, 0.4, np.float32)).quality
+    assert ((middle - far.quality) * (near.quality - middle) >= -1e-6).all()
 
 
 @pytest.mark.parametrize("key", ["intercept", "fade", "success_weight", "residual_share"])

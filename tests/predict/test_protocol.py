@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -40,3 +42,17 @@ def test_levels_may_be_unknown() -> None:
 def test_levels_of_another_count_are_refused() -> None:
     with pytest.raises(InputError, match=r"level_std: got shape \(3,\), wanted \(2,\), one a model"):
         made([0.1, 0.2, 0.3])
+
+
+def test_a_model_that_counts_prompts_otherwise_is_priced_by_its_own_count() -> None:
+    from eccos_rs import LLM, Pool
+    from eccos_rs.routing.problem import query_costs
+
+    own = replace(made(), input_factor=np.array([1.0, 1.5], dtype=np.float32))
+    pool = Pool(LLM(name, 1.0, 0.0) for name in own.models)
+    assert query_costs(pool, own) == pytest.approx(own.input_tokens[:, None] * np.array([[1.0, 1.5]]) / 1e6)
+    assert own.select(["b"]).input_factor == pytest.approx([1.5])
+    assert own.rows(np.array([0])).input_factor == pytest.approx([1.0, 1.5])
+    assert Prediction.concatenate([own, own]).input_factor == pytest.approx([1.0, 1.5])
+    with pytest.raises(InputError, match="input_factor: got shape"):
+        replace(own, input_factor=np.ones(3, dtype=np.float32))

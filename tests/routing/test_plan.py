@@ -30,6 +30,7 @@ KEYS = [
     "price_change",
     "reason",
     "reason_code",
+    "similarity",
 ]
 
 

@@ -328,6 +328,7 @@ def _write_parquet(plan: Plan, own: list[dict[str, Any]], out: Path) -> None:
             ("runner_up_cost", number),
             ("price_change", number),
             ("reason", text),
+            ("similarity", number),
         ]
     )
     routed = plan.to_dicts()
@@ -357,6 +358,8 @@ def _whole(plan: Plan, own: list[dict[str, Any]], tokens_per_second: float) -> d
         "gap": _finite(answer.gap),
         "violation": _finite(answer.violation),
         "quality_price": _finite(answer.quality_price),
+        "familiar": plan.familiar,
+        "warnings": list(plan.warnings),
         "baselines": [asdict(baseline) for baseline in plan.baselines],
         "device": plan.device,
         "seconds": dict(plan.seconds),

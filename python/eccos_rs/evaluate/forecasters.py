@@ -98,7 +98,7 @@ class Forecasts:
         first : Prediction
             What `first` gave for them.
         """
-        from eccos_rs.routing.problem import costs_of
+        from eccos_rs.routing.problem import query_costs
 
         names = table.models
         encoding = first.seconds.get("tokenize", 0.0) + first.seconds.get("encode", 0.0)
@@ -109,13 +109,9 @@ class Forecasts:
             made = first if kind == "hybrid" else self._other(kind, queries)
             own = made.seconds.get("retrieve", 0.0) + made.seconds.get("predict", 0.0)
             made = made.select(names)
-            # The median of a log-normal with this mean: what the log length is judged by.
-            log_tokens = np.log1p(made.output_tokens.astype(np.float64)) - 0.5 * np.square(
-                made.log_tokens_std
-            )
-            cost = costs_of(pool, made.input_tokens, made.output_tokens.astype(np.float64))
+            cost = query_costs(pool, made)
             found[kind] = Predictions(
-                kind, made.quality, cost, log_tokens, (encoding + own) / max(1, len(queries))
+                kind, made.quality, cost, made.log_tokens, (encoding + own) / max(1, len(queries))
             )
         found["raw hybrid"] = self._uncalibrated(queries, names, found["hybrid"])
         return found

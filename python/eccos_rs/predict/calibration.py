@@ -11,6 +11,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from eccos_rs.errors import BundleError
+from eccos_rs.predict.familiarity import (
+    AWAY_LENGTH_STD,
+    AWAY_LEVEL_STD,
+    BACK_OFF,
+    KNOWN_GROUND,
+    familiarity,
+    kept_share,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -102,15 +110,18 @@ class Fade:
     length_floor: float = 1.0
 
     def shares(self, similarity: Array | None, rows: int) -> tuple[NDArray[np.float32], ...]:
-        """Return the three shares, each (N, 1); all 1 where no similarity is known."""
+        """Return the three shares, each (N, 1); all 1 where no similarity is known.
+
+        None is above `eccos_rs.predict.familiarity.kept_share`, whatever the floors.
+        """
         if similarity is None:
-            ramp = np.ones((rows, 1), dtype=np.float32)
-        else:
-            known = np.asarray(similarity, dtype=np.float32)[:, None]
-            span = max(self.high - self.low, 1e-6)
-            ramp = np.where(np.isnan(known), 1.0, np.clip((known - self.low) / span, 0.0, 1.0))
+            return (np.ones((rows, 1), dtype=np.float32),) * 3
+        known = np.asarray(similarity, dtype=np.float32)[:, None]
+        span = max(self.high - self.low, 1e-6)
+        ramp = np.where(np.isnan(known), 1.0, np.clip((known - self.low) / span, 0.0, 1.0))
+        most = kept_share(known)
         floors = (self.common_floor, self.deviation_floor, self.length_floor)
-        return tuple((floor + (1.0 - floor) * ramp).astype(np.float32) for floor in floors)
+        return tuple(np.minimum(floor + (1.0 - floor) * ramp, most).astype(np.float32) for floor in floors)
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,12 +138,15 @@ class Calibrated:
         Standard deviation of a query's own success rate around `quality`.
     log_tokens_std : ndarray
         Standard deviation of ln(1 + tokens).
+    log_tokens : ndarray or None
+        Mean of ln(1 + tokens), where it was asked for.
     """
 
     quality: NDArray[np.float32]
     output_tokens: NDArray[np.float32]
     quality_std: NDArray[np.float32]
     log_tokens_std: NDArray[np.float32]
+    log_tokens: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -208,7 +222,13 @@ class Calibration:
         """Return plain numbers and lists, unrounded and laid flat, as `_core.Forecaster` takes them."""
         vectors = {name: getattr(self, name).tolist() for name in _VECTORS}
         weights = {"success_weight": self.success_weight, "length_weight": self.length_weight}
-        return {**vectors, **weights, **vars(self.fade)}
+        ground = {
+            "back_off": list(BACK_OFF),
+            "known_ground": list(KNOWN_GROUND),
+            "away_level_std": AWAY_LEVEL_STD,
+            "away_length_std": AWAY_LENGTH_STD,
+        }
+        return {**vectors, **weights, **vars(self.fade), **ground}
 
     def calibrated_logit(self, success_logit: Array) -> NDArray[np.float32]:
         """Apply the two-part calibration to log odds of shape (N, M), without fading."""
@@ -241,11 +261,18 @@ class Calibration:
         lost = (1.0 - np.square(length)) * np.square(away)
         std = self.length_std_scale * np.sqrt(np.square(scores.length_std) + lost)
         tokens = np.expm1(np.minimum(mean + 0.5 * np.square(std), 20.0)) * self.length_factor
+        # How hard and how long foreign traffic is as a whole is not known either. It widens what is said of
+        # single queries; the expected tokens stay, for lengths are skewed to the left.
+        unknown = np.zeros((len(std), 1)) if similarity is None else 1.0 - familiarity(similarity)[:, None]
+        std = np.sqrt(np.square(std) + np.square(AWAY_LENGTH_STD * unknown))
+        coin = quality * (1.0 - quality)
+        variance = self.residual_share * coin + np.square(AWAY_LEVEL_STD * unknown * coin)
         return Calibrated(
             quality=quality,
             output_tokens=np.maximum(tokens, 1.0).astype(np.float32),
-            quality_std=np.sqrt(self.residual_share * quality * (1.0 - quality)).astype(np.float32),
+            quality_std=np.sqrt(np.minimum(variance, coin)).astype(np.float32),
             log_tokens_std=std.astype(np.float32),
+            log_tokens=mean.astype(np.float32),
         )
 
 

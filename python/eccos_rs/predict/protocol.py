@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 import numpy as np
 
 from eccos_rs.errors import InputError
+from eccos_rs.predict.familiarity import AWAY_LENGTH_STD, familiarity
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -21,7 +22,7 @@ __all__ = ["Prediction", "Predictor"]
 # The order in which `seconds` is reported: the order in which the stages run.
 STAGES = ("tokenize", "encode", "retrieve", "predict")
 # Fields that hold one entry a model, not one row a query.
-_PER_MODEL = ("models", "level_std")
+_PER_MODEL = ("models", "level_std", "input_factor")
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +50,8 @@ class Prediction:
     level_std : ndarray of float32, shape (M,), or None
         Standard deviation, in log odds, of the error that all forecasts of a model share: how well its level
         is known. None where the predictor does not say.
+    input_factor : ndarray of float32, shape (M,), or None
+        What each model counts of a prompt over `input_tokens`; None where all count alike.
     seconds : mapping of str to float
         Time spent in the stages ``tokenize``, ``encode``, ``retrieve`` and ``predict``, in seconds.
     """
@@ -62,6 +65,7 @@ class Prediction:
     embedding: NDArray[np.float32] | None = None
     similarity: NDArray[np.float32] | None = None
     level_std: NDArray[np.float32] | None = None
+    input_factor: NDArray[np.float32] | None = None
     seconds: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -74,13 +78,33 @@ class Prediction:
             array = getattr(self, name)
             if array is not None and len(array) != rows:
                 raise InputError(f"{name}: got {len(array)} rows, wanted {rows}, one a query")
-        if self.level_std is not None and np.shape(self.level_std) != (columns,):
-            raise InputError(
-                f"level_std: got shape {np.shape(self.level_std)}, wanted ({columns},), one a model"
-            )
+        for name in ("level_std", "input_factor"):
+            array = getattr(self, name)
+            if array is not None and np.shape(array) != (columns,):
+                raise InputError(f"{name}: got shape {np.shape(array)}, wanted ({columns},), one a model")
 
     def __len__(self) -> int:
         return len(self.input_tokens)
+
+    @property
+    def familiar(self) -> NDArray[np.float32] | None:
+        """How like known ground each query is, 0 to 1, (N,); None where the predictor does not say.
+
+        See `eccos_rs.predict.familiarity`.
+        """
+        return None if self.similarity is None else familiarity(self.similarity)
+
+    @property
+    def log_tokens(self) -> NDArray[np.float64]:
+        """Expected ln(1 + output tokens), (N, M): a median, where `output_tokens` is a mean.
+
+        What is unknown of foreign traffic as a whole widens `log_tokens_std` and leaves the mean, so that it
+        takes no part here.
+        """
+        variance = np.square(self.log_tokens_std, dtype=np.float64)
+        if self.familiar is not None:
+            variance -= np.square(AWAY_LENGTH_STD * (1.0 - self.familiar.astype(np.float64)))[:, None]
+        return np.log1p(self.output_tokens.astype(np.float64)) - 0.5 * np.maximum(variance, 0.0)
 
     def select(self, names: Sequence[str]) -> Prediction:
         """Take the columns of some models, in the given order.
@@ -115,6 +139,7 @@ class Prediction:
             quality_std=self.quality_std[:, columns],
             log_tokens_std=self.log_tokens_std[:, columns],
             level_std=None if self.level_std is None else self.level_std[columns],
+            input_factor=None if self.input_factor is None else self.input_factor[columns],
         )
 
     def rows(self, index: NDArray[np.intp] | slice) -> Prediction:
@@ -157,7 +182,8 @@ class Prediction:
         for part in parts:
             for stage, spent in part.seconds.items():
                 seconds[stage] = seconds.get(stage, 0.0) + spent
-        return cls(models=first.models, level_std=first.level_std, seconds=seconds, **arrays)  # type: ignore[arg-type]
+        shared = {name: getattr(first, name) for name in _PER_MODEL}
+        return cls(seconds=seconds, **shared, **arrays)  # type: ignore[arg-type]
 
     def __repr__(self) -> str:
         spent = ", ".join(f"{stage} {1e3 * took:.1f} ms" for stage, took in self.seconds.items())

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 __all__ = ["InputTokenEstimate", "TextTokenizer", "Tokens"]
 
-# Of a longer text only this many characters are tokenised; the rest is counted by its characters. It is many
-# times what an encoder reads, so the ids never change.
-PREFIX_CHARACTERS = 16_384
+# Of a longer text only this many characters are tokenised, the last so many of them from its end; the rest is
+# counted by its characters. Both are many times what an encoder reads, so the ids never change.
+READ_CHARACTERS, END_CHARACTERS = 16_384, 4_096
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,9 +34,9 @@ class Tokens:
     Attributes
     ----------
     ids : list of N int64 ndarrays
-        What the encoder reads, special tokens included, cut at its limit; never empty.
+        What the encoder reads, special tokens included; both ends of a text beyond its limit. Never empty.
     pieces : ndarray of float64, shape (N,)
-        Word pieces of the whole text without special tokens; extrapolated beyond `PREFIX_CHARACTERS`.
+        Word pieces of the whole text without special tokens; extrapolated beyond `READ_CHARACTERS`.
     characters : ndarray of float64, shape (N,)
         Characters of the whole text.
     """
@@ -65,7 +65,6 @@ class TextTokenizer:
         self._lock = threading.Lock()
         self._any: Any = None
         self._special = 2
-        self._end: int | None = None
         if self._plain is None:
             self._whole()
 
@@ -81,12 +80,11 @@ class TextTokenizer:
         Tokens
         """
         lengths = [len(text) for text in texts]
-        long = max(lengths, default=0) > PREFIX_CHARACTERS
-        prefixes = [text[:PREFIX_CHARACTERS] for text in texts] if long else list(texts)
-        ids, counts = self._encode(prefixes)
+        long = max(lengths, default=0) > READ_CHARACTERS
+        ids, counts = self._encode([_both_ends(text) for text in texts] if long else list(texts))
         pieces, characters = np.array(counts, dtype=np.float64), np.array(lengths, dtype=np.float64)
         if long:
-            pieces *= np.maximum(characters / PREFIX_CHARACTERS, 1.0)
+            pieces *= np.maximum(characters / READ_CHARACTERS, 1.0)
         return Tokens(ids, pieces, characters)
 
     def _encode(self, texts: list[str]) -> tuple[list[NDArray[np.int64]], list[int]]:
@@ -124,18 +122,23 @@ class TextTokenizer:
             made.no_padding()
             made.no_truncation()
             empty = made.encode("").ids
-            # The last special token (BERT's [SEP]) ends every sequence, a cut one too.
-            self._special, self._end = len(empty), empty[-1] if empty else None
+            self._special = len(empty)
             self._any = made
             return made
 
     def _cut(self, ids: list[int]) -> NDArray[np.int64]:
-        array = np.array(ids or [0], dtype=np.int64)
-        if len(array) > self._max_tokens:
-            array = array[: self._max_tokens].copy()
-            if self._end is not None:
-                array[-1] = self._end
+        array, most = np.array(ids or [0], dtype=np.int64), self._max_tokens
+        if len(array) > most:
+            # Both ends: a long document has its question before or after it.
+            array = np.concatenate([array[: most - most // 2], array[len(array) - most // 2 :]])
         return array
+
+
+def _both_ends(text: str) -> str:
+    """Return a text of at most `READ_CHARACTERS`: itself, or its beginning and its end."""
+    if len(text) <= READ_CHARACTERS:
+        return text
+    return f"{text[: READ_CHARACTERS - END_CHARACTERS]} {text[len(text) - END_CHARACTERS + 1 :]}"
 
 
 def _encode_batch(tokenizer: Any, texts: list[str]) -> list[Any]:
@@ -199,24 +202,51 @@ def valid_unicode(text: str) -> str:
 class InputTokenEstimate:
     """Tokens of a prompt as a provider counts them, from word pieces and characters.
 
-    The estimate is intercept + per_piece * pieces + per_character * characters, at least one token, and at
-    least one token for every `longest_token` characters: a word piece tokeniser calls a very long "word" one
-    unknown piece, a provider does not.
+    The estimate is intercept + per_piece * pieces + per_character * characters + the overhead of the query's
+    kind, at least one token, and at least one token for every `longest_token` characters: a word piece
+    tokeniser calls a very long "word" one unknown piece, a provider does not.
+
+    Attributes
+    ----------
+    intercept, per_piece, per_character, longest_token : float
+        As above.
+    overhead : tuple of float
+        Weight of each dimension of the embedding: what is sent along with queries of this kind beyond the
+        mean. Empty where all kinds are alike.
+    overhead_range : tuple of float
+        The least and the largest overhead that was seen; no other is estimated.
+    model_factor : tuple of float
+        Of each model, its count over the common one; empty where all count alike.
     """
 
     intercept: float = 0.0
     per_piece: float = 1.0
     per_character: float = 0.0
     longest_token: float = 16.0
+    overhead: tuple[float, ...] = ()
+    overhead_range: tuple[float, ...] = (0.0, 0.0)
+    model_factor: tuple[float, ...] = ()
 
     @classmethod
     def from_table(cls, table: Mapping[str, Any]) -> InputTokenEstimate:
         """Read it from the table ``[input_tokens]`` of a bundle; a missing key keeps its default."""
-        known = {name: float(table[name]) for name in cls.__dataclass_fields__ if name in table}
+        known: dict[str, Any] = {}
+        for name in cls.__dataclass_fields__:
+            if name in table:
+                value = table[name]
+                known[name] = tuple(map(float, value)) if isinstance(value, list) else float(value)
         return cls(**known)
 
-    def __call__(self, pieces: NDArray[np.float64], characters: NDArray[np.float64]) -> NDArray[np.int64]:
-        """Return the estimate, int64 of shape (N,)."""
+    def __call__(
+        self,
+        pieces: NDArray[np.float64],
+        characters: NDArray[np.float64],
+        embedding: NDArray[np.float32] | None = None,
+    ) -> NDArray[np.int64]:
+        """Return the estimate, int64 of shape (N,); `embedding` (N, E) tells the overhead."""
         linear = self.intercept + self.per_piece * pieces + self.per_character * characters
+        if self.overhead and embedding is not None:
+            low, high = self.overhead_range
+            linear = linear + np.clip(embedding @ np.asarray(self.overhead), low, high)
         floor = np.maximum(characters / self.longest_token, 1.0)
         return np.rint(np.maximum(linear, floor)).astype(np.int64)

@@ -13,7 +13,7 @@ from eccos_rs import _core
 from eccos_rs.errors import BundleError
 from eccos_rs.predict.bundle import Bundle
 from eccos_rs.predict.cache import TextCache
-from eccos_rs.predict.calibration import Calibrated, Calibration, Scores, blend, logit
+from eccos_rs.predict.calibration import Calibrated, Calibration, Scores, blend, expit, logit
 from eccos_rs.predict.encoder import Encoded, open_encoder
 from eccos_rs.predict.protocol import STAGES, Prediction
 from eccos_rs.predict.retrieval import Retrieval
@@ -81,6 +81,7 @@ class BundlePredictor:
         self.retrieval = Retrieval.from_bundle(bundle, device=self.device) if self.uses_neighbours else None
         shrinkage = None if self.retrieval is None else self.retrieval.shrinkage()
         self._forecaster = _core.Forecaster(self._calibration.constants(), shrinkage)
+        self._level_std = _level_std(bundle, self._calibration)
         self.cache: TextCache[NDArray[np.float32]] = TextCache(
             self._usual_cache() if cache_size is None else cache_size,
             f"{bundle.digest} {self.device} {self.variant}",
@@ -104,7 +105,7 @@ class BundlePredictor:
         Parameters
         ----------
         queries : sequence of N Query
-            Only their `prompt` is read.
+            Their `question` is read; the tokens of what else they hold (`prompt`) are counted.
         progress : callable, optional
             Called with the number of queries done and N, after each slice.
 
@@ -136,7 +137,15 @@ class BundlePredictor:
             seconds["predict"] += time.perf_counter() - searched
             if progress is not None:
                 progress(part.stop, len(queries))
-        return Prediction(models=self.models, seconds=seconds, **_joined(parts or [self._nothing()]))
+        arrays = _joined(parts or [self._nothing()])
+        factor = self._input_tokens.model_factor
+        return Prediction(
+            models=self.models,
+            level_std=self._level_std,
+            input_factor=np.array(factor, dtype=np.float32) if factor else None,
+            seconds=seconds,
+            **arrays,
+        )
 
     def _forecast(
         self, encoded: Encoded, found: tuple[NDArray[np.float32], NDArray[np.float32]] | None
@@ -182,17 +191,17 @@ class BundlePredictor:
             return
         if len(parts) == 1:
             start = time.perf_counter()
-            batch = _Batch(self, [query.prompt for query in queries])
+            batch = _Batch(self, queries)
             seconds["tokenize"] += time.perf_counter() - start
             yield parts[0], *batch.encode(seconds)
             return
         with ThreadPoolExecutor(1, thread_name_prefix="eccos-tokenize") as pool:
-            coming = pool.submit(_Batch, self, [query.prompt for query in queries[parts[0]]])
+            coming = pool.submit(_Batch, self, queries[parts[0]])
             for part, following in zip(parts, [*parts[1:], None], strict=True):
                 start = time.perf_counter()
                 batch = coming.result()
                 if following is not None:
-                    coming = pool.submit(_Batch, self, [query.prompt for query in queries[following]])
+                    coming = pool.submit(_Batch, self, queries[following])
                 # Only the wait counts: what runs beside the encoder costs nobody anything.
                 seconds["tokenize"] += time.perf_counter() - start
                 yield part, *batch.encode(seconds)
@@ -205,9 +214,11 @@ class BundlePredictor:
 class _Batch:
     """One slice of texts: looked up in the cache, repeated texts joined, the rest tokenised."""
 
-    def __init__(self, owner: BundlePredictor, texts: list[str]) -> None:
+    def __init__(self, owner: BundlePredictor, queries: Sequence[Query]) -> None:
         self._owner = owner
         self._keys: list[bytes] = []
+        texts = [query.question for query in queries]
+        self._beside = _counted_beside(owner._tokenizer, queries, texts)
         if owner.cache.enabled:
             self._keys = [owner.cache.key(text) for text in texts]
             text_of = dict(zip(reversed(self._keys), reversed(texts), strict=True))
@@ -221,26 +232,50 @@ class _Batch:
         start = time.perf_counter()
         owner = self._owner
         encoded = owner._encoder.run(self._tokens.ids)
-        tokens = owner._input_tokens(self._tokens.pieces, self._tokens.characters)
+        counted = np.stack([self._tokens.pieces, self._tokens.characters], axis=1)
         if self._keys:
-            encoded, tokens = self._with_known(encoded, tokens)
+            encoded, counted = self._with_known(encoded, counted)
+        if self._beside is not None:
+            counted = counted + self._beside
+        tokens = owner._input_tokens(counted[:, 0], counted[:, 1], encoded.embedding)
         seconds["encode"] += time.perf_counter() - start
         return encoded, tokens
 
-    def _with_known(self, fresh: Encoded, tokens: NDArray[np.int64]) -> tuple[Encoded, NDArray[np.int64]]:
+    def _with_known(
+        self, fresh: Encoded, counted: NDArray[np.float64]
+    ) -> tuple[Encoded, NDArray[np.float64]]:
         """Keep what is new, and put it together with what was known, in the order of the texts."""
         parts = (fresh.embedding, fresh.success_logit, fresh.length_mean, fresh.length_std)
-        packed = np.concatenate([*parts, tokens[:, None]], axis=1, dtype=np.float32, casting="same_kind")
+        packed = np.concatenate([*parts, counted], axis=1, dtype=np.float32, casting="same_kind")
         made = [row.copy() for row in packed]
         self._owner.cache.put_many(self._new, made)
         if self._new == self._keys:
-            return fresh, tokens
+            return fresh, counted
         self._known.update(zip(self._new, made, strict=True))
         rows = np.array([self._known[key] for key in self._keys], dtype=np.float32)
         models, dimension = len(self._owner.models), self._owner._dimension
         columns = np.split(rows, [dimension + count * models for count in range(4)], axis=1)
         encoded = Encoded(*(np.ascontiguousarray(column) for column in columns[:4]))
-        return encoded, np.rint(columns[4][:, 0]).astype(np.int64)
+        return encoded, columns[4].astype(np.float64)
+
+
+def _counted_beside(
+    tokenizer: TextTokenizer, queries: Sequence[Query], questions: Sequence[str]
+) -> NDArray[np.float64] | None:
+    """Return word pieces and characters of what queries hold beside their question, (N, 2); None if nothing.
+
+    Counted apart from the question, so that a chat costs no more than its parts.
+    """
+    chats = [row for row, query in enumerate(queries) if query.messages is not None]
+    chats = [row for row in chats if queries[row].prompt != questions[row]]
+    if not chats:
+        return None
+    whole = tokenizer([queries[row].prompt for row in chats])
+    asked = tokenizer([questions[row] for row in chats])
+    beside = np.zeros((len(queries), 2))
+    beside[chats, 0] = np.maximum(whole.pieces - asked.pieces, 0.0)
+    beside[chats, 1] = np.maximum(whole.characters - asked.characters, 0.0)
+    return beside
 
 
 def _reopened(
@@ -292,6 +327,16 @@ def _joined(parts: list[dict[str, NDArray[Any] | None]]) -> dict[str, Any]:
         pieces = [piece for part in parts if (piece := part[name]) is not None]
         joined[name] = np.concatenate(pieces) if pieces else None
     return joined
+
+
+def _level_std(bundle: Bundle, calibration: Calibration) -> NDArray[np.float32]:
+    """Return how well each model's level is known on traffic like the training data, (M,), log odds.
+
+    Of n labels with mean p the log odds have a standard deviation of 1 / sqrt(n p (1 - p)).
+    """
+    rows = max(int(bundle.table("retrieval")["rows"]), 1)
+    mean = expit(calibration.prior_logit)
+    return np.asarray(1.0 / np.sqrt(rows * mean * (1.0 - mean)), dtype=np.float32)
 
 
 def _read_calibration(bundle: Bundle, kind: str) -> Calibration:

@@ -13,6 +13,7 @@ import numpy as np
 from eccos_rs.errors import InputError, MissingExtraError
 from eccos_rs.routing.reasons import find_reason, reason_text
 from eccos_rs.routing.render import TOKENS_PER_SECOND, html_of, text_of
+from eccos_rs.routing.warnings import familiar_share, plan_warnings, similarity_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -57,6 +58,8 @@ class PlanRow:
         Why it is so.
     reason_code : str
         The same for programs; one of `ReasonCode`.
+    similarity : float or None
+        Cosine similarity of the nearest query with known outcomes; None where the predictor does not say.
     """
 
     index: int
@@ -73,6 +76,7 @@ class PlanRow:
     price_change: float | None
     reason: str
     reason_code: str
+    similarity: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +186,22 @@ class Plan(Sequence[PlanRow]):
         return self._at(self.problem.cost, self.assignment.model)
 
     @property
+    def familiar(self) -> float | None:
+        """Share of the queries that are like known ground, 0 to 1; None where the predictor does not say."""
+        return familiar_share(self.prediction.familiar)
+
+    @cached_property
+    def warnings(self) -> tuple[str, ...]:
+        """What the figures do not rest on, in sentences; empty where there is nothing to say.
+
+        Queries unlike anything learned, and a promise whose level no label backs; see
+        `eccos_rs.routing.warnings`.
+        """
+        return plan_warnings(
+            self.prediction, self.quality, self.assignment.model, promised=self.promised is not None
+        )
+
+    @property
     def deferred(self) -> NDArray[np.intp]:
         """Indices of the queries without a model."""
         return self.assignment.deferred
@@ -248,6 +268,7 @@ class Plan(Sequence[PlanRow]):
             price_change=self._price_change(index),
             reason=reason_text(reason, self.pool.names),
             reason_code=str(reason.code),
+            similarity=similarity_of(self.prediction.similarity, index),
         )
 
     def to_dicts(self) -> list[dict[str, Any]]:

@@ -40,8 +40,8 @@ class Policy:
         A floor in [0, 1] on every query's own predicted success; a query's own `min_quality` takes its
         place.
     confidence : float, optional
-        In (0.5, 1): promise the quality for this very batch with this probability, not only in
-        expectation. It costs a margin, which the plan shows.
+        In (0.5, 1): promise the quality, or keep the budget, for this very batch with this probability, not
+        only in expectation. It costs a margin, which the plan shows.
     overload : {"defer", "raise"}
         What happens to queries beyond the capacity.
     unroutable : {"raise", "defer"}
@@ -125,10 +125,14 @@ class Policy:
         _check("confidence", self.confidence, 0.5, 1.0, "lie strictly between 0.5 and 1")
         if self.confidence in (0.5, 1):
             raise PolicyError(f"confidence must lie strictly between 0.5 and 1, got {self.confidence}")
-        if self.budget is not None or self.quality_value is not None:
-            got = self.goal[0]
+        if self.quality_value is not None:
             raise PolicyError(
-                f"confidence is for a promised min_quality or relative_quality; got it with {got}"
+                "confidence is for a promised min_quality or relative_quality, or for a budget; got it with "
+                "quality_value"
+            )
+        if self.budget is not None and self.per is not None:
+            raise PolicyError(
+                f"confidence is for the budget of a single batch; got per={self.per!r} paces it"
             )
 
     @property

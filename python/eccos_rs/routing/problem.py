@@ -12,6 +12,7 @@ from eccos_rs.domain.pricing import cost_matrix
 from eccos_rs.domain.validation import did_you_mean
 from eccos_rs.errors import NoModelError, PolicyError, QueryError
 from eccos_rs.routing.query import all_plain
+from eccos_rs.routing.uncertainty import Uncertainty
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -58,6 +59,8 @@ class Problem:
         The names behind the numbers in `group`.
     unroutable : mapping of int to str
         Queries that no model may take, each with the reason.
+    uncertainty : Uncertainty or None
+        What the prediction leaves open; read where the policy has a confidence.
     """
 
     cost: NDArray[np.float64]
@@ -71,6 +74,7 @@ class Problem:
     group: NDArray[np.int64] | None
     groups: tuple[str, ...]
     unroutable: dict[int, str]
+    uncertainty: Uncertainty | None = None
 
     def options(self, policy: Policy) -> dict[str, Any]:
         """Return the keywords of `assign` that this problem and a policy give, the goal aside."""
@@ -135,7 +139,7 @@ def times_answers(output: NDArray[np.float64], queries: Sequence[Query]) -> NDAr
 
 
 def costs_of(
-    pool: Pool, input_tokens: NDArray[np.int64], output_tokens: NDArray[np.float64]
+    pool: Pool, input_tokens: NDArray[Any], output_tokens: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """Return what each query costs at each model of the pool, US dollars, (N, M)."""
     return cost_matrix(input_tokens, output_tokens, _columns_of(pool).prices)
@@ -187,7 +191,7 @@ def build_problem(pool: Pool, prediction: Prediction, queries: Sequence[Query], 
     priority = None if plain else np.array([query.priority for query in queries], dtype=np.int64)
     group, groups = _groups(queries, policy)
     return Problem(
-        cost=costs_of(pool, prompt, output),
+        cost=costs_of(pool, _as_counted(prediction, prompt), output),
         quality=prediction.quality,
         output_tokens=output,
         input_tokens=prompt,
@@ -198,6 +202,17 @@ def build_problem(pool: Pool, prediction: Prediction, queries: Sequence[Query], 
         group=group,
         groups=groups,
         unroutable=unroutable,
+        uncertainty=None if policy.confidence is None else _uncertainty(pool, prediction, output),
+    )
+
+
+def _uncertainty(pool: Pool, prediction: Prediction, output: NDArray[np.float64]) -> Uncertainty:
+    """Say what a prediction leaves open of a batch."""
+    return Uncertainty(
+        prediction.familiar,
+        prediction.level_std,
+        prediction.log_tokens_std,
+        costs_of(pool, np.zeros(len(output), dtype=np.int64), output),
     )
 
 
@@ -208,7 +223,12 @@ def query_costs(
     output = output_tokens_of(prediction, queries)
     if queries is not None:
         output = times_answers(output, queries)
-    return costs_of(pool, input_tokens_of(prediction, queries), output)
+    return costs_of(pool, _as_counted(prediction, input_tokens_of(prediction, queries)), output)
+
+
+def _as_counted(prediction: Prediction, prompt: NDArray[np.int64]) -> NDArray[Any]:
+    """Return the input tokens as each model counts them, (N, M), or for all alike, (N,)."""
+    return prompt if prediction.input_factor is None else prompt[:, None] * prediction.input_factor
 
 
 @dataclass(frozen=True, eq=False)

@@ -171,12 +171,28 @@ class Query:
         )
 
     @property
-    def prompt(self) -> str:
-        """The text a predictor sees: valid Unicode, whatever came in.
+    def question(self) -> str:
+        """What is asked, valid Unicode: the text, or the last user turn of a chat.
 
-        A chat is read newest turn first with the system text last, because an encoder keeps only the
-        beginning of what it is given and the newest turn says most about what is asked; all of it is
-        there, so that counting its tokens counts the whole prompt.
+        It is what a forecast of success is read from: the same question keeps its forecast under any system
+        text and after any history. A turn that only carries the talk on ("go on", "yes") is read behind the
+        user's turn before it. Without a user turn the whole chat is the question.
+        """
+        if self.messages is None:
+            return _valid_unicode(self.text or "")
+        asked: list[str] = []
+        for message in reversed(self.messages):
+            if message["role"] == "user" and (text := _message_text(message).strip()):
+                asked.append(text)
+                if text.casefold().strip(_MARKS) not in _CARRY_ON:
+                    break
+        return _valid_unicode("\n\n".join(reversed(asked))) if asked else self.prompt
+
+    @property
+    def prompt(self) -> str:
+        """All that is sent as text, valid Unicode, whatever came in: what input tokens are counted of.
+
+        A chat is laid out newest turn first with the system text last.
         """
         if self.messages is None:
             return _valid_unicode(self.text or "")
@@ -185,6 +201,13 @@ class Query:
         texts = (_message_text(message) for message in [*reversed(turns), *systems])
         return _valid_unicode("\n\n".join(text for text in texts if text))
 
+
+#: Turns that ask for nothing of their own.
+_CARRY_ON = frozenset(
+    ("continue", "go on", "keep going", "more", "next", "ok", "okay", "yes", "yes please", "no", "please",
+     "please continue", "sure", "thanks", "thank you", "why", "and", "so")
+)  # fmt: skip
+_MARKS = " .,!?…"
 
 _FIELDS = tuple(field.name for field in fields(Query))
 _REST = attrgetter(*(name for name in _FIELDS if name != "text"))

@@ -90,6 +90,10 @@ class Shown(Protocol):
     @property
     def baselines(self) -> Sequence[BaselineRow]: ...
     @property
+    def familiar(self) -> float | None: ...
+    @property
+    def warnings(self) -> Sequence[str]: ...
+    @property
     def deferred(self) -> Any: ...
     @property
     def seconds(self) -> Mapping[str, float]: ...
@@ -171,16 +175,21 @@ def summary(plan: Shown) -> list[tuple[str, str]]:
         predicted += f", promised {100 * plan.promised:.2f} %{_of_strongest(plan)}"
     lines.append(("mean success", predicted))
     if plan.margin is not None:
-        margin = plan.margin
-        lines.append(
-            (
-                "this batch",
-                f"at least {100 * margin.lower_bound:.2f} % with {100 * margin.confidence:g} % confidence: "
-                f"a margin of {100 * margin.points:.2f} points, which costs {money(margin.cost)}",
-            )
-        )
+        lines.append(("this batch", _margin_words(plan.margin, plan.policy)))
     lines.append(("certified gap", f"{_percent(answer.gap)}: {_bound(plan)}"))
+    if plan.familiar is not None:
+        lines.append(("known ground", f"{100 * plan.familiar:.0f} % of the queries are like it"))
+    lines += [("warning", words) for words in plan.warnings]
     return lines
+
+
+def _margin_words(margin: Margin, policy: Policy) -> str:
+    sure = f"with {100 * margin.confidence:g} % confidence"
+    if policy.budget is not None:
+        most = "" if margin.upper_cost is None else f"at most {money(margin.upper_cost)} {sure}: "
+        return f"{most}{money(margin.cost)} of the budget are held back"
+    costs = f"a margin of {100 * margin.points:.2f} points, which costs {money(margin.cost)}"
+    return f"at least {100 * margin.lower_bound:.2f} % {sure}: {costs}"
 
 
 def stage_lines(plan: Shown, tokens_per_second: float = TOKENS_PER_SECOND) -> list[tuple[str, str, str]]:

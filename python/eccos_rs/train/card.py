@@ -26,6 +26,7 @@ _ROWS = (
     ("ece_chosen", "calibration error, chosen pairs", "{:.3f}"),
     ("log_length_mae", "mean absolute error of ln(1 + output tokens)", "{:.3f}"),
     ("total_cost_error", "error of a model's total output tokens", "{:.1%}"),
+    ("cost_error", "error of a model's total cost, input tokens estimated from the text", "{:.1%}"),
     ("quality_at_5", "realised success at 5 % of the strongest model's cost", "{:.1%}"),
     ("quality_at_10", "realised success at 10 % of the strongest model's cost", "{:.1%}"),
     ("quality_at_20", "realised success at 20 % of the strongest model's cost", "{:.1%}"),

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from eccos_rs.routing.pool import Pool
     from eccos_rs.train.fit import Fitted
 
-__all__ = ["export_bundle", "input_token_coefficients"]
+__all__ = ["export_bundle"]
 
 # hnswlib: links a vector, and candidates while building.
 HNSW_LINKS, HNSW_BUILD = 16, 200
@@ -46,7 +46,7 @@ def export_bundle(
     max_tokens: int,
     pool: Pool,
     card: str,
-    input_tokens: Mapping[str, float],
+    input_tokens: Mapping[str, Any],
     provenance: Mapping[str, Any],
     learned_texts: Sequence[str] = (),
 ) -> Bundle:
@@ -71,7 +71,7 @@ def export_bundle(
     card : str
         The model card, Markdown.
     input_tokens : mapping
-        See `input_token_coefficients`.
+        See `eccos_rs.train.input_tokens.fit_input_tokens`.
     provenance : mapping
         Sources, settings and versions, for ``bundle.toml``.
     learned_texts : sequence of str
@@ -185,36 +185,6 @@ def _labels(fitted: Fitted) -> bytes:
     stream = io.BytesIO()
     np.savez(stream, **{name: array.astype(np.float16) for name, array in arrays.items()})  # type: ignore[arg-type]
     return stream.getvalue()
-
-
-def input_token_coefficients(
-    pieces: NDArray[np.float64], characters: NDArray[np.float64], tokens: Sequence[int] | NDArray[np.int64]
-) -> dict[str, float]:
-    """Fit tokens as a provider counts them on word pieces and characters, by non-negative least squares.
-
-    Parameters
-    ----------
-    pieces, characters : ndarray, shape (N,)
-        Of each query, uncut.
-    tokens : sequence of int, length N
-        As the data have them.
-
-    Returns
-    -------
-    dict
-        ``intercept``, ``per_piece`` and ``per_character``.
-    """
-    from scipy.optimize import nnls
-
-    wanted = np.asarray(tokens, dtype=np.float64)
-    inputs = np.column_stack([np.ones(len(pieces)), pieces, characters])
-    # Relative errors: a short query's count matters as much as a long one's.
-    weight = 1.0 / np.maximum(wanted, 8.0)
-    found, _ = nnls(inputs * weight[:, None], wanted * weight)
-    return {
-        name: round(float(value), 6)
-        for name, value in zip(("intercept", "per_piece", "per_character"), found, strict=True)
-    }
 
 
 def _versions() -> dict[str, str]:

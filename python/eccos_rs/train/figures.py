@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.floating[Any]]
 
-__all__ = ["forecast_figures", "routing_figures"]
+__all__ = ["cost_error", "forecast_figures", "routing_figures"]
 
 BINS = 15
 COST_LEVELS = (0.05, 0.10, 0.20)
@@ -55,14 +55,32 @@ def forecast_figures(made: Calibrated, table: RecordTable) -> dict[str, float]:
         rows["ece"].append(ece(p, y))
         spent = table.output_tokens[seen, model].astype(np.float64)
         tokens = made.output_tokens[seen, model].astype(np.float64)
-        # The median of the log-normal, which its mean and spread give back.
-        middle = np.log1p(tokens) - 0.5 * np.square(made.log_tokens_std[seen, model])
+        if made.log_tokens is None:  # the median of the log-normal, which its mean and spread give back
+            middle = np.log1p(tokens) - 0.5 * np.square(made.log_tokens_std[seen, model])
+        else:
+            middle = made.log_tokens[seen, model]
         rows["log_length_mae"].append(float(np.mean(np.abs(middle - np.log1p(spent)))))
         rows["total_cost_error"].append(float(abs(tokens.sum() / max(spent.sum(), 1.0) - 1.0)))
     out = {name: float(np.nanmean(values)) for name, values in rows.items() if np.isfinite(values).any()}
     seen = np.isfinite(table.quality)
     out["ece_pairs"] = ece(made.quality[seen], table.quality[seen])
     return out
+
+
+def cost_error(predicted: Floats, paid: Floats) -> float:
+    """Return how far a model's total cost is off, end to end: the mean over models of its relative size.
+
+    Parameters
+    ----------
+    predicted, paid : ndarray, shape (N, M)
+        US dollars: input tokens as estimated from the text, output tokens as expected; and as paid, NaN where
+        a model was not asked.
+    """
+    seen = np.isfinite(paid)
+    total = np.where(seen, paid, 0.0).sum(axis=0)
+    expected = np.where(seen, predicted, 0.0).sum(axis=0)
+    known = total > 0.0
+    return float(np.mean(np.abs(expected[known] / total[known] - 1.0))) if known.any() else float("nan")
 
 
 def routing_figures(made: Calibrated, table: RecordTable, prices: NDArray[np.float64]) -> dict[str, float]:

@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from eccos_rs.domain.pricing import cost_matrix
+from eccos_rs.predict.tokenize import InputTokenEstimate
 from eccos_rs.records import split_by_text
 from eccos_rs.train import encoder as encoders
 from eccos_rs.train.card import model_card
-from eccos_rs.train.export import export_bundle, input_token_coefficients
-from eccos_rs.train.figures import forecast_figures, routing_figures
+from eccos_rs.train.export import export_bundle
+from eccos_rs.train.figures import cost_error, forecast_figures, routing_figures
 from eccos_rs.train.fit import KINDS, Trained, fit_predictor, steps_of
+from eccos_rs.train.input_tokens import fit_input_tokens
 from eccos_rs.train.optimize import make_graphs
 from eccos_rs.train.prices import price_array
 from eccos_rs.train.texts import encode_texts, read_texts
@@ -115,7 +118,7 @@ def train_bundle(
     figures: dict[str, dict[str, float]] = {}
     made, learned = _train(published, rest, options, progress), rest
     if len(held):
-        figures = _figures(made, data, held, pool)
+        figures = _figures(made, data, held, pool, _prompts(made, data, texts, rest, held))
     if len(held) and options.refit:
         made, learned = _train(published, every, options, progress, known=made.fitted), every
 
@@ -154,7 +157,7 @@ def train_bundle(
             sources=sources,
             shares=fitted.shares,
         ),
-        input_tokens=input_token_coefficients(texts.pieces, texts.characters, data.table.input_tokens),
+        input_tokens=_input_tokens(made, data, texts, every),
         provenance={
             "queries_learned": len(learned),
             "queries_held_back": len(held),
@@ -229,15 +232,46 @@ def _train(
 
 
 def _figures(
-    made: Trained, data: TrainingData, held: NDArray[np.int64], pool: Pool
+    made: Trained, data: TrainingData, held: NDArray[np.int64], pool: Pool, prompt: NDArray[np.float64]
 ) -> dict[str, dict[str, float]]:
-    """Judge every kind of predictor on queries it has not learned from."""
+    """Judge every kind of predictor on queries it has not learned from.
+
+    `prompt` holds the input tokens that are estimated for them, (n,) or (n, M).
+    """
     table, prices, states = data.table.select(held), price_array(pool), made.states[held]
     figures = {}
     for kind in KINDS:
         forecast = made.fitted.predict(states, kind)
-        figures[kind] = forecast_figures(forecast, table) | routing_figures(forecast, table, prices)
+        cost = cost_matrix(prompt, forecast.output_tokens.astype(np.float64), prices)
+        figures[kind] = (
+            forecast_figures(forecast, table)
+            | {"cost_error": cost_error(cost, table.cost)}
+            | routing_figures(forecast, table, prices)
+        )
     return figures
+
+
+def _prompts(
+    made: Trained, data: TrainingData, texts: Texts, known: NDArray[np.int64], asked: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Estimate the input tokens of some rows as a bundle fitted to others would, (n,) or (n, M)."""
+    estimate = InputTokenEstimate.from_table(_input_tokens(made, data, texts, known))
+    embedding = made.fitted.metric.embed(made.states[asked])
+    tokens = estimate(texts.pieces[asked], texts.characters[asked], embedding).astype(np.float64)
+    return tokens[:, None] * np.asarray(estimate.model_factor) if estimate.model_factor else tokens
+
+
+def _input_tokens(made: Trained, data: TrainingData, texts: Texts, rows: NDArray[np.int64]) -> dict[str, Any]:
+    """Fit the input tokens of some rows, overheads read off the embedding that the graph gives."""
+    table = data.table.select(rows)
+    return fit_input_tokens(
+        texts.pieces[rows],
+        texts.characters[rows],
+        table.input_tokens.astype(np.float64),
+        dataset=table.dataset,
+        embedding=made.fitted.metric.embed(made.states[rows]),
+        by_model=None if table.model_input_tokens is None else table.prompt_tokens,
+    )
 
 
 def _provenance(

@@ -57,6 +57,32 @@ pub struct Calibration {
     pub deviation_floor: f32,
     /// What stays of the lengths at low similarity.
     pub length_floor: f32,
+    /// Similarities at which nothing and everything may be kept, whatever the floors.
+    pub back_off: [f32; 2],
+    /// Similarities at which a query is unlike, half like and like known ground.
+    pub known_ground: [f32; 3],
+    /// Standard deviation of the log odds that all models share on traffic unlike known ground.
+    pub away_level_std: f32,
+    /// The same of ln(1 + tokens).
+    pub away_length_std: f32,
+}
+
+impl Calibration {
+    /// `kept_share` and 1 - `familiarity` of `predict/familiarity.py`.
+    fn ground(&self, similarity: f32) -> (f32, f32) {
+        if similarity.is_nan() {
+            return (1.0, 0.0);
+        }
+        let [low, high] = self.back_off;
+        let kept = ((similarity - low) / (high - low)).clamp(0.0, 1.0);
+        let [unlike, half, like] = self.known_ground;
+        let familiar = if similarity < half {
+            0.5 * (similarity - unlike) / (half - unlike)
+        } else {
+            0.5 + 0.5 * (similarity - half) / (like - half)
+        };
+        (kept, 1.0 - familiar.clamp(0.0, 1.0))
+    }
 }
 
 /// Outputs of the heads for N queries, each (N, M).
@@ -139,11 +165,7 @@ impl Forecaster {
     /// # Errors
     ///
     /// If shapes do not fit, or neighbours are given without the settings to shrink them.
-    pub fn forecast(
-        &self,
-        heads: Option<Heads<'_>>,
-        near: Option<Neighbours<'_>>,
-    ) -> Result<Forecast, ShapeError> {
+    pub fn forecast(&self, heads: Option<Heads<'_>>, near: Option<Neighbours<'_>>) -> Result<Forecast, ShapeError> {
         let m = self.models;
         let rows = match (&heads, &near) {
             (Some(heads), _) => heads.logit.len() / m,
@@ -163,8 +185,8 @@ impl Forecaster {
         for row in 0..rows {
             for (j, score) in scores.iter_mut().enumerate() {
                 let at = row * m + j;
-                let head = heads
-                    .map(|parts| Score { logit: parts.logit[at], mean: parts.mean[at], std: parts.std[at] });
+                let head =
+                    heads.map(|parts| Score { logit: parts.logit[at], mean: parts.mean[at], std: parts.std[at] });
                 let around = near
                     .zip(self.shrinkage.as_ref())
                     .map(|(near, shrinkage)| self.around(&near.sums[row * PARTS * m..][..PARTS * m], shrinkage, j));
@@ -209,8 +231,10 @@ impl Forecaster {
         let models = scores.len() as f32;
         let ramp = ((similarity - c.low) / (c.high - c.low).max(1e-6)).clamp(0.0, 1.0);
         let ramp = if similarity.is_nan() { 1.0 } else { ramp };
+        let (most, unknown) = c.ground(similarity);
+        let (level, length_level) = (c.away_level_std * unknown, c.away_length_std * unknown);
         let [shared_kept, own_kept, length_kept] =
-            [c.common_floor, c.deviation_floor, c.length_floor].map(|floor| floor + (1.0 - floor) * ramp);
+            [c.common_floor, c.deviation_floor, c.length_floor].map(|floor| most.min(floor + (1.0 - floor) * ramp));
         let common = scores.iter().map(|score| score.logit).sum::<f32>() / models;
         let off = |j: usize| {
             let parts = c.common_slope[j] * common + c.deviation_slope[j] * (scores[j].logit - common);
@@ -224,10 +248,13 @@ impl Forecaster {
             let away = score.mean - c.prior_length[j];
             let mean = c.prior_length[j] + length_kept * away;
             let lost = (1.0 - length_kept * length_kept) * (away * away);
-            log_std[j] = c.length_std_scale[j] * (score.std * score.std + lost).sqrt();
-            let expected = (mean + 0.5 * (log_std[j] * log_std[j])).min(20.0).exp_m1() * c.length_factor[j];
+            let spread = c.length_std_scale[j] * (score.std * score.std + lost).sqrt();
+            let expected = (mean + 0.5 * (spread * spread)).min(20.0).exp_m1() * c.length_factor[j];
             tokens[j] = expected.max(1.0);
-            quality_std[j] = (c.residual_share[j] * quality[j] * (1.0 - quality[j])).sqrt();
+            log_std[j] = (spread * spread + length_level * length_level).sqrt();
+            let coin = quality[j] * (1.0 - quality[j]);
+            let variance = c.residual_share[j] * coin + (level * coin) * (level * coin);
+            quality_std[j] = variance.min(coin).sqrt();
         }
     }
 }

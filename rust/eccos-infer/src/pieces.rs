@@ -53,8 +53,8 @@ impl WordPieces {
         Self { first, next, longest_piece, vocabulary }
     }
 
-    /// Encodes texts on as many threads as there is work for and may be used: for each text its ids, cut at `limit`
-    /// with the end piece kept, and the number of its pieces before the cut; None where the text is not plain.
+    /// Encodes texts on as many threads as there is work for and may be used: for each text its ids, at most
+    /// `limit` of them from both ends, and the number of its pieces before the cut; None where the text is not plain.
     #[must_use]
     pub fn encode(&self, texts: &[&str], limit: usize, threads: usize) -> Vec<Option<(Vec<i64>, usize)>> {
         let some = |part: &[&str]| part.iter().map(|text| self.cut(text, limit)).collect::<Vec<_>>();
@@ -74,10 +74,9 @@ impl WordPieces {
         let mut ids = self.ids(text)?;
         let pieces = ids.len() - 2;
         if ids.len() > limit {
-            ids.truncate(limit);
-            if let Some(last) = ids.last_mut() {
-                *last = self.vocabulary.end;
-            }
+            // The begin piece with the first half, the last half with the end piece.
+            let tail = ids.len() - limit / 2;
+            ids.drain(limit - limit / 2..tail);
         }
         Some((ids, pieces))
     }

@@ -20,6 +20,10 @@ fn plain() -> Calibration {
         common_floor: 0.0,
         deviation_floor: 0.0,
         length_floor: 0.0,
+        back_off: [0.3, 0.5],
+        known_ground: [0.46, 0.5, 0.6],
+        away_level_std: 0.9,
+        away_length_std: 1.2,
     }
 }
 
@@ -66,12 +70,31 @@ fn far_from_everything_known_only_the_prior_is_left() {
     let sums = [1.0, 1.0, 2.0, 4.0, 1.0];
     let far = forecaster.forecast(Some(heads), Some(Neighbours { sums: &sums, best: &[0.1] })).unwrap();
     near(far.quality[0], 0.5);
+    // The neighbours' spread and what was lost of the mean, then what foreign traffic leaves open as a whole.
+    let spread = far.tokens[0].ln_1p() - 3.0;
+    near(far.log_tokens_std[0], 2.0_f32.mul_add(spread, 1.2 * 1.2).sqrt());
+    near(far.quality_std[0], 0.25_f32.mul_add(0.25, (0.9_f32 * 0.25).powi(2)).sqrt());
     let unknown = forecaster.forecast(Some(heads), Some(Neighbours { sums: &sums, best: &[f32::NAN] })).unwrap();
     let known = forecaster.forecast(Some(heads), Some(Neighbours { sums: &sums, best: &[0.9] })).unwrap();
     assert_eq!(unknown, known, "what has no similarity is not shrunk");
     // Half of the heads' log odds and half of the neighbours': p = (1 + 0.5) / 2.
     let logit = 0.5_f32.mul_add(5.0, 0.5 * (0.75_f32 / 0.25).ln());
     near(known.quality[0], 1.0 / (1.0 + (-logit).exp()));
+}
+
+#[test]
+fn no_floor_keeps_what_is_far_from_known_ground() {
+    let heads = Heads { logit: &[5.0], mean: &[4.0], std: &[0.0] };
+    let floors = Calibration { common_floor: 1.0, deviation_floor: 1.0, length_floor: 1.0, ..plain() };
+    let forecaster = Forecaster::new(floors, Some(shrinkage())).unwrap();
+    let sums = [1.0, 1.0, 2.0, 4.0, 1.0];
+    let at =
+        |similarity| forecaster.forecast(Some(heads), Some(Neighbours { sums: &sums, best: &[similarity] })).unwrap();
+    near(at(0.3).quality[0], 0.5);
+    let logit = |p: f32| (p / (1.0 - p)).ln();
+    near(logit(at(0.4).quality[0]), 0.5 * logit(at(0.9).quality[0]));
+    assert_eq!(at(0.6), at(0.9));
+    assert!(at(0.55).log_tokens_std[0] > at(0.6).log_tokens_std[0]);
 }
 
 #[test]

@@ -44,9 +44,11 @@ fn what_is_not_plain_is_left_out() {
 }
 
 #[test]
-fn a_cut_text_keeps_its_end_and_its_count() {
-    let (ids, count) = pieces().encode(&["what is 2 2 2"], 4, 1).remove(0).unwrap();
-    assert_eq!((ids.as_slice(), count), ([2, 10, 11, 3].as_slice(), 5));
+fn a_cut_text_keeps_both_ends_and_its_count() {
+    let (ids, count) = pieces().encode(&["what is 2 2 ?"], 4, 1).remove(0).unwrap();
+    assert_eq!((ids.as_slice(), count), ([2, 10, 17, 3].as_slice(), 5));
+    let (ids, _) = pieces().encode(&["what is 2 2 ?"], 5, 1).remove(0).unwrap();
+    assert_eq!(ids, [2, 10, 11, 17, 3]);
 }
 
 #[test]

@@ -50,7 +50,10 @@ impl Vectors {
     /// (65,504 is the largest).
     pub fn new(vectors: &[f32], dimension: usize) -> Result<Self, ShapeError> {
         if dimension == 0 || vectors.len() % dimension != 0 {
-            return Err(ShapeError::new(format!("vectors: got {} numbers, wanted rows of {dimension}", vectors.len())));
+            return Err(ShapeError::new(format!(
+                "vectors: got {} numbers, wanted rows of {dimension}",
+                vectors.len()
+            )));
         }
         let width = dimension.next_multiple_of(LANES);
         let rows = vectors.len() / dimension;
@@ -163,8 +166,7 @@ impl Vectors {
         let step = self.rows.div_ceil(threads).next_multiple_of(BLOCK);
         let mut parts: Vec<Vec<Best>> = thread::scope(|scope| {
             let ranges = (0..self.rows).step_by(step).map(|start| start..self.rows.min(start + step));
-            let working: Vec<_> =
-                ranges.map(|range| scope.spawn(move || self.scan(padded, range, k))).collect();
+            let working: Vec<_> = ranges.map(|range| scope.spawn(move || self.scan(padded, range, k))).collect();
             working.into_iter().map(|part| part.join().expect("a scan does not panic")).collect()
         });
         let mut merged = parts.remove(0);
