@@ -130,3 +130,24 @@ def test_contradicting_scores_move_the_strength_little() -> None:
         "m", scores={"gsm8k": 0.95, "math_l5": 0.6, "mmlu_pro": 0.75, "livebench/coding": 0.6, "gpqa": 0.01}
     )
     assert abs(broken.strength.theta - fair.strength.theta) < 0.25
+
+
+def test_a_model_that_thinks_is_expected_to_write_more() -> None:
+    none, high = (knowledge("gpt-5.4", effort=effort).expected_tokens()[0] for effort in ("none", "high"))
+    assert high > 3 * none
+
+
+def test_counts_of_the_same_benchmark_are_surer_than_those_of_another() -> None:
+    known = knowledge("gpt-4o-2024-05-13")
+    assert known.expected_tokens("gsm8k") == (known.tokens["gsm8k"], 0.15)
+    assert known.mean_tokens == known.tokens["mmlu_pro"]
+    elsewhere = knowledge("o3")
+    assert elsewhere.mean_tokens is not None
+    assert 0.2 < elsewhere.expected_tokens("gsm8k")[1] < knowledge("no-such").expected_tokens("gsm8k")[1]
+    assert elsewhere.mean_tokens < elsewhere.tokens["aider_polyglot/completion_tokens_per_case"]
+
+
+def test_ones_own_mean_of_tokens_goes_first() -> None:
+    known = knowledge("o3", mean_tokens=420)
+    assert known.mean_tokens == 420
+    assert known.expected_tokens()[0] == pytest.approx(420, rel=0.1)

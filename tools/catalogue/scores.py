@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 
 from eccos_rs.catalogue.factor import fit_columns, log_odds
+from eccos_rs.catalogue.lengths import VISIBLE
 from eccos_rs.catalogue.matching import same_date
 from eccos_rs.catalogue.models import catalogue
 from eccos_rs.catalogue.names import parse_name
@@ -93,7 +94,7 @@ def main(data: Path) -> None:
     weights = entries[entries.source.isin(_NAMES_WEIGHTS)].model.unique()
     bases = sorted({m for m in weights if _HAS_BASE.match(m) and not _NO_BASE.search(m)})
     units, families = units_of(sorted(entries.model.unique()), set(bases))
-    fitted = fit(entries, units, families, len(columns))
+    fitted = fit(entries, units, families, len(columns), hidden(data))
     write(entries, columns, bases, fitted)
 
 
@@ -198,7 +199,7 @@ def units_of(spellings: list[str], bases: set[str]) -> tuple[dict[str, int], np.
 
 
 def fit(
-    entries: pd.DataFrame, units: dict[str, int], families: np.ndarray, n: int
+    entries: pd.DataFrame, units: dict[str, int], families: np.ndarray, n: int, adds: float
 ) -> dict[str, list[float | None]]:
     """Fit the factor model; return intercept, slope and error of each column."""
     y = np.full(len(entries), np.nan)
@@ -211,13 +212,74 @@ def fit(
     model = np.array([units[m] for m in entries.model])
     mu, lam, sigma = (np.full(n, np.nan) for _ in range(3))
     got, theta = fit_columns(model[use], entries.column.to_numpy()[use], y[use], board[use], family=families)
+    tokens = token_line(entries, units, mu, sigma, adds)
     line = price_line(units, theta)
     size = len(got.mu)
-    mu[:size], lam[:size], sigma[:size] = got.mu, got.lam, got.sigma
+    scored = np.isfinite(got.lam)
+    for whole, part in ((mu, got.mu), (lam, got.lam), (sigma, got.sigma)):
+        whole[:size][scored] = part[scored]
     return {
         name: [None if not np.isfinite(v) else round(float(v), 4) for v in values]
         for name, values in (("mu", mu), ("lam", lam), ("sigma", sigma))
-    } | {"price_line": line}
+    } | {"price_line": line, "token_line": tokens}
+
+
+_SPREAD = 0.6
+"""Standard deviation of ln tokens between models of one kind, towards which few counts are drawn."""
+
+
+def token_line(
+    entries: pd.DataFrame, units: dict[str, int], mu: np.ndarray, sigma: np.ndarray, adds: float
+) -> list[float]:
+    """Fit ln tokens = column + model on the counts, put the columns into mu and sigma.
+
+    Returns the mean of a model that does not think aloud in private, what thinking adds, and the spread.
+    """
+    part = entries[entries.unit == "tokens"].reset_index(drop=True)
+    unit = part.model.map(units).to_numpy()
+    column = part.column.to_numpy()
+    thinks = np.array([thinking(model) for model in part.model], dtype=float)
+    # What was counted from the visible text lacks what a model thought before.
+    y = np.log(part.value.to_numpy()) + adds * thinks * part.source.isin(VISIBLE).to_numpy()
+    models, unit = np.unique(unit, return_inverse=True)
+    centre = np.zeros(len(models))
+    centre[unit] = adds * thinks
+    counts, sizes = np.bincount(unit, minlength=len(models)), np.bincount(column, minlength=len(mu))
+    rho, noise = centre.copy(), 0.2
+    for _ in range(200):
+        level = np.bincount(column, y - rho[unit], len(mu)) / np.maximum(sizes, 1)
+        free = np.bincount(unit, y - level[column], len(models))
+        rho = (free / noise + centre / _SPREAD**2) / (counts / noise + _SPREAD**-2)
+        rho -= (rho - centre).mean()
+        noise = max(float(np.mean((y - level[column] - rho[unit]) ** 2)), 0.05)
+    error = y - level[column] - rho[unit]
+    for each in np.unique(column):
+        own = error[column == each]
+        mu[each], sigma[each] = level[each], np.sqrt((np.sum(own**2) + 2 * noise) / (len(own) + 2))
+    spread = float(np.std(rho - centre))
+    print(f"ln tokens: thinking adds {adds:.2f}, of a kind differ by {spread:.2f}, noise {noise**0.5:.2f}")
+    return [0.0, round(adds, 4), round(max(spread, 0.3), 4)]
+
+
+def hidden(data: Path) -> float:
+    """Return what thinking adds to ln tokens: of each model all over its answer's, the median."""
+    rows = pd.read_parquet(data / "reasoning_lengths.parquet").dropna(subset=["reasoning_tokens"])
+    means = rows.groupby("model")[["output_tokens", "reasoning_tokens"]].mean().astype(float)
+    ratio = means.output_tokens / (means.output_tokens - means.reasoning_tokens)
+    return float(np.log(ratio[(ratio > 1.05) & (ratio < _LONELY)].median()))
+
+
+_LONELY = 15.0
+"""Beyond it the answer is a bare word; how much longer the thinking is says nothing."""
+
+
+def thinking(spelling: str) -> bool:
+    """Say whether a spelling names a model that thinks before it answers."""
+    effort = parse_name(spelling).effort
+    if effort is not None:
+        return effort not in ("none", "minimal")
+    found = next(iter(catalogue().find(spelling)), None)
+    return found is not None and found.thinks
 
 
 def price_line(units: dict[str, int], theta: np.ndarray) -> list[float]:
@@ -257,6 +319,7 @@ def write(
         '"schema_version": 1,',
         f'"sources": {json.dumps(sources)},',
         f'"price_line": {json.dumps(fitted["price_line"])},',
+        f'"token_line": {json.dumps(fitted["token_line"])},',
         f'"bases": {json.dumps(bases)},',
         '"columns": [',
     ]

@@ -48,6 +48,8 @@ class ScoreTable:
         The columns of each benchmark, those of tokens left out.
     boards : mapping of str to int
         A number for each source; entries of one share an error.
+    token_line : (float, float, float)
+        Mean of ln tokens of a model against others, what thinking adds to it, and the spread between models.
     price_line : (float, float, float)
         Intercept and slope of theta over ln(US dollars per million output tokens), and its standard
         deviation.
@@ -61,6 +63,7 @@ class ScoreTable:
     by_benchmark: dict[str, tuple[int, ...]]
     boards: dict[str, int]
     price_line: tuple[float, float, float]
+    token_line: tuple[float, float, float]
 
     def prior(self, price: float | None) -> tuple[float, float]:
         """Return mean and standard deviation of theta before any score, given a price of output."""
@@ -68,6 +71,13 @@ class ScoreTable:
             return 0.0, 1.0
         intercept, slope, sd = self.price_line
         return intercept + slope * math.log(price), sd
+
+    def tokens_column(self, benchmark: str) -> int | None:
+        """Return the fitted column of a benchmark's tokens; None where nobody counted them."""
+        for at, column in enumerate(self.columns):
+            if column.unit == "tokens" and column.benchmark == benchmark and np.isfinite(self.fitted.mu[at]):
+                return at
+        return None
 
     def board(self, column: int) -> int:
         """Return the number of a column's board."""
@@ -101,5 +111,5 @@ def score_table() -> ScoreTable:
             by_benchmark[column.benchmark] = (*by_benchmark.get(column.benchmark, ()), at)
         boards.setdefault(column.source.removesuffix("-prompt"), len(boards))
     index = NameIndex(models, raw["bases"])
-    line = tuple(raw["price_line"])
-    return ScoreTable(raw["sources"], columns, fitted, models, index, by_benchmark, boards, line)
+    lines = tuple(raw["price_line"]), tuple(raw["token_line"])
+    return ScoreTable(raw["sources"], columns, fitted, models, index, by_benchmark, boards, *lines)

@@ -148,6 +148,11 @@ class CatalogueModel:
     successor: str | None = None
 
     @property
+    def thinks(self) -> bool:
+        """Whether it reasons in hidden tokens when no effort is asked for."""
+        return bool(self.efforts) and self.default_effort not in ("none", "minimal")
+
+    @property
     def upstream(self) -> str:
         """The name that the provider's own address takes: the key without the provider in front."""
         head, _, tail = self.key.partition("/")

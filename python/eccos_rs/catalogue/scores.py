@@ -18,6 +18,8 @@ import numpy as np
 
 from eccos_rs.catalogue.board import ScoreTable, score_table
 from eccos_rs.catalogue.factor import Strength, log_odds, share, strength
+from eccos_rs.catalogue.lengths import COUNTED, VISIBLE
+from eccos_rs.catalogue.lengths import verbosity as verbosity_of
 from eccos_rs.catalogue.matching import Match
 from eccos_rs.catalogue.models import catalogue
 from eccos_rs.catalogue.names import parse_name
@@ -95,7 +97,9 @@ class ModelKnowledge:
     level, level_sd : float
         Log odds of the model's mean on `REFERENCE`, and their standard deviation.
     mean_tokens : float, optional
-        Output tokens of one answer, told or measured over the table's benchmarks; None when nothing is known.
+        Output tokens of one answer to a question like those of `REFERENCE`, hidden reasoning included: told,
+        or from counts on any benchmark. None where nobody counted; `expected_tokens` then goes by the kind
+        of model.
     basis : str
         What the level rests on: ``"category scores"``, ``"overall score"``, ``"other benchmarks"``,
         ``"arena"``, ``"predecessor NAME"``, ``"price"`` or ``"nothing"``.
@@ -115,6 +119,7 @@ class ModelKnowledge:
     tokens: Mapping[str, float] = field(default_factory=dict)
     note: str = ""
     strength: Strength = field(default=Strength(0.0, 1.0), repr=False)
+    verbosity: Strength = field(default=Strength(0.0, 1.0), repr=False)
 
     def expected(self, benchmark: str) -> Score:
         """Return what the model scores on a benchmark: measured, told, filled, or any blend of these.
@@ -135,6 +140,24 @@ class ModelKnowledge:
             No board lists it.
         """
         return _expected(score_table(), benchmark, self.scores.get(benchmark), self.strength)
+
+    def expected_tokens(self, benchmark: str = REFERENCE) -> tuple[float, float]:
+        """Return the output tokens of one answer, hidden ones included, and the sd of their logarithm.
+
+        Parameters
+        ----------
+        benchmark : str
+            One whose tokens were counted for some models; others are taken as `REFERENCE`.
+        """
+        table = score_table()
+        if benchmark in self.tokens:
+            return self.tokens[benchmark], COUNTED
+        column = table.tokens_column(benchmark)
+        if column is None:
+            column = table.tokens_column(REFERENCE)
+        assert column is not None  # the reference is counted
+        mean = math.exp(float(table.fitted.mu[column]) + self.verbosity.theta)
+        return mean, math.hypot(self.verbosity.sd, float(table.fitted.sigma[column]))
 
 
 def benchmarks() -> tuple[str, ...]:
@@ -199,7 +222,9 @@ def knowledge(
     entries = list(_entries(table, matches, left_out))
     listed = entry.prices.output if entry is not None and entry.prices is not None else None
     price = listed if isinstance(model, str) else model.output_price
-    best, tokens = _best(table, entries)
+    asked = effort or parse_name(name).effort
+    thinks = asked not in ("none", "minimal") if asked is not None else entry is not None and entry.thinks
+    best, tokens = _best(table, entries, thinks=thinks)
     kind = "own" if isinstance(model, str) or model.scores_source != "vendor" else "vendor"
     own = {
         _benchmark(key): Score(value, SOURCE_SD[kind], kind, kind) for key, value in (scores or {}).items()
@@ -207,6 +232,10 @@ def knowledge(
     known = own | {key: score for key, score in best.items() if key not in own}
     theta = _strength(table, entries, own, table.prior(price))
     level = _expected(table, REFERENCE, known.get(REFERENCE), theta)
+    verbosity = verbosity_of(table, tokens, mean_tokens, reference=REFERENCE, thinks=thinks)
+    if mean_tokens is None and tokens:
+        reference = float(table.fitted.mu[table.tokens_column(REFERENCE) or 0])
+        mean_tokens = tokens.get(REFERENCE, math.exp(reference + verbosity.theta))
     note = "" if not matches else matches[0].how
     return ModelKnowledge(
         name=name,
@@ -214,11 +243,12 @@ def knowledge(
         scores=MappingProxyType(known),
         level=level.log_odds,
         level_sd=level.sd,
-        mean_tokens=mean_tokens if mean_tokens is not None else _mean(tokens),
+        mean_tokens=mean_tokens,
         basis=_basis(known, own, bool(entries), predecessor, price),
         tokens=MappingProxyType(tokens),
         note=note,
         strength=theta,
+        verbosity=verbosity,
     )
 
 
@@ -247,15 +277,19 @@ def _odds(table: ScoreTable, entry: _Entry) -> float:
     return float(log_odds(entry.value))
 
 
-def _best(table: ScoreTable, entries: list[_Entry]) -> tuple[dict[str, Score], dict[str, float]]:
+def _best(
+    table: ScoreTable, entries: list[_Entry], *, thinks: bool
+) -> tuple[dict[str, Score], dict[str, float]]:
     """Return the surest score of each benchmark, and the mean tokens by benchmark."""
     best: dict[str, Score] = {}
     tokens: dict[str, tuple[float, float]] = {}
     for entry in entries:
         column, extra = table.columns[entry.column], entry.match.extra_sd
         if column.unit == "tokens":
+            # What was counted from the text lacks what a model thought before.
+            hidden = table.token_line[1] if thinks and column.source in VISIBLE else 0.0
             if extra < tokens.get(column.benchmark, (math.inf, 0.0))[0]:
-                tokens[column.benchmark] = (extra, entry.value)
+                tokens[column.benchmark] = (extra, entry.value * math.exp(hidden))
             continue
         if column.unit != "share":
             continue
@@ -330,10 +364,6 @@ def _expected(table: ScoreTable, benchmark: str, known: Score | None, theta: Str
     odds = weight * known.log_odds + (1 - weight) * filled
     sd = math.sqrt(variance * known.sd**2 / (variance + known.sd**2))
     return Score(float(share(odds)), round(sd, 4), known.source, known.kind, known.date, known.note)
-
-
-def _mean(tokens: Mapping[str, float]) -> float | None:
-    return math.exp(sum(map(math.log, tokens.values())) / len(tokens)) if tokens else None
 
 
 def _basis(
