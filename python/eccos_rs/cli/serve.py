@@ -77,6 +77,10 @@ def serve(
         float,
         typer.Option(min=0.0, help="Seconds a conversation stays with the model of its last turn; 0: not."),
     ] = 300.0,
+    keys: Annotated[
+        Path | None,
+        typer.Option(help="TOML file of client keys with budgets and limits; read again when it changes."),
+    ] = None,
     baseline: Annotated[
         str | None, typer.Option(help="A model: the page shows what everything would have cost there.")
     ] = None,
@@ -109,13 +113,13 @@ def serve(
         relative_quality=relative_quality, query_floor=query_floor, overload="raise", wait=wait,
     )  # fmt: skip
     with needing_extra("serve", "the gateway"):
-        from eccos_rs.serve.app import GatewaySettings, build_app
+        from eccos_rs.serve.app import GatewaySettings, build_app, reload_pool
         from eccos_rs.serve.run import run
         from eccos_rs.serve.security import check_address, read_tokens
         from eccos_rs.serve.workers import load_app, run_workers, shared_between
     tokens = read_tokens(os.environ.get("ECCOS_TOKENS"))
     try:
-        check_address(host, tokens)
+        check_address(host, tokens or (() if keys is None else (str(keys),)))
     except InputError as error:
         raise typer.BadParameter(str(error)) from None
     if on_store_loss not in ("local-share", "refuse"):
@@ -127,6 +131,7 @@ def serve(
             tokens=tokens, max_body=max_body, attempts=attempts, wait=wait,
             first_byte_timeout=first_byte_timeout, store=place, stickiness=stickiness,
             body_timeout=body_timeout, cors=tuple(cors or ()), baseline=baseline,
+            keys=keys, load=partial(reload_pool, router, pool) if pool is not None and workers == 1 else None,
             on_store_loss="refuse" if on_store_loss == "refuse" else "local-share",
         )  # fmt: skip
         app = build_app(router, settings)

@@ -3,48 +3,43 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.resources
 import logging
+import math
+import time
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
-from starlette.requests import ClientDisconnect
-from starlette.responses import HTMLResponse, JSONResponse, Response
-from starlette.routing import Route
 
 from eccos_rs.domain.validation import check_number
-from eccos_rs.errors import EccosError, InputError, StoreError
-from eccos_rs.routing.attachments import text_tokens
+from eccos_rs.errors import InputError
+from eccos_rs.routing.pool import Pool
+from eccos_rs.routing.router import Router
 from eccos_rs.serve.board import SAMPLE_SECONDS, Board
 from eccos_rs.serve.breaker import Breakers
 from eccos_rs.serve.conversations import Conversations
-from eccos_rs.serve.dialects import messages_answer
 from eccos_rs.serve.gateway import Gateway
-from eccos_rs.serve.metrics import Metrics, page_figures
-from eccos_rs.serve.request import ROUTED_NAMES, read_request, status_of
+from eccos_rs.serve.keys import Keys, read_keys
+from eccos_rs.serve.metrics import Metrics
+from eccos_rs.serve.reload import Reloader
+from eccos_rs.serve.routes import error_handlers, routes
 from eccos_rs.serve.security import BearerTokens, LocalOnly, SizeLimits
 from eccos_rs.serve.upstream import Upstream
-from eccos_rs.serve.wire import CLIENT_LEFT, RequestError, error_response, read_body
 from eccos_rs.session import Session, check_store
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Callable
     from os import PathLike
 
-    from starlette.requests import Request
-
     from eccos_rs.routing.policy import Policy
-    from eccos_rs.routing.router import Router
     from eccos_rs.session import OnStoreLoss
 
-    Endpoint = Callable[[Request], Awaitable[Response]]
 
-__all__ = ["GatewaySettings", "build_app"]
+__all__ = ["GatewaySettings", "build_app", "reload_pool"]
 
 _log = logging.getLogger("eccos_rs.serve")
 
@@ -77,6 +72,10 @@ class GatewaySettings:
         Seconds within which a request's body must have come.
     baseline : str, optional
         A model: the page shows what everything would have cost there.
+    keys : path, optional
+        File of the clients' keys with their limits; read again when it changes.
+    load : callable, optional
+        Reads pool and policy again at SIGHUP.
     cors : tuple of str
         Origins whose pages may ask (``"*"``: any); none unless named.
     """
@@ -94,6 +93,8 @@ class GatewaySettings:
     body_timeout: float = 30.0
     cors: tuple[str, ...] = ()
     baseline: str | None = None
+    keys: str | PathLike[str] | None = None
+    load: Callable[[], Router] | None = None
 
     def __post_init__(self) -> None:
         if self.attempts < 1:
@@ -133,72 +134,121 @@ def build_app(
     settings = settings or GatewaySettings()
     if settings.baseline is not None:
         router.pool.index(settings.baseline)
-    upstream = Upstream(
+    keys = Keys(() if settings.keys is None else read_keys(settings.keys, router.pool.names))
+    # What is wrong with pool or store is said here, to whoever starts the gateway, not in a server's log.
+    first = _upstream(router, settings)
+    check_store(settings.store)
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        async def make(router: Router) -> Gateway:
+            return await _make_gateway(router, settings, policy, keys)
+
+        def install(gateway: Gateway) -> Gateway:
+            old: Gateway = app.state.gateway
+            gateway.metrics.board.follow(old.metrics.board)
+            app.state.gateway = gateway
+            return old
+
+        app.state.gateway = await _make_gateway(router, settings, policy, keys, first)
+        keys.restore(app.state.gateway.session)
+        path = None if settings.keys is None else Path(settings.keys)
+        reloader = Reloader(keys, path, settings.load, make=make, install=install, retire=_retire)
+        reloader.start(lambda: app.state.gateway.session.pool.names)
+        app.state.reloader = reloader
+        sampling = asyncio.create_task(_sample(app), name="eccos-history")
+        try:
+            yield
+        finally:
+            sampling.cancel()
+            await reloader.close()
+            await _retire(app.state.gateway)
+
+    return Starlette(
+        routes=routes(),
+        lifespan=lifespan,
+        middleware=_middleware(settings, keys),
+        exception_handlers=error_handlers(),
+    )
+
+
+def reload_pool(router: Router, path: Path) -> Router:
+    """Return a router over the pool file as it is now, with the same predictor and policy."""
+    return Router(Pool.load(path), router.predictor, router.policy)
+
+
+def _upstream(router: Router, settings: GatewaySettings) -> Upstream:
+    return Upstream(
         router.pool,
         first_byte_timeout=settings.first_byte_timeout,
         connect_timeout=settings.connect_timeout,
     )
 
-    # What is wrong with the store is said here, to whoever starts the gateway, not in a server's log.
-    check_store(settings.store)
 
-    @asynccontextmanager
-    async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        upstream.open()
-        session = Session(
-            router,
-            policy=policy,
-            store=settings.store,
-            on_store_loss=settings.on_store_loss,
-            window=settings.window,
-        )
-        breakers = Breakers(router.pool.names, upstream.answers, down=session.down, up=session.up)
-        goal, value = session.policy.goal
-        board = Board(router.pool, f"{goal} {value:g}", settings.baseline)
-        conversations = Conversations(router.pool, settings.stickiness)
-        app.state.gateway = Gateway(
-            session, upstream, breakers, Metrics(session, breakers, board), conversations,
-            settings.attempts, settings.wait, settings.body_timeout,
-        )  # fmt: skip
-        await asyncio.to_thread(_warm_up, router)
-        sampling = asyncio.create_task(_sample(app.state.gateway), name="eccos-history")
-        try:
-            yield
-        finally:
-            sampling.cancel()
-            await breakers.close()
-            await session.close()
-            await upstream.close()
+async def _make_gateway(
+    router: Router,
+    settings: GatewaySettings,
+    policy: Policy | None,
+    keys: Keys,
+    upstream: Upstream | None = None,
+) -> Gateway:
+    """Make a gateway that is ready to serve.
 
-    return Starlette(
-        routes=_routes(),
-        lifespan=lifespan,
-        middleware=_middleware(settings),
-        exception_handlers={
-            EccosError: _refusal,
-            HTTPException: _no_route,
-            ClientDisconnect: _left,
-            Exception: _failure,
-        },
+    Raises
+    ------
+    PoolError, StoreError, PolicyError
+        As of `build_app`.
+    """
+    upstream = upstream or _upstream(router, settings)
+    upstream.open()
+    session = Session(
+        router,
+        policy=policy,
+        store=settings.store,
+        on_store_loss=settings.on_store_loss,
+        window=settings.window,
     )
+    breakers = Breakers(router.pool.names, upstream.answers, down=session.down, up=session.up)
+    goal, value = session.policy.goal
+    board = Board(router.pool, f"{goal} {value:g}", settings.baseline)
+    await asyncio.to_thread(_warm_up, router)
+    return Gateway(
+        session, upstream, breakers, Metrics(session, breakers, board, keys),
+        Conversations(router.pool, settings.stickiness),
+        settings.attempts, settings.wait, settings.body_timeout, keys,
+    )  # fmt: skip
 
 
-def _middleware(settings: GatewaySettings) -> list[Middleware]:
+async def _retire(gateway: Gateway) -> None:
+    """Close a gateway when what it accepted has come to its end."""
+    await gateway.breakers.close()
+    gateway.keys.save(gateway.session)
+    await gateway.session.close()
+    await gateway.upstream.close()
+
+
+def _middleware(settings: GatewaySettings, keys: Keys) -> list[Middleware]:
     parts = [Middleware(SizeLimits, body=settings.max_body)]
     if settings.cors:
         parts.append(Middleware(CORSMiddleware, settings.cors, ["GET", "POST"], ["*"], expose_headers=["*"]))
-    if settings.tokens:
-        parts.append(Middleware(BearerTokens, tokens=settings.tokens))
+    if settings.tokens or settings.keys is not None:
+        parts.append(Middleware(BearerTokens, tokens=settings.tokens, names=keys.names))
     else:
         parts.append(Middleware(LocalOnly, origins=settings.cors))
     return parts
 
 
-async def _sample(gateway: Gateway) -> None:
-    """Keep the history that the page shows."""
+async def _sample(app: Starlette) -> None:
+    """Keep the history that the page shows, and what the keys have spent."""
+    sampled = -math.inf
     while True:
-        gateway.metrics.board.sample(gateway.session.stats(), gateway.metrics.arrivals.per_second)
-        await asyncio.sleep(SAMPLE_SECONDS)
+        gateway: Gateway = app.state.gateway
+        gateway.keys.save(gateway.session)
+        now = time.monotonic()
+        if now - sampled >= SAMPLE_SECONDS:
+            sampled = now
+            gateway.metrics.board.sample(gateway.session.stats(), gateway.metrics.arrivals.per_second)
+        await asyncio.sleep(min(SAMPLE_SECONDS, 1.0))
 
 
 def _warm_up(router: Router) -> None:
@@ -207,150 +257,3 @@ def _warm_up(router: Router) -> None:
         router.predict(["What is 2 + 2?"])
     except Exception as error:  # a request will say it, to whom it concerns
         _log.warning("warming up failed (%s: %s)", type(error).__name__, error)
-
-
-_DIALECTS = {
-    "/v1/chat/completions": "chat",
-    "/v1/responses": "responses",
-    "/v1/messages": "messages",
-    "/v1/completions": "completions",
-    "/v1/embeddings": "embeddings",
-}
-
-
-def _routes() -> list[Route]:
-    return [
-        Route("/", _page),
-        *(Route(path, _serve_as(dialect), methods=["POST"]) for path, dialect in _DIALECTS.items()),
-        Route("/v1/messages/count_tokens", _count_tokens, methods=["POST"]),
-        Route("/v1/route", _decide, methods=["POST"]),
-        Route("/v1/feedback", _feedback, methods=["POST"]),
-        Route("/v1/models", _models),
-        Route("/v1/models/{name:path}", _model),
-        Route("/v1/stats", _stats),
-        Route("/metrics", _metrics),
-        Route("/healthz", _healthy),
-        Route("/readyz", _ready),
-    ]
-
-
-def _gateway(request: Request) -> Gateway:
-    gateway: Gateway = request.app.state.gateway
-    return gateway
-
-
-def _serve_as(dialect: str) -> Endpoint:
-    async def serve(request: Request) -> Response:
-        return await _gateway(request).complete(request, dialect)
-
-    return serve
-
-
-async def _count_tokens(request: Request) -> Response:
-    """Estimate the input tokens of a Messages request, as its clients ask before they send it."""
-    gateway = _gateway(request)
-    body = await read_body(request, gateway.body_timeout)
-    query = read_request(request, body, gateway.session.pool, "messages").query
-    return JSONResponse({"input_tokens": text_tokens(query.prompt) + query.attached_tokens})
-
-
-async def _decide(request: Request) -> Response:
-    return await _gateway(request).decide(request)
-
-
-async def _feedback(request: Request) -> Response:
-    body = (await read_body(request, _gateway(request).body_timeout)).values
-    lease, quality = body.get("lease"), body.get("quality")
-    if not isinstance(lease, str):
-        raise RequestError(400, "invalid_feedback", f"lease must be a text, got {lease!r}")
-    if isinstance(quality, bool) or not isinstance(quality, int | float) or not 0 <= quality <= 1:
-        raise RequestError(400, "invalid_feedback", f"quality must be a number in [0, 1], got {quality!r}")
-    gateway = _gateway(request)
-    try:
-        # The answer goes out when the feedback is in the store for good.
-        await gateway.session.feedback(lease, float(quality))
-    except StoreError as error:
-        gateway.metrics.feedback_refused.inc()
-        _log.error("feedback was refused: %s", error)
-        raise RequestError(503, "store_unavailable", f"the store does not take feedback: {error}") from error
-    return JSONResponse({"lease": lease, "accepted": True})
-
-
-async def _models(request: Request) -> Response:
-    names = (ROUTED_NAMES[0], *_gateway(request).session.pool.names)
-    if "anthropic-version" in request.headers:
-        listed = [
-            {"type": "model", "id": name, "display_name": name, "created_at": "1970-01-01T00:00:00Z"}
-            for name in names
-        ]
-        ends = {"has_more": False, "first_id": names[0], "last_id": names[-1]}
-        return JSONResponse({"data": listed, **ends})
-    return JSONResponse({"object": "list", "data": [_model_row(name) for name in names]})
-
-
-async def _model(request: Request) -> Response:
-    name = request.path_params["name"]
-    if name not in (*ROUTED_NAMES, *_gateway(request).session.pool.names):
-        raise RequestError(404, "model_not_found", f"there is no model {name!r}", param="model")
-    return JSONResponse(_model_row(name))
-
-
-def _model_row(name: str) -> dict[str, object]:
-    return {"id": name, "object": "model", "created": 0, "owned_by": "eccos"}
-
-
-async def _stats(request: Request) -> Response:
-    gateway = _gateway(request)
-    return JSONResponse(page_figures(gateway.session.stats(), gateway.metrics, gateway.breakers))
-
-
-async def _metrics(request: Request) -> Response:
-    return Response(_gateway(request).metrics.render(), media_type="text/plain; version=0.0.4; charset=utf-8")
-
-
-async def _healthy(_: Request) -> Response:
-    return JSONResponse({"status": "ok"})
-
-
-async def _ready(request: Request) -> Response:
-    """Ready while at least one model is in the pool and the session takes queries."""
-    session = _gateway(request).session
-    up = [model.name for model in session.stats().models if model.up]
-    ready = bool(up) and not session.closing
-    return JSONResponse({"status": "ready" if ready else "not ready", "models": up}, 200 if ready else 503)
-
-
-async def _page(_: Request) -> Response:
-    page = importlib.resources.files(__package__).joinpath("page.html").read_text("utf-8")
-    policy = (
-        "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; "
-        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    )
-    return HTMLResponse(page, headers={"content-security-policy": policy})
-
-
-async def _refusal(request: Request, error: Exception) -> Response:
-    assert isinstance(error, EccosError)  # registered for this class alone
-    status, code, headers = status_of(error)
-    if request.url.path.startswith("/v1/messages"):
-        return JSONResponse(messages_answer.error_body(status, code, str(error)), status, headers)
-    return error_response(status, code, str(error), headers, getattr(error, "param", None))
-
-
-async def _no_route(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)  # registered for this class alone
-    where = f"{request.method} {request.url.path}"
-    code, message = {
-        404: ("unknown_url", f"there is nothing at {where}"),
-        405: ("method_not_allowed", f"{where} is not allowed"),
-    }.get(error.status_code, ("http_error", error.detail))
-    return error_response(error.status_code, code, message, error.headers)
-
-
-async def _left(_: Request, __: Exception) -> Response:
-    return Response(status_code=CLIENT_LEFT)  # while its body was read; nobody is there to read this
-
-
-async def _failure(_: Request, error: Exception) -> Response:
-    # Starlette raises the error again after this answer, so that the server logs it with its traceback.
-    return error_response(500, "internal_error", f"the gateway failed ({type(error).__name__})")

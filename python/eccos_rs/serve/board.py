@@ -70,6 +70,11 @@ class Board:
         self._history: deque[dict[str, float | None]] = deque(maxlen=_SAMPLES)
         self._decisions: deque[dict[str, Any]] = deque(maxlen=_DECISIONS)
 
+    def follow(self, earlier: Board) -> None:
+        """Go on with the history, the decisions and the age of the board of another pool."""
+        self._history, self._decisions = earlier._history, earlier._decisions
+        self._started = earlier._started
+
     def decided(self, lease: Lease, how: str) -> None:
         """Remember a decision with its reason; texts are not kept."""
         self._decisions.appendleft(

@@ -7,7 +7,7 @@ import logging
 import math
 import time
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from starlette.responses import JSONResponse, Response
@@ -16,6 +16,7 @@ from eccos_rs.domain.pricing import model_cost
 from eccos_rs.errors import NoModelError, Overloaded
 from eccos_rs.serve.dialects import messages_answer
 from eccos_rs.serve.dialects.translate import Translation, answer, encode
+from eccos_rs.serve.keys import Keys
 from eccos_rs.serve.relay import Relay, RelayedStream
 from eccos_rs.serve.request import ROUTED_NAMES, RoutingRequest, read_request
 from eccos_rs.serve.upstream import Outbound, Reply, UpstreamError
@@ -65,6 +66,8 @@ class Gateway:
         Seconds that a request may wait for a free model.
     body_timeout : float
         Seconds within which a body must have come.
+    keys : Keys
+        Of the clients, with their limits.
     """
 
     session: Session
@@ -75,13 +78,16 @@ class Gateway:
     attempts: int = 3
     wait: float = 30.0
     body_timeout: float = 30.0
+    keys: Keys = field(default_factory=lambda: Keys(()))
 
     async def complete(self, request: Request, dialect: str = "chat") -> Response:
         """Serve a request of any dialect."""
         arrived = time.monotonic()
         self.metrics.arrivals.add()
         body = await read_body(request, self.body_timeout)
-        wanted = self._placed(read_request(request, body, self.session.pool, dialect))
+        key = request.scope.get("eccos.key")
+        wanted = self._placed(self.keys.limit(key, read_request(request, body, self.session.pool, dialect)))
+        wanted = replace(wanted, key=key)
         response = await cancel_on_disconnect(request, self._answer(wanted, arrived))
         if response is None:
             return Response(status_code=CLIENT_LEFT)
@@ -109,6 +115,7 @@ class Gateway:
             self.metrics,
             arrived=arrived,
             allowance=wanted.allowance(lease.llm),
+            on_spent=lambda cost, tokens: self.keys.settle(wanted.key, lease.cost, cost, tokens),
             on_answer=answered,
         )
         if reply.whole is None:
@@ -173,17 +180,18 @@ class Gateway:
             model = lease.model
             assert model is not None  # acquire raises for a deferred query
             sent = time.monotonic()
+            self.keys.reserve(wanted.key, lease.cost)
             try:
                 reply = await self.upstream.send(model, outbound)
             except UpstreamError as error:
-                _release_failed(lease, wanted, charged=error.charged)
+                self._release_failed(lease, wanted, charged=error.charged)
                 spent_upstream += time.monotonic() - sent
                 self._note_failure(model, error)
                 failures.append((model, error))
                 continue
             except BaseException:
                 # The client left. What was sent may be charged for.
-                _release_failed(lease, wanted, charged=outbound.sent, abandoned=True)
+                self._release_failed(lease, wanted, charged=outbound.sent, abandoned=True)
                 raise
             self.breakers.succeeded(model)
             overhead = sent - arrived - spent_upstream
@@ -192,6 +200,22 @@ class Gateway:
             self.metrics.board.decided(lease, how)
             return lease, reply, overhead, how
         raise _nobody_left(failures)
+
+    def _release_failed(
+        self, lease: Lease, wanted: RoutingRequest, *, charged: bool, abandoned: bool = False
+    ) -> None:
+        """Release a lease without an answer; a call that may have been charged counts at its most."""
+        tokens, cost = 0.0, 0.0
+        if charged:
+            assert lease.llm is not None
+            query, llm = wanted.query, lease.llm
+            cap = query.max_output_tokens
+            tokens = (
+                lease.output_tokens if cap is None else float(query.n * min(cap, llm.context_window or cap))
+            )
+            cost = model_cost(llm, lease.input_tokens, tokens)
+        lease.release(failed=not abandoned, abandoned=abandoned, output_tokens=tokens, cost=cost)
+        self.keys.settle(wanted.key, lease.cost, cost, math.ceil(tokens))
 
     def _note_failure(self, model: str, error: UpstreamError) -> None:
         _log.log(
@@ -306,18 +330,6 @@ def _refusal_in(dialect: str, reply: Reply) -> bytes:
     if dialect == "messages":
         return encode(messages_answer.error_body(reply.status, "upstream_refused", message))
     return encode(error_body(reply.status, "upstream_refused", message))
-
-
-def _release_failed(lease: Lease, wanted: RoutingRequest, *, charged: bool, abandoned: bool = False) -> None:
-    """Give a lease back without an answer; a call that may have been charged counts at its most."""
-    tokens, cost = 0.0, 0.0
-    if charged:
-        assert lease.llm is not None
-        query, llm = wanted.query, lease.llm
-        cap = query.max_output_tokens
-        tokens = lease.output_tokens if cap is None else float(query.n * min(cap, llm.context_window or cap))
-        cost = model_cost(llm, lease.input_tokens, tokens)
-    lease.release(failed=not abandoned, abandoned=abandoned, output_tokens=tokens, cost=cost)
 
 
 def _nobody_left(failures: list[tuple[str, UpstreamError]]) -> RequestError:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from eccos_rs.serve.board import Board
     from eccos_rs.serve.breaker import Breakers
+    from eccos_rs.serve.keys import Keys
     from eccos_rs.session import Session
     from eccos_rs.session.stats import ModelStats, SessionStats
 
@@ -35,9 +36,11 @@ class Metrics:
         Which models are out.
     board : Board
         What the page shows beside them.
+    keys : Keys
+        What each has spent.
     """
 
-    def __init__(self, session: Session, breakers: Breakers, board: Board) -> None:
+    def __init__(self, session: Session, breakers: Breakers, board: Board, keys: Keys) -> None:
         self.board = board
         self.registry = CollectorRegistry()
         self.requests = Counter(
@@ -73,7 +76,7 @@ class Metrics:
             "eccos_feedback_refused", "Feedback that the store did not take.", registry=self.registry
         )
         self.arrivals = Arrivals()
-        self.registry.register(_SessionCollector(session, breakers))
+        self.registry.register(_SessionCollector(session, breakers, keys))
 
     def render(self) -> bytes:
         """Return the text that Prometheus reads."""
@@ -106,7 +109,8 @@ class Arrivals:
 
 
 class _SessionCollector:
-    def __init__(self, session: Session, breakers: Breakers) -> None:
+    def __init__(self, session: Session, breakers: Breakers, keys: Keys) -> None:
+        self._keys = keys
         self._session = session
         self._breakers = breakers
 
@@ -114,6 +118,14 @@ class _SessionCollector:
         stats = self._session.stats()
         yield from self._models(stats)
         yield from _totals(stats)
+        spend = CounterMetricFamily("eccos_key_spend_dollars", "Spend by client key.", labels=["key"])
+        for name, dollars in self._keys.spend().items():
+            spend.add_metric([name], dollars)
+        yield spend
+        left = GaugeMetricFamily("eccos_key_budget_left_dollars", "Of each key's period.", labels=["key"])
+        for name, dollars in self._keys.left().items():
+            left.add_metric([name], dollars)
+        yield left
 
     def _models(self, stats: SessionStats) -> Iterator[Metric]:
         gauges = (

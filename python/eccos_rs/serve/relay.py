@@ -53,6 +53,8 @@ class Relay:
         What the answer may use.
     on_answer : callable
         Told the usage of an answer that came to its end.
+    on_spent : callable
+        Told US dollars and tokens, once.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class Relay:
         arrived: float,
         allowance: Allowance,
         on_answer: Callable[[Usage], None],
+        on_spent: Callable[[float, int], None],
     ) -> None:
         assert lease.model is not None  # only a lease that holds a model can have an answer
         self.lease = lease
@@ -73,6 +76,7 @@ class Relay:
         self._arrived = arrived
         self._allowance = allowance
         self._on_answer = on_answer
+        self._on_spent = on_spent
         self._usage = Usage()
         self.answer_id: str | None = None
         self._passed = 0
@@ -105,6 +109,8 @@ class Relay:
             output_tokens=usage.output_tokens, cost=paid,
             failed=failed, abandoned=side == "client",
         )  # fmt: skip
+        used = (usage.input_tokens or 0) + (usage.output_tokens or 0)
+        self._on_spent(self.lease.cost if paid is None else paid, used)
         self._metrics.requests.labels(self.model, str(self.reply.status)).inc()
         self._metrics.duration.labels(self.model).observe(time.monotonic() - self._arrived)
         if side is not None:
@@ -122,6 +128,7 @@ class Relay:
         """End it as an answer that says that the request is wrong: nothing was spent."""
         self._ended = True
         self.lease.release(output_tokens=0, cost=0.0, abandoned=True)
+        self._on_spent(0.0, 0)
         self._metrics.requests.labels(self.model, str(self.reply.status)).inc()
 
     def _counted(self) -> Usage:

@@ -64,6 +64,8 @@ class RoutingRequest:
         The response that the conversation goes on from: it lies with one endpoint.
     headers : dict of str to str
         Of the client's, those that belong to the dialect.
+    key : str or None
+        The name of the client's key.
     """
 
     body: JsonBody
@@ -77,6 +79,7 @@ class RoutingRequest:
     chat: ChatRequest | None = None
     previous: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
+    key: str | None = None
 
     @property
     def streaming(self) -> bool:

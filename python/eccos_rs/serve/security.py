@@ -12,7 +12,7 @@ from eccos_rs.serve.protocol import MAX_HEADERS
 from eccos_rs.serve.wire import error_response
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -61,13 +61,16 @@ class BearerTokens:
     long the answer takes tells nothing of how near a guess was.
     """
 
-    def __init__(self, app: ASGIApp, tokens: Iterable[str]) -> None:
+    def __init__(
+        self, app: ASGIApp, tokens: Iterable[str], names: Callable[[], Mapping[bytes, str]] = dict
+    ) -> None:
         self._app = app
         self._digests = [hashlib.sha256(token.encode()).digest() for token in tokens]
+        self._names = names
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        if scope["type"] == "http" and self._digests and scope["path"] not in _OPEN_PATHS:
+        if scope["type"] == "http" and scope["path"] not in _OPEN_PATHS:
             headers = dict(scope["headers"])
             kind, _, token = headers.get(b"authorization", b"").partition(b" ")
             if not kind and b"x-api-key" in headers:  # as Anthropic's clients send it
@@ -75,6 +78,7 @@ class BearerTokens:
             digest = hashlib.sha256(token.strip()).digest()
             if kind.lower() == b"bearer" and self._knows(digest):
                 scope["eccos.client"] = digest.hex()[:16]
+                scope["eccos.key"] = self._names().get(digest)
             else:
                 refusal = error_response(
                     401, "invalid_api_key", "a valid bearer token is needed", {"WWW-Authenticate": "Bearer"}
@@ -85,7 +89,7 @@ class BearerTokens:
 
     def _knows(self, digest: bytes) -> bool:
         found = False
-        for known in self._digests:
+        for known in (*self._digests, *self._names()):
             found |= hmac.compare_digest(known, digest)
         return found
 

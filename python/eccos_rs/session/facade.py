@@ -353,6 +353,15 @@ class Session:
             **(self._ledger.snapshot(self._limits.models) | self._scheduler.outcomes),
         )
 
+    def note(self, name: str, value: str) -> None:
+        """Keep a small fact in the store under a name, with the next write of spend and prices."""
+        self._recorder.notes[name] = value
+        self._home.call(self._recorder.soon, self._home.loop)
+
+    def notes(self) -> dict[str, str]:
+        """Return what the store keeps by name; waits for it. StoreError: it cannot be read."""
+        return self._store.state()
+
     def down(self, model: str) -> None:
         """Give a model nothing more until `up`; what it does now goes on. PoolError: not in the pool."""
         self._limits.set_up(self.pool.index(model), False)

@@ -79,6 +79,7 @@ class Recorder:
         self._sharing = sharing
         self._on_tick = on_tick
         self._timer: asyncio.TimerHandle | None = None
+        self.notes: dict[str, str] = {}
         self._per = "day" if pacer is None else pacer.per
         self._period = period_of(self._per, wall())
         self._today = self._outstanding = 0.0
@@ -153,7 +154,7 @@ class Recorder:
         finds it booked. The next write, a total as well, puts the real cost in its place.
         """
         pacer, price = self._pacer, self._controller.price
-        state = {}
+        state = dict(self.notes)
         if price is not None and math.isfinite(price):
             saved = {"goal": list(self._controller.policy.goal), "quality_price": float(price)}
             if pacer is not None:
