@@ -9,9 +9,21 @@ from eccos_rs.solver._arrays import Arrays, Effort
 _Floats: TypeAlias = NDArray[np.float64]
 _Singles: TypeAlias = NDArray[np.float32]
 
-__all__ = ["Forecaster", "Vectors", "WordPieces", "__version__", "assign", "frontier", "neighbour_sums"]
+__all__ = [
+    "LOAD_TOLERANCE",
+    "REQUIREMENT_TOLERANCE",
+    "Forecaster",
+    "Vectors",
+    "WordPieces",
+    "__version__",
+    "assign",
+    "frontier",
+    "neighbour_sums",
+]
 
 __version__: str
+REQUIREMENT_TOLERANCE: float
+LOAD_TOLERANCE: float
 
 def assign(problem: Arrays, effort: Effort, alternatives: bool, /) -> dict[str, Any]: ...
 def frontier(problem: Arrays, effort: Effort, max_points: int, /) -> tuple[list[_Floats], bool]: ...

@@ -178,7 +178,7 @@ def _with_margin(batch: _Batch, promised: float, confidence: float) -> tuple[Ass
             best = answer, found.margin(confidence, answer.cost - plain.cost, kept=True)
         if kept and found.lower - promised <= _ENOUGH:
             break
-        if not kept and answer.status is Status.QUALITY_UNREACHABLE and points <= spread:
+        if not kept and answer.status in (Status.QUALITY_UNREACHABLE, Status.UNDECIDED) and points <= spread:
             break
         # Half of what is enough is added, so that the fixed point is met from the side that keeps it.
         following = spread + _ENOUGH / 2
@@ -214,7 +214,8 @@ def _not_promised(
     )
     if labels:
         why += f". Not validated: {labels:,} labelled queries of this traffic would back it"
-    status = answer.status if answer.status is Status.OVERLOADED else Status.QUALITY_UNREACHABLE
+    given = (Status.OVERLOADED, Status.UNDECIDED)
+    status = answer.status if answer.status in given else Status.QUALITY_UNREACHABLE
     answer = replace(answer, status=status, violation=max(0.0, promised - found.lower), explanation=why)
     return answer, found.margin(confidence, cost, kept=False, labels=labels)
 
@@ -241,7 +242,7 @@ def _within_budget(batch: _Batch, budget: float, confidence: float) -> tuple[Ass
             break
         goal = following
         answer = batch.attempt("budget", goal)
-        if answer.status is Status.BUDGET_UNREACHABLE:
+        if answer.status in (Status.BUDGET_UNREACHABLE, Status.UNDECIDED):
             break
     if best is not None:
         answer, found = best

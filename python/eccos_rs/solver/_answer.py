@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
 from enum import StrEnum
 from html import escape
 from typing import TYPE_CHECKING, Any, Self
@@ -30,7 +31,9 @@ class Status(StrEnum):
     BUDGET_UNREACHABLE = "budget_unreachable"
     """The capacities hold; the cheapest assignment that they allow."""
     OVERLOADED = "overloaded"
-    """Capacity below demand: everything that fits is assigned, the rest is deferred (-1)."""
+    """Capacity below demand, proven: everything that fits is assigned, the rest is deferred (-1)."""
+    UNDECIDED = "undecided"
+    """Nothing that meets every limit was found, nor proven not to exist; the nearest that was found."""
 
 
 class Frozen:
@@ -156,7 +159,7 @@ class Assignment(Frozen):
     reasons : tuple of str
         The same as names: `capacity_short`, `quality_above_best`, `quality_above_capacities`,
         `budget_below_cheapest`, `budget_below_capacities`, `group_quality`, `group_budget`,
-        `no_whole_assignment`.
+        `no_whole_assignment`, `not_found`, `not_placed`.
     repair : Repair | None
         The cheapest repair as numbers.
     steps, nodes, passes : int
@@ -164,7 +167,7 @@ class Assignment(Frozen):
     interrupted : bool
         A time limit ended the solve.
     proven : bool
-        Branch and bound has proved that nothing is better.
+        Nothing is better by more than a relative 1e-9: the multipliers say so, or a complete search.
     alternatives : Alternatives | None
         When asked for.
     """
@@ -242,34 +245,44 @@ _SENTENCES = {
     "budget_below_capacities": (
         "A budget of ${wanted:.6g} is below ${attainable:.6g}, the least that the limits allow."
     ),
+    "no_whole_assignment": "Split queries would fit the limits; no whole assignment does, which is proven.",
+    "not_found": (
+        "No assignment that keeps every limit was found in {seconds:.3g} s of looking; it is not proven that "
+        "there is none."
+    ),
+    "not_placed": (
+        "No way to fit all of {demand:.0f} queries into the capacities was found, {short:.0f} are left out; "
+        "it is not proven that there is none."
+    ),
     "group_quality": "Group {group:.0f} was promised a mean quality of {wanted:.6g}; it gets {got:.6g}.",
     "group_budget": "Group {group:.0f} was given a budget of ${wanted:.6g}; it costs ${got:.6g}.",
 }
-_NO_WHOLE = (
-    "Split queries would fit the limits, but no whole assignment was found with the effort allowed.",
-    "Split queries would fit the limits, but no whole assignment exists.",
-)
 
 
 def sentence(reason: str, numbers: Mapping[str, float]) -> str:
     """Put one reason into words."""
-    if reason == "no_whole_assignment":
-        return _NO_WHOLE[int(numbers["proven"])]
-    if reason == "capacity_short":
+    if "demand" in numbers:
         numbers = {**numbers, "short": numbers["demand"] - numbers["served"]}
     return _SENTENCES[reason].format(**numbers)
+
+
+def short(number: float, *, down: bool = False) -> str:
+    """Write a number in six digits, rounded up or down: never to the side on which it would not be enough."""
+    written = Decimal(number).normalize(Context(prec=6, rounding=ROUND_FLOOR if down else ROUND_CEILING))
+    return f"{float(written):.6g}"
 
 
 def repair_sentence(repair: Repair, raised: Sequence[tuple[int, int, float]], resources: int) -> str | None:
     """Put the cheapest repair into words."""
     ways = []
     if repair.min_quality is not None:
-        ways.append(f"lower min_quality to {repair.min_quality:.6g}")
+        ways.append(f"lower min_quality to {short(repair.min_quality, down=True)}")
     if repair.budget is not None:
-        ways.append(f"raise the budget to ${repair.budget:.6g}")
+        ways.append(f"raise the budget to ${short(repair.budget)}")
     if raised:
         of = [
-            f"of model {j} by {by:.6g}" + (f" (resource {r})" if resources > 1 else "") for r, j, by in raised
+            f"of model {j} by {short(by)}" + (f" (resource {r})" if resources > 1 else "")
+            for r, j, by in raised
         ]
         shown = of if len(of) <= 6 else [*of[:6], f"and of {len(of) - 6} more"]
         ways.append("raise the capacity " + ", ".join(shown))

@@ -245,7 +245,7 @@ class Effort(TypedDict):
     time_limit: float | None
     node_limit: int | None
     threads: int | None
-    warm_start: tuple[float, tuple[Array, Array, Array]] | None
+    warm_start: tuple[str, float, tuple[Array, Array, Array]] | None
 
 
 def effort(tolerance: float, time_limit: float | None, node_limit: int | None, threads: int | None) -> Effort:

@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from eccos_rs import _core
 from eccos_rs.solver._answer import Status
+from eccos_rs.solver._refute import Program, refute
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,8 +31,8 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
     Verdict = tuple[str, bool, str]
 
-ROUNDING = 1e-9
-"""Relative: what sums in another order, and a limit met exactly, may differ by."""
+ROUNDING = _core.REQUIREMENT_TOLERANCE
+"""Relative: what sums in another order, and a limit met exactly, may differ by. The solver's own number."""
 
 
 @dataclass(frozen=True)
@@ -125,14 +127,18 @@ class Recomputed:
         return self.cost - (self.data.limit * self.total if self.aim == "value" else 0.0)
 
     @cached_property
-    def bound(self) -> float:
-        """What the multipliers prove, in the unit of the answer."""
-        data, duals, rows = self.data, self.answer.duals, self.served
-        if not len(rows):
-            return 0.0
-        cost, quality, may = data.cost[rows], data.quality[rows], data.may[rows]
+    def price(self) -> Floats:
+        """What each pair of a served query adds to what is made small, (served, M)."""
+        data, rows = self.data, self.served
         signs = {"cost": (1.0, 0.0), "quality": (0.0, -1.0), "value": (1.0, -data.limit)}[self.aim]
-        score = signs[0] * cost + signs[1] * quality
+        return np.asarray(signs[0] * data.cost[rows] + signs[1] * data.quality[rows])
+
+    @cached_property
+    def scores(self) -> tuple[Floats, float]:
+        """What each pair pays, charges of the rows included (infinite: not allowed), and the constant."""
+        data, duals, rows = self.data, self.answer.duals, self.served
+        cost, quality, may = data.cost[rows], data.quality[rows], data.may[rows]
+        score = self.price.copy()
         fixed = 0.0
         y = 0.0 if self.given_up or data.mode == "price" else duals.requirement
         if data.mode == "quality":
@@ -145,11 +151,29 @@ class Recomputed:
         score += np.einsum("rj,rij->ij", mu, data.load[:, rows])
         fixed -= float((mu[mu > 0] * data.capacity[mu > 0]).sum())
         fixed += self._charge_groups(score, cost, quality, data.group[rows])
-        value = float(np.where(may, score, np.inf).min(axis=1).sum()) + fixed
-        # Two bounds need no multipliers: no cost is below 0, no quality above 1.
+        return np.where(may, score, np.inf), fixed
+
+    @cached_property
+    def bound(self) -> float:
+        """What the multipliers prove, in the unit of the answer."""
+        rows = self.served
+        if not len(rows):
+            return 0.0
+        scores, fixed = self.scores
+        value = float(scores.min(axis=1).sum()) + fixed
+        # Bounds that need no multipliers: no cost is below 0, no quality above 1.
         if self.aim == "quality":
             return min(-value / len(rows), 1.0)
-        return max(value, 0.0) if self.aim == "cost" else value
+        return max(value, 0.0 if self.aim == "cost" else -self.data.limit * len(rows))
+
+    @cached_property
+    def parts(self) -> float:
+        """What the rounding of the bound is relative to: its parts may cancel."""
+        if not len(self.served):
+            return 0.0
+        scores, fixed = self.scores
+        total = float(np.abs(scores.min(axis=1)).sum()) + abs(fixed)
+        return 1e-3 * total / (len(self.served) if self.aim == "quality" else 1)
 
     def _charge_groups(self, score: Floats, cost: Floats, quality: Floats, group: NDArray[Any]) -> float:
         """Charge each pair for its group's limits, in place; return the constant part."""
@@ -190,7 +214,7 @@ class Recomputed:
         below = self.served[~self._taken(data.may).astype(bool)]
         yield "floors of the queries", not len(below), f"{len(below)} queries below their floor"
         # A sum of n terms is known to n ulps; requests are whole numbers and exact.
-        slack = 0.0 if data.one_each else 4e-16 * max(1, len(self.served))
+        slack = 0.0 if data.one_each else _core.LOAD_TOLERANCE * max(1, len(self.served))
         over = self.used - data.capacity * (1 + slack)
         finite = np.isfinite(data.capacity)
         most = float(over[finite].max(initial=0.0))
@@ -249,16 +273,62 @@ class Recomputed:
         proper = proper and not duals.capacity.reshape(unlimited.shape)[unlimited].any()
         yield "multipliers", proper, "all >= 0, and 0 where there is no limit"
         sign = -1.0 if self.aim == "quality" else 1.0
-        rounding = ROUNDING * self.size
+        rounding = ROUNDING * max(self.size, self.parts)
         ok = sign * (answer.dual_bound - self.bound) <= rounding
         yield "dual bound", ok, f"said {answer.dual_bound!r}, the multipliers prove {self.bound!r}"
         branched = sign * (answer.bound - answer.dual_bound) > rounding
-        by = f"{answer.nodes} branch-and-bound nodes" if branched else "the multipliers"
-        yield "bound", not branched or answer.nodes > 0 or answer.proven, f"{answer.bound!r}, by {by}"
+        by = "the multipliers"
+        if branched:
+            better = self.better_than_bound()
+            by = f"{answer.nodes} branch-and-bound nodes, "
+            by += {True: "REFUTED: a better assignment exists", False: "confirmed", None: "not recomputed"}[
+                better
+            ]
+            branched = better is True or not (answer.nodes > 0 or answer.proven)
+        yield "bound", not branched, f"{answer.bound!r}, by {by}"
         ok = sign * (self.objective - answer.bound) >= -rounding
         yield "objective within the bound", ok, f"objective {self.objective!r}, bound {answer.bound!r}"
         # Both ends of the gap are known to within rounding of themselves.
         yield "gap", _near(answer.gap, self.gap, 2.0), f"said {answer.gap!r}, found {self.gap!r}"
+
+    def better_than_bound(self) -> bool | None:
+        """Enumerate what could beat the bound that branching proved; None when that is too much."""
+        data, rows = self.data, self.served
+        n, m = self.price.shape
+        scores, _ = self.scores
+        shape = data.capacity.shape
+        at_model = np.eye(m)
+        use = [
+            data.load[r, rows] * at_model[j] for r, j in np.ndindex(shape) if np.isfinite(data.capacity[r, j])
+        ]
+        limit = [data.capacity[r, j] for r, j in np.ndindex(shape) if np.isfinite(data.capacity[r, j])]
+        if data.mode == "quality" and not self.given_up:
+            use.append(-data.quality[rows])
+            limit.append(-(data.limit - ROUNDING) * n)
+        elif data.mode == "budget" and not self.given_up:
+            use.append(data.cost[rows])
+            limit.append(data.limit * (1 + ROUNDING))
+        if len(data.group_floor) or len(data.group_budget) or n * m * max(len(use), 1) > 5_000_000:
+            return None
+        sign = -float(n) if self.aim == "quality" else 1.0
+        claim = sign * self.answer.bound
+        claim -= 2 * ROUNDING * max(abs(claim), self.size * abs(sign))
+        distance = max(claim - sign * self.bound, 0.0)
+        reduced = scores - scores.min(axis=1, keepdims=True)
+        rows_used = np.array(use).reshape(len(use), n, m)
+        return refute(Program(self.price, reduced, rows_used, np.array(limit)), claim, distance)
+
+    @property
+    def proven_unreachable(self) -> bool:
+        """True when the bound of what comes nearest shows that the requirement cannot be met."""
+        answer, data = self.answer, self.data
+        if {"group_quality", "group_budget", "no_whole_assignment"} & set(answer.reasons):
+            return True
+        if not self.given_up:
+            return False
+        if data.mode == "quality":
+            return self.bound < data.limit + ROUNDING
+        return self.bound > data.limit * (1 - ROUNDING)
 
     def status(self, tolerance: float) -> Iterator[Verdict]:
         """Judge what the status says, and who was deferred."""
@@ -270,9 +340,10 @@ class Recomputed:
         checks = {
             Status.OPTIMAL: met and not len(deferred) and self.gap <= tolerance + ROUNDING,
             Status.FEASIBLE: met and not len(deferred),
-            Status.QUALITY_UNREACHABLE: not met and not len(deferred),
-            Status.BUDGET_UNREACHABLE: not met and not len(deferred),
+            Status.QUALITY_UNREACHABLE: not met and not len(deferred) and self.proven_unreachable,
+            Status.BUDGET_UNREACHABLE: not met and not len(deferred) and self.proven_unreachable,
             Status.OVERLOADED: bool(len(deferred)),
+            Status.UNDECIDED: not met or bool(len(deferred)),
         }
         ok = checks[status] and (not len(unroutable) or data.defer_unroutable)
         yield (
@@ -280,7 +351,7 @@ class Recomputed:
             ok,
             f"{status}, {len(self.left)} without a model, promises {'kept' if met else 'missed'}",
         )
-        if len(deferred) and data.one_each:
+        if len(deferred) and data.one_each and status is Status.OVERLOADED:
             wrong = self._wrongly_deferred(deferred)
             yield "deferral", not wrong, wrong or "no deferred query could be served instead of a lower one"
 

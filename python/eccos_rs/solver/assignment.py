@@ -172,13 +172,13 @@ def assign(
 
 
 def _warm(earlier: Assignment, mode: str) -> Any:
-    """Take the multipliers of an earlier answer; prices of another mode have another unit: left out."""
+    """Take the multipliers of an earlier answer; the core leaves out those of another aim."""
     if not isinstance(earlier, Assignment):
         raise ProblemError(f"warm_start is a {type(earlier).__name__}, wanted an Assignment")
     if earlier.mode != mode:
         return None
     duals = earlier.duals
-    return duals.requirement, (duals.capacity, duals.group_quality, duals.group_budget)
+    return earlier.aim, duals.requirement, (duals.capacity, duals.group_quality, duals.group_budget)
 
 
 def _explain(raw: dict[str, Any], shape: tuple[int, int, int]) -> tuple[str | None, Repair | None]:

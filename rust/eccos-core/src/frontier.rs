@@ -2,15 +2,15 @@
 
 use std::time::Instant;
 
-use crate::basis::Element;
 use crate::control::Control;
-use crate::defer;
+use crate::deferral;
+use crate::dual::Element;
+use crate::dual::State;
 use crate::dual::{Leaving, Limits, Outcome, Work};
-use crate::lp::{Lp, dot};
 use crate::options::Options;
-use crate::prepare::{Goal, Prepared};
-use crate::problem::{Problem, ProblemError};
-use crate::state::State;
+use crate::problem::{Goal, Problem, ProblemError};
+use crate::program::Prepared;
+use crate::program::{Lp, dot};
 
 /// Breakpoints of the cost-quality curve, from the cheapest assignment to the best one. Between two breakpoints the
 /// curve is a straight line.
@@ -39,7 +39,8 @@ pub struct Frontier {
 pub fn frontier(problem: &Problem<'_>, options: &Options<'_>, max_points: usize) -> Result<Frontier, ProblemError> {
     options.check()?;
     let control = Control::new(options, Instant::now());
-    let served = defer::match_requests(problem).or_else(|| problem.routable.clone());
+    let matching = if problem.input.load.is_none() { deferral::match_requests(problem, &control) } else { None };
+    let served = matching.map(|matching| matching.packing.served).or_else(|| problem.routable.clone());
     let prepared = Prepared::new(problem, served.as_deref(), Goal::Cost, Some(0.0));
     let mut walk = Walk { points: vec![], complete: false };
     if prepared.len() > 0 {

@@ -22,35 +22,26 @@
 #![allow(clippy::needless_range_loop, clippy::needless_for_each)]
 
 mod answer;
-mod basis;
-mod branch;
-mod check;
 mod control;
-mod defer;
+mod deferral;
 mod dual;
-mod exchange;
-mod explain;
+mod duals;
 mod frontier;
-mod large;
-mod ledger;
-mod lp;
-mod measure;
+mod integer;
 mod options;
 mod parallel;
-mod prepare;
 mod problem;
+mod program;
 mod relax;
-mod repair;
 mod screen;
 mod simd;
-mod solution;
 mod solve;
-mod state;
-mod whole;
+mod tolerance;
 
-pub use explain::{Explanation, Named, Reason, Repair};
+pub use answer::{Counterfactuals, Explanation, Named, Reason, Repair, Solution, Stats, Status};
+pub use duals::Duals;
 pub use frontier::{Frontier, frontier};
 pub use options::Options;
-pub use problem::{Inputs, MAX_MODELS, Matrix, Objective, Problem, ProblemError, Unroutable};
-pub use solution::{Counterfactuals, Duals, Goal, Solution, Stats, Status};
+pub use problem::{Goal, Inputs, MAX_MODELS, Matrix, Objective, Problem, ProblemError, Unroutable};
 pub use solve::solve;
+pub use tolerance::{LOAD, REQUIREMENT};

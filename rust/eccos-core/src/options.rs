@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use crate::duals::Duals;
 use crate::problem::ProblemError;
-use crate::solution::Duals;
 
 /// How hard to try, how long, and with how many threads.
 #[derive(Clone)]

@@ -1,28 +1,30 @@
-//! The method, step by step.
+//! The method, stage by stage.
 //!
-//! 1. Who is served: with one request a query, a matching decides it beforehand ([`crate::defer`]).
-//! 2. The relaxation: multipliers, keys, bound ([`crate::relax`], [`crate::dual`]).
-//! 3. Whole queries: rounding, exchanges, branch and bound ([`crate::whole`]).
-//! 4. What cannot be met: the extreme problem instead (most quality, or least cost), and why ([`crate::explain`]).
-//! 5. The answer is measured again on the data as given ([`crate::answer`]).
+//! | stage | what it does | what follows |
+//! |---|---|---|
+//! | `Admit` | with one request per query a matching decides who is served ([`crate::deferral`]) | `Stated` |
+//! | `Stated` | relaxation, then whole queries, of the problem as stated | `Finish`, or `Extreme` when it is not met |
+//! | `Extreme` | the most quality (or the least cost) within the capacities, then the other goal at that extreme | `Finish`, or `Pack` when no whole assignment keeps the capacities |
+//! | `Pack` | loads that do not fit, or were not made to: serve what a greedy packing serves | `Stated` over those |
+//! | `Round` | out of time: a rounding at the prices known so far, which claims nothing | `Finish` |
+//!
+//! "Unreachable" and "overloaded" are said only when the relaxation or a complete search proves them. The answer is
+//! measured again on the data as given ([`crate::answer`]).
+
+mod attempt;
 
 use std::time::Instant;
 
-use crate::answer::{self, Candidate};
-use crate::control::Control;
-use crate::defer;
-use crate::dual::{Outcome, Work};
-use crate::large;
-use crate::measure::Measured;
-use crate::options::Options;
-use crate::prepare::{Goal, Prepared};
-use crate::problem::{Objective, Problem, ProblemError};
-use crate::relax::{self, Relaxed};
-use crate::solution::{Solution, Stats};
-use crate::whole::{self, Effort, Whole};
+use attempt::Attempt;
 
-/// Branch-and-bound nodes in exact mode when the caller sets no limit.
-const EXACT_NODES: usize = 200_000;
+use crate::answer::{self, Candidate, Measured, Solution, Stats, Verdict};
+use crate::control::Control;
+use crate::deferral::{self, Packing};
+use crate::dual::{Outcome, Work};
+use crate::integer;
+use crate::options::Options;
+use crate::problem::{Goal, Objective, Problem, ProblemError};
+use crate::program::{Prepared, dot, dual_value};
 
 /// Assigns every query to a model.
 ///
@@ -33,74 +35,208 @@ pub fn solve(problem: &Problem<'_>, options: &Options<'_>) -> Result<Solution, P
     options.check()?;
     let start = Instant::now();
     let mut run = Run::new(problem, options, start);
-    let served = if problem.input.load.is_none() { defer::match_requests(problem) } else { None };
-    let overloaded = served.is_some();
-    let served = served.or_else(|| problem.routable.clone());
-    let mut candidate = run.best_effort(served.as_deref());
-    let mut deferred = overloaded;
-    if candidate.is_none() {
-        // Loads of their own that do not fit, or were not made to: serve what a greedy packing serves.
-        let packing = defer::pack_loads(problem);
-        deferred = packing.served.len() < problem.routable.as_ref().map_or(problem.queries(), Vec::len);
-        candidate = run.packed(&packing);
+    let mut stage = Stage::Admit;
+    while stage != Stage::Finish {
+        stage = run.advance(stage);
     }
-    let candidate = candidate.unwrap_or_default();
     let mut stats = run.stats;
-    stats.interrupted = run.control.expired();
+    stats.interrupted = run.cut || run.control.expired();
     stats.elapsed = start.elapsed();
-    Ok(answer::finish(problem, options, candidate, deferred, stats, &run.control))
+    let candidate = run.candidate.unwrap_or_default();
+    let mut solution = answer::finish(problem, options, candidate, run.deferred, stats, &run.control);
+    solution.stats.elapsed = start.elapsed();
+    Ok(solution)
 }
 
-/// One solve: what all its programs share.
-pub(crate) struct Run<'a> {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Admit,
+    Stated,
+    Extreme,
+    Pack,
+    Round,
+    Finish,
+}
+
+/// One solve: what its stages share and hand on.
+struct Run<'a> {
     problem: &'a Problem<'a>,
     options: &'a Options<'a>,
-    pub control: Control<'a>,
+    control: Control<'a>,
     work: Work,
-    pub stats: Stats,
+    stats: Stats,
+    /// Who is served; `None`: everyone.
+    served: Option<Vec<u32>>,
+    /// Whether someone is left out, and whether it is proven that not everyone can be served.
+    deferred: answer::Deferred,
+    /// An assignment of the served queries within the capacities, when one is known beforehand.
+    packing: Option<Packing>,
+    /// What the stated problem came to.
+    stated: Attempt,
+    candidate: Option<Candidate>,
+    cut: bool,
 }
 
 impl<'a> Run<'a> {
-    pub fn new(problem: &'a Problem<'a>, options: &'a Options<'a>, start: Instant) -> Self {
-        let control = Control::new(options, start);
-        Self { problem, options, control, work: Work::default(), stats: Stats::default() }
+    fn new(problem: &'a Problem<'a>, options: &'a Options<'a>, start: Instant) -> Self {
+        Self {
+            problem,
+            options,
+            control: Control::new(options, start),
+            work: Work::default(),
+            stats: Stats::default(),
+            served: None,
+            deferred: answer::Deferred::No,
+            packing: None,
+            stated: Attempt::default(),
+            candidate: None,
+            cut: false,
+        }
     }
 
-    /// The best assignment of the served queries: of the stated problem, else of what comes nearest to it. `None` when
-    /// no assignment within the capacities was found.
-    fn best_effort(&mut self, served: Option<&[u32]>) -> Option<Candidate> {
-        let stated = Prepared::stated(self.problem, served);
-        let warm = self.options.warm.and_then(|duals| answer::scaled_duals(&stated, duals));
-        let mut first = self.attempt(&stated, warm.as_deref(), false);
-        if first.candidate.is_some() {
-            return first.candidate;
+    fn advance(&mut self, stage: Stage) -> Stage {
+        match stage {
+            Stage::Admit => self.admit(),
+            Stage::Stated => self.stated(),
+            Stage::Extreme => self.extreme(),
+            Stage::Pack => self.pack(),
+            Stage::Round => self.round(),
+            Stage::Finish => Stage::Finish,
         }
-        let mut extreme = self.extreme(served)?;
-        if first.doubted && self.may_be_met(&extreme) {
-            first = self.attempt(&stated, None, true);
-            if first.candidate.is_some() {
-                return first.candidate;
+    }
+
+    fn admit(&mut self) -> Stage {
+        self.served.clone_from(&self.problem.routable);
+        if self.problem.input.load.is_none()
+            && let Some(matching) = deferral::match_requests(self.problem, &self.control)
+        {
+            let all = self.problem.routable.as_ref().map_or(self.problem.queries(), Vec::len);
+            if matching.packing.served.len() < all {
+                self.deferred = answer::Deferred::of(matching.complete);
+                self.served = Some(matching.packing.served.clone());
+            }
+            self.packing = Some(matching.packing);
+        }
+        if self.served.as_ref().map_or(self.problem.queries(), Vec::len) == 0 {
+            return Stage::Finish;
+        }
+        if self.control.expired() { Stage::Round } else { Stage::Stated }
+    }
+
+    fn stated(&mut self) -> Stage {
+        let served = self.served.take();
+        let stated = Prepared::stated(self.problem, served.as_deref());
+        let warm = self.options.warm.and_then(|duals| answer::scaled_duals(&stated, duals));
+        self.stated = self.attempt(&stated, warm.as_deref(), false);
+        self.candidate = self.stated.candidate.take();
+        self.served = served;
+        match &self.candidate {
+            Some(_) => Stage::Finish,
+            None if self.control.expired() => Stage::Round,
+            None => Stage::Extreme,
+        }
+    }
+
+    /// The stated problem was not met: what comes nearest to it, and what that proves.
+    fn extreme(&mut self) -> Stage {
+        let served = self.served.take();
+        let stage = self.nearest(served.as_deref());
+        self.served = served;
+        stage
+    }
+
+    fn nearest(&mut self, served: Option<&[u32]>) -> Stage {
+        let Some(extreme) = self.most_extreme(served) else {
+            return if self.control.expired() { Stage::Round } else { Stage::Pack };
+        };
+        let unreachable = self.stated.infeasible || !self.may_be_met(&extreme);
+        if self.stated.doubted && !unreachable {
+            let stated = Prepared::stated(self.problem, served);
+            self.stated = self.attempt(&stated, None, true);
+            if self.stated.candidate.is_some() {
+                self.candidate = self.stated.candidate.take();
+                return Stage::Finish;
             }
         }
-        extreme.relaxed = !(first.infeasible || first.doubted);
-        extreme.proven_none = first.proven_none;
-        if self.meets(&extreme) {
-            return Some(self.bounded_as_stated(served, &stated, extreme, first.multipliers));
+        let verdict = if self.meets(&extreme) {
+            Verdict::Met
+        } else if unreachable || self.stated.infeasible {
+            Verdict::Unreachable
+        } else if self.stated.proven_none {
+            Verdict::NoWhole
+        } else {
+            Verdict::Undecided
+        };
+        let found = if verdict == Verdict::Met {
+            self.bounded_as_stated(served, extreme)
+        } else {
+            self.second_goal(served, extreme)
+        };
+        self.candidate = Some(Candidate { verdict, ..found });
+        Stage::Finish
+    }
+
+    /// Loads of their own that do not fit, or were not made to: serve what a greedy packing serves.
+    fn pack(&mut self) -> Stage {
+        if let Some(packing) = self.packing.take() {
+            self.candidate = self.packed(&packing);
+            self.packing = Some(packing);
+            return if self.candidate.is_some() { Stage::Finish } else { Stage::Round };
         }
-        Some(self.second_goal(served, extreme))
+        let packing = deferral::pack_loads(self.problem, &self.control);
+        let all = self.problem.routable.as_ref().map_or(self.problem.queries(), Vec::len);
+        if packing.served.len() < all {
+            self.deferred = answer::Deferred::of(self.capacities_are_short());
+        }
+        self.served = Some(packing.served.clone());
+        self.packing = Some(packing);
+        if self.control.expired() { Stage::Round } else { Stage::Stated }
+    }
+
+    /// True when even split queries do not fit the capacities.
+    fn capacities_are_short(&mut self) -> bool {
+        let goal = self.extreme_goal();
+        let problem = self.problem;
+        let everyone = Prepared::new(problem, problem.routable.as_deref(), goal, None).without_groups();
+        self.relax(&everyone, None, true).is_some_and(|relaxed| relaxed.outcome == Outcome::Infeasible)
+    }
+
+    /// Out of time: every query to its model of least value with room, at the best multipliers known.
+    fn round(&mut self) -> Stage {
+        self.cut = true;
+        let served = self.served.take();
+        let stated = Prepared::stated(self.problem, served.as_deref());
+        let y = self.stated.multipliers.take().unwrap_or_else(|| vec![0.0; stated.rows()]);
+        let (mut model, mut left, least) = integer::round_at_prices(&stated, &y);
+        if left > 0
+            && let Some(packing) = self.packing.as_ref().filter(|packing| packing.served.len() == stated.len())
+        {
+            model = packing.spread(self.problem.queries());
+            left = 0;
+        }
+        if left > 0 && self.deferred == answer::Deferred::No {
+            self.deferred = answer::Deferred::Undecided;
+        }
+        let measured = Measured::new(self.problem, &model);
+        let bound = least - dot(&y, &stated.limit);
+        let mut candidate = Candidate::at(&stated, &y, bound, model, measured);
+        if left > 0 || !self.meets(&candidate) {
+            // An assignment that misses a limit may be better than any that keeps it: only what needs no limit is said.
+            let nothing = vec![0.0; y.len()];
+            candidate = Candidate::at(&stated, &nothing, f64::NEG_INFINITY, candidate.model, candidate.measured);
+            candidate.verdict = Verdict::Undecided;
+        }
+        self.candidate = Some(candidate);
+        self.served = served;
+        Stage::Finish
     }
 
     /// An assignment of the extreme problem that meets the stated one, with a bound for the stated one. It comes to this
     /// when the promise is exactly the extreme and rounding decides, or when no rounding of the relaxation was accepted.
-    fn bounded_as_stated(
-        &mut self,
-        served: Option<&[u32]>,
-        stated: &Prepared<'_>,
-        extreme: Candidate,
-        multipliers: Option<Vec<f64>>,
-    ) -> Candidate {
+    fn bounded_as_stated(&mut self, served: Option<&[u32]>, extreme: Candidate) -> Candidate {
+        let stated = Prepared::stated(self.problem, served);
         if extreme.goal == stated.goal {
-            return Candidate { met: true, ..extreme };
+            return extreme;
         }
         let found = self.second_goal(served, extreme);
         let reached = match stated.goal {
@@ -108,20 +244,20 @@ impl<'a> Run<'a> {
             Goal::Quality | Goal::Value(_) => found.measured.cost,
         };
         let near = Prepared::new(self.problem, served, stated.goal, Some(reached));
-        let y = multipliers.or_else(|| self.relax(&near, None, true).map(|relaxed| relaxed.state.y));
+        let known = self.stated.multipliers.take();
+        let y = known.or_else(|| self.relax(&near, None, true).map(|relaxed| relaxed.state.y));
         let y = y.unwrap_or_else(|| vec![0.0; stated.rows()]);
         // The weaker of the promise and what was reached, or a promise met within rounding would be bounded above it.
         let mut limit = stated.limit.clone();
         limit[0] = limit[0].max(near.limit[0]);
         let places: Vec<u32> = (0..stated.len() as u32).collect();
-        let bound = answer::unscaled_bound(stated, relax::dual_value(stated, &places, &limit, &y));
-        let duals = answer::unscaled_duals(stated, &y);
-        Candidate { goal: stated.goal, met: true, proven: false, bound, dual_bound: bound, duals, ..found }
+        let bound = dual_value(&stated, &places, &limit, &y);
+        Candidate::at(&stated, &y, bound, found.model, found.measured)
     }
 
     /// The most quality (or the least cost, when the requirement is a budget) within the capacities, and within the
     /// limits of the groups when that is possible.
-    fn extreme(&mut self, served: Option<&[u32]>) -> Option<Candidate> {
+    fn most_extreme(&mut self, served: Option<&[u32]>) -> Option<Candidate> {
         let goal = self.extreme_goal();
         let within_groups = Prepared::new(self.problem, served, goal, None);
         let grouped = within_groups.has_groups();
@@ -137,8 +273,8 @@ impl<'a> Run<'a> {
     /// False when the bound of the extreme problem proves that the requirement cannot be met.
     fn may_be_met(&self, extreme: &Candidate) -> bool {
         match self.problem.objective() {
-            Objective::Quality { min } => extreme.bound >= min * (1.0 - 1e-9),
-            Objective::Budget { max } => extreme.bound <= max * (1.0 + 1e-9),
+            Objective::Quality { min } => extreme.dual_bound >= min * (1.0 - 1e-9),
+            Objective::Budget { max } => extreme.dual_bound <= max * (1.0 + 1e-9),
             Objective::Price { .. } => true,
         }
     }
@@ -159,6 +295,9 @@ impl<'a> Run<'a> {
             Goal::Cost => (Goal::Quality, reached.cost),
             Goal::Value(_) => return extreme,
         };
+        if self.control.expired() {
+            return extreme;
+        }
         let mut prepared = Prepared::new(self.problem, served, goal, Some(requirement));
         if !reached.groups_hold(self.problem) {
             prepared = prepared.without_groups();
@@ -185,99 +324,22 @@ impl<'a> Run<'a> {
         requirement && measured.groups_hold(self.problem) && measured.capacities_hold(self.problem)
     }
 
-    /// The answer over the queries of a packing; the packing itself when nothing better is found.
-    fn packed(&mut self, packing: &defer::Packing) -> Option<Candidate> {
+    /// The packing itself, when nothing better was found over the queries that it serves.
+    fn packed(&mut self, packing: &Packing) -> Option<Candidate> {
         let served = Some(&packing.served[..]);
-        if let Some(found) = self.best_effort(served) {
-            return Some(found);
-        }
-        let mut model = vec![-1; self.problem.queries()];
-        for (&query, &j) in packing.served.iter().zip(&packing.model) {
-            model[query as usize] = i32::from(j);
-        }
+        let model = packing.spread(self.problem.queries());
+        let measured = Measured::new(self.problem, &model);
         let stated = Prepared::stated(self.problem, served);
         let relaxed = self.relax(&stated, None, true)?;
-        let measured = Measured::new(self.problem, &model);
         let mut candidate = Candidate::new(&stated, &relaxed, model, measured);
-        candidate.met = self.meets(&candidate);
-        if !candidate.met {
-            let extreme = Prepared::new(self.problem, served, self.extreme_goal(), None).without_groups();
-            let relaxed = self.relax(&extreme, None, true)?;
-            candidate = Candidate::new(&extreme, &relaxed, candidate.model, candidate.measured);
+        if self.meets(&candidate) {
+            return Some(candidate);
         }
+        let unreachable = relaxed.outcome == Outcome::Infeasible;
+        let extreme = Prepared::new(self.problem, served, self.extreme_goal(), None).without_groups();
+        let relaxed = self.relax(&extreme, None, true)?;
+        candidate = Candidate::new(&extreme, &relaxed, candidate.model, candidate.measured);
+        candidate.verdict = if unreachable { Verdict::Unreachable } else { Verdict::Undecided };
         Some(candidate)
     }
-
-    /// Relaxation and whole search of one prepared problem.
-    fn attempt(&mut self, prepared: &Prepared<'_>, warm: Option<&[f64]>, insist: bool) -> Attempt {
-        let mut attempt = Attempt::default();
-        let Some(mut relaxed) = self.relax(prepared, warm, insist) else {
-            attempt.doubted = true;
-            return attempt;
-        };
-        if relaxed.outcome == Outcome::Infeasible {
-            attempt.infeasible = true;
-            return attempt;
-        }
-        let whole = self.whole(&relaxed);
-        attempt.proven_none = whole.proven && whole.model.is_none();
-        attempt.multipliers = Some(relaxed.state.y.clone());
-        let Some(model) = whole.model else {
-            return attempt;
-        };
-        let mut key = std::mem::take(&mut relaxed.key);
-        for (&place, j) in relaxed.places.iter().zip(model) {
-            key[place as usize] = j;
-        }
-        let measured = Measured::joined(prepared, &relaxed.fixed, &relaxed.places, &key);
-        let mut candidate = Candidate::new(prepared, &relaxed, answer::spread(prepared, &key), measured);
-        candidate.raise_bound(prepared, whole.bound, whole.proven);
-        candidate.met = self.meets(&candidate);
-        // A rounding that the measure does not accept is no answer to the stated problem.
-        if candidate.met || prepared.is_extreme() {
-            attempt.candidate = Some(candidate);
-        }
-        attempt
-    }
-
-    /// The relaxation; `None` when samples say that it has no solution and `insist` is false.
-    fn relax(&mut self, prepared: &Prepared<'_>, warm: Option<&[f64]>, insist: bool) -> Option<Relaxed> {
-        let relaxed = if large::is_small(prepared) {
-            let cold = vec![0.0; prepared.rows()];
-            relax::direct(prepared, warm.unwrap_or(&cold), &self.control, &mut self.work)
-        } else {
-            large::solve(prepared, warm, self.options.threads, &self.control, &mut self.work, insist)?
-        };
-        self.stats.steps += relaxed.steps;
-        self.stats.passes += relaxed.passes;
-        self.stats.open = relaxed.places.len();
-        Some(relaxed)
-    }
-
-    fn whole(&mut self, relaxed: &Relaxed) -> Whole {
-        let exact = if self.options.tolerance == 0.0 { EXACT_NODES } else { 0 };
-        let effort = Effort {
-            tolerance: self.options.tolerance,
-            nodes: self.options.node_limit.unwrap_or(exact).saturating_sub(self.stats.nodes),
-            control: &self.control,
-        };
-        let whole = whole::search(relaxed, &effort, &mut self.work);
-        self.stats.nodes += whole.nodes;
-        self.stats.steps += whole.steps;
-        self.stats.proven = whole.proven;
-        whole
-    }
-}
-
-/// What came of one prepared problem.
-#[derive(Default)]
-struct Attempt {
-    /// The best multipliers, when the relaxation has a solution.
-    multipliers: Option<Vec<f64>>,
-    candidate: Option<Candidate>,
-    infeasible: bool,
-    /// Samples say that the relaxation has no solution.
-    doubted: bool,
-    /// Branch and bound proved that there is no whole assignment.
-    proven_none: bool,
 }

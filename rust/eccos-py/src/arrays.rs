@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytemuck::checked::try_cast_slice;
-use eccos_core::{Duals, Inputs, Matrix, Objective, Unroutable};
+use eccos_core::{Duals, Goal, Inputs, Matrix, Objective, Unroutable};
 use numpy::{Element, PyArrayDyn, PyArrayMethods, PyReadonlyArrayDyn};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -106,7 +106,7 @@ pub struct Effort<'py> {
     time_limit: Option<f64>,
     pub node_limit: Option<usize>,
     pub threads: Option<usize>,
-    warm_start: Option<(f64, [Array<'py, f64>; 3])>,
+    warm_start: Option<(String, f64, [Array<'py, f64>; 3])>,
 }
 
 impl Effort<'_> {
@@ -116,8 +116,13 @@ impl Effort<'_> {
     }
 
     pub fn duals(&self) -> Option<Duals> {
-        let (requirement, prices) = self.warm_start.as_ref()?;
+        let (goal, requirement, prices) = self.warm_start.as_ref()?;
+        let goal = match goal.as_str() {
+            "cost" => Goal::Cost,
+            "quality" => Goal::Quality,
+            _ => Goal::Value(*requirement),
+        };
         let [capacity, group_quality, group_budget] = prices.each_ref().map(|price| price.slice().to_vec());
-        Some(Duals { requirement: *requirement, capacity, group_quality, group_budget })
+        Some(Duals { goal, requirement: *requirement, capacity, group_quality, group_budget })
     }
 }

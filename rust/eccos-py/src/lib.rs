@@ -97,6 +97,8 @@ mod _core {
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        module.add("REQUIREMENT_TOLERANCE", eccos_core::REQUIREMENT)?;
+        module.add("LOAD_TOLERANCE", eccos_core::LOAD)?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))
     }
 }

@@ -4,14 +4,9 @@
 //! result does not depend on the machine.
 
 mod bits;
-pub(crate) mod kernel;
-mod pass;
-pub(crate) mod rows;
-mod tile;
-mod vector;
+pub(crate) mod vector;
 
 pub(crate) use bits::{highest_f32, highest_f64};
-pub(crate) use pass::{Breakpoints, breakpoints, least_values};
 
 /// Defines a function that runs one body compiled for AVX-512, AVX2 or the baseline.
 macro_rules! dispatch {
@@ -53,6 +48,3 @@ pub(crate) fn avx512() -> bool {
         && std::arch::is_x86_feature_detected!("bmi1")
         && std::arch::is_x86_feature_detected!("popcnt")
 }
-
-#[cfg(test)]
-mod tests;

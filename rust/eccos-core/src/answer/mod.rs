@@ -1,0 +1,239 @@
+//! From what was found to what the caller reads: prices, bound and gap in the caller's units, and the status.
+
+mod candidate;
+mod explain;
+mod measure;
+mod solution;
+
+use crate::duals::Duals;
+pub(crate) use candidate::{Candidate, Deferred, Verdict};
+pub use explain::{Explanation, Named, Reason, Repair};
+pub(crate) use measure::Measured;
+pub use solution::{Counterfactuals, Solution, Stats, Status};
+
+use crate::control::Control;
+use crate::options::Options;
+use crate::problem::{Goal, Objective, Problem};
+use crate::program::{By, NO_ROW, Prepared, Source};
+
+/// The models of the served places, spread over all queries.
+pub(crate) fn spread(prepared: &Prepared<'_>, key: &[u8]) -> Vec<i32> {
+    if prepared.served.is_none() {
+        return key.iter().map(|&j| i32::from(j)).collect();
+    }
+    let mut model = vec![-1; prepared.problem.queries()];
+    for (place, &j) in key.iter().enumerate() {
+        model[prepared.query(place)] = i32::from(j);
+    }
+    model
+}
+
+/// Value of a goal in its own unit.
+pub(crate) fn objective(goal: Goal, measured: &Measured) -> f64 {
+    match goal {
+        Goal::Cost => measured.cost,
+        Goal::Quality => measured.mean_quality(),
+        Goal::Value(value) => measured.cost - value * measured.quality,
+    }
+}
+
+/// A bound of the scaled program in the unit of the goal; never worse than what holds without any multipliers.
+pub(crate) fn unscaled_bound(prepared: &Prepared<'_>, scaled: f64) -> f64 {
+    let value = scaled / prepared.scale_p;
+    match prepared.goal {
+        Goal::Cost => value.max(0.0),
+        Goal::Quality => (-value / prepared.len() as f64).min(1.0),
+        Goal::Value(worth) => value.max(-worth * prepared.len() as f64),
+    }
+}
+
+/// Multipliers in units of the objective for one unit of the row.
+pub(crate) fn unscaled_duals(prepared: &Prepared<'_>, y: &[f64]) -> Duals {
+    let problem = prepared.problem;
+    let m = problem.models();
+    let mut duals = Duals {
+        goal: prepared.goal,
+        requirement: match prepared.goal {
+            Goal::Value(value) => value,
+            _ => y[0] * prepared.scale_q / prepared.scale_p,
+        },
+        capacity: vec![0.0; problem.input.resources * m],
+        group_quality: vec![0.0; problem.groups],
+        group_budget: vec![0.0; problem.groups],
+    };
+    for term in &prepared.terms {
+        let out = match term.source {
+            Source::Unit => &mut duals.capacity[..],
+            Source::Load(resource) => &mut duals.capacity[resource * m..(resource + 1) * m],
+            Source::MinusQuality => &mut duals.group_quality[..],
+            Source::Cost => &mut duals.group_budget[..],
+        };
+        for (slot, &row) in out.iter_mut().zip(&term.rows) {
+            if row != NO_ROW {
+                *slot = y[row as usize] * term.scale / prepared.scale_p;
+            }
+        }
+    }
+    duals
+}
+
+/// The caller's multipliers as a starting point; `None` when they do not fit the problem.
+pub(crate) fn scaled_duals(prepared: &Prepared<'_>, duals: &Duals) -> Option<Vec<f64>> {
+    let problem = prepared.problem;
+    let m = problem.models();
+    let fits = duals.capacity.len() == problem.input.resources * m
+        && duals.group_quality.len() == problem.groups
+        && duals.group_budget.len() == problem.groups;
+    // Prices of another goal have another unit, and the price of quality is given in price mode.
+    if !fits || std::mem::discriminant(&duals.goal) != std::mem::discriminant(&prepared.goal) {
+        return None;
+    }
+    let mut y = vec![0.0; prepared.rows()];
+    if prepared.scale_q > 0.0 {
+        y[0] = duals.requirement * prepared.scale_p / prepared.scale_q;
+    }
+    for term in &prepared.terms {
+        let from = match (term.by, term.source) {
+            (By::Model, Source::Load(resource)) => &duals.capacity[resource * m..],
+            (By::Model, _) => &duals.capacity[..],
+            (By::Group, Source::Cost) => &duals.group_budget[..],
+            (By::Group, _) => &duals.group_quality[..],
+        };
+        for (&value, &row) in from.iter().zip(&term.rows) {
+            if row != NO_ROW {
+                y[row as usize] = value * prepared.scale_p / term.scale;
+            }
+        }
+    }
+    y.iter().all(|y| y.is_finite() && *y >= 0.0).then_some(y)
+}
+
+/// What rounding of the objective is relative to: cost minus value may cancel, its parts do not.
+pub(crate) fn size(goal: Goal, measured: &Measured) -> f64 {
+    match goal {
+        Goal::Value(value) => measured.cost + value * measured.quality,
+        Goal::Cost | Goal::Quality => objective(goal, measured),
+    }
+}
+
+/// `|objective - bound| / |bound|`, 0 when they are equal but for rounding, infinite when only the bound is 0.
+fn gap(goal: Goal, objective: f64, bound: f64, measured: &Measured) -> f64 {
+    let size = size(goal, measured);
+    let distance = match goal {
+        Goal::Quality => bound - objective,
+        Goal::Cost | Goal::Value(_) => objective - bound,
+    };
+    if distance <= 1e-14 * size {
+        0.0
+    } else if bound == 0.0 {
+        f64::INFINITY
+    } else {
+        distance / bound.abs()
+    }
+}
+
+/// The solution of a problem from the best candidate.
+pub(crate) fn finish(
+    problem: &Problem<'_>,
+    options: &Options<'_>,
+    candidate: Candidate,
+    deferred: Deferred,
+    stats: Stats,
+    control: &Control<'_>,
+) -> Solution {
+    let measured = candidate.measured.clone();
+    if measured.assigned == 0 {
+        return nothing(problem, &candidate, deferred, stats, control);
+    }
+    let value = objective(candidate.goal, &measured);
+    let gap = gap(candidate.goal, value, candidate.bound, &measured);
+    let violation = match problem.objective() {
+        Objective::Quality { min } => measured.quality_short(min),
+        Objective::Budget { max } => measured.over_budget(max),
+        Objective::Price { .. } => 0.0,
+    };
+    let groups_short = (0..problem.groups).any(|g| measured.group_misses(problem, g).0 > 0.0);
+    let missed_quality = groups_short || matches!(problem.objective(), Objective::Quality { .. }) && violation > 0.0;
+    let status = match (deferred, candidate.verdict) {
+        (Deferred::Proven, _) => Status::Overloaded,
+        (Deferred::Undecided, _) | (_, Verdict::Undecided) => Status::Undecided,
+        (_, Verdict::Met) if gap <= options.tolerance => Status::Optimal,
+        (_, Verdict::Met) => Status::Feasible,
+        _ if missed_quality => Status::QualityUnreachable,
+        _ => Status::BudgetUnreachable,
+    };
+    let (quality_price, capacity_price) = prices(candidate.goal, &candidate.duals, measured.assigned);
+    let explanation = (deferred != Deferred::No || candidate.verdict != Verdict::Met)
+        .then(|| explain::explain(problem, &candidate, control, deferred, stats.elapsed.as_secs_f64()));
+    Solution {
+        status,
+        cost: measured.cost,
+        quality: measured.mean_quality(),
+        objective: value,
+        bound: candidate.bound,
+        dual_bound: candidate.dual_bound,
+        gap,
+        quality_price,
+        capacity_price,
+        violation,
+        explanation,
+        stats: Stats { proven: candidate.proven, ..stats },
+        model: candidate.model,
+        duals: candidate.duals,
+        goal: candidate.goal,
+    }
+}
+
+/// Dollars for one more unit of mean quality, and of each capacity.
+fn prices(goal: Goal, duals: &Duals, queries: usize) -> (f64, Vec<f64>) {
+    match goal {
+        Goal::Cost | Goal::Value(_) => (duals.requirement * queries as f64, duals.capacity.clone()),
+        Goal::Quality => {
+            // Summed quality for a dollar, turned over.
+            let dollars = |quality: f64| {
+                if quality == 0.0 { 0.0 } else { quality / duals.requirement }
+            };
+            (queries as f64 / duals.requirement, duals.capacity.iter().map(|&q| dollars(q)).collect())
+        }
+    }
+}
+
+/// An empty batch, or one of which nothing fits.
+fn nothing(
+    problem: &Problem<'_>,
+    candidate: &Candidate,
+    deferred: Deferred,
+    stats: Stats,
+    control: &Control<'_>,
+) -> Solution {
+    let model = vec![-1; problem.queries()];
+    let size = problem.input.resources * problem.models();
+    Solution {
+        status: match deferred {
+            Deferred::No => Status::Optimal,
+            Deferred::Proven => Status::Overloaded,
+            Deferred::Undecided => Status::Undecided,
+        },
+        model,
+        cost: 0.0,
+        quality: f64::NAN,
+        objective: 0.0,
+        bound: 0.0,
+        dual_bound: 0.0,
+        gap: 0.0,
+        quality_price: 0.0,
+        capacity_price: vec![0.0; size],
+        duals: Duals {
+            goal: candidate.goal,
+            requirement: 0.0,
+            capacity: vec![0.0; size],
+            group_quality: vec![0.0; problem.groups],
+            group_budget: vec![0.0; problem.groups],
+        },
+        goal: candidate.goal,
+        violation: 0.0,
+        explanation: (deferred != Deferred::No)
+            .then(|| explain::explain(problem, candidate, control, deferred, stats.elapsed.as_secs_f64())),
+        stats,
+    }
+}

@@ -1,0 +1,87 @@
+//! From the fractional vertex to whole queries, and the search that repairs what rounding broke.
+//!
+//! A vertex has at most as many fractional queries as there are rows. They go to their heaviest model with room. What is
+//! then still violated or worse than need be is left to exchanges ([`crate::integer::exchange`]).
+
+use super::ledger::Ledger;
+use crate::dual::{Element, State};
+use crate::program::{Lp, Prepared, pair_value};
+
+/// Fractional queries of a vertex: query, then (fraction, model), heaviest first.
+fn fractional(lp: &Lp, state: &State) -> Vec<(u32, Vec<(f64, u8)>)> {
+    let mut rows: Vec<(u32, Vec<(f64, u8)>)> = vec![];
+    for (t, element) in state.basis.elements.iter().enumerate() {
+        let Element::Tie { row, model } = *element else {
+            continue;
+        };
+        let theta = state.fraction(t);
+        match rows.iter_mut().find(|(i, _)| *i == row) {
+            Some((_, shares)) => {
+                shares[0].0 -= theta;
+                shares.push((theta, model));
+            }
+            None => rows.push((row, vec![(1.0 - theta, state.key[row as usize]), (theta, model)])),
+        }
+    }
+    for (_, shares) in &mut rows {
+        shares.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+    }
+    rows.sort_by(|a, b| b.1[0].0.total_cmp(&a.1[0].0).then(a.0.cmp(&b.0)));
+    debug_assert!(rows.iter().all(|(i, _)| (*i as usize) < lp.n));
+    rows
+}
+
+/// The vertex in whole queries: fractional ones to their heaviest model with room, else to the one of least value.
+pub(crate) fn round_vertex(lp: &Lp, state: &State) -> Vec<u8> {
+    let mut model = state.key.clone();
+    let open = fractional(lp, state);
+    if open.is_empty() {
+        return model;
+    }
+    let mut ledger = Ledger::new(lp, &model);
+    for (i, _) in &open {
+        let i = *i as usize;
+        lp.each(i, model[i] as usize, |k, a| ledger.room[k] += a);
+    }
+    for (i, shares) in &open {
+        let i = *i as usize;
+        let heaviest = shares.iter().map(|&(_, j)| j as usize).find(|&j| ledger.takes(i, j));
+        let cheapest = || {
+            let open = (0..lp.m).filter(|&j| lp.may(i, j) && ledger.takes(i, j));
+            open.min_by(|&a, &b| lp.value(&state.y, i, a).total_cmp(&lp.value(&state.y, i, b)))
+        };
+        let j = heaviest.or_else(cheapest).unwrap_or(shares[0].1 as usize);
+        model[i] = j as u8;
+        lp.each(i, j, |k, a| ledger.room[k] -= a);
+    }
+    model
+}
+
+/// Every query in turn to its allowed model of least value at `y` among those with room: the models (-1: none had room), how
+/// many found none, and the sum of the least values, room or not.
+pub(crate) fn round_at_prices(prepared: &Prepared<'_>, y: &[f64]) -> (Vec<i32>, usize, f64) {
+    let problem = prepared.problem;
+    let (m, resources) = (problem.models(), problem.input.resources);
+    let mut room: Vec<f64> = (0..resources * m).map(|at| problem.whole_capacity(at / m, at % m)).collect();
+    let mut model = vec![-1; problem.queries()];
+    let (mut left, mut sum) = (0, 0.0);
+    for place in 0..prepared.len() {
+        let i = prepared.query(place);
+        let (mut least, mut best) = (f64::INFINITY, (f64::INFINITY, None));
+        for j in (0..m).filter(|&j| problem.may(i, j)) {
+            let value = pair_value(prepared, i, j, y);
+            least = least.min(value);
+            if value < best.0 && (0..resources).all(|r| problem.load(r, i, j) <= room[r * m + j]) {
+                best = (value, Some(j));
+            }
+        }
+        sum += least;
+        if let Some(j) = best.1 {
+            (0..resources).for_each(|r| room[r * m + j] -= problem.load(r, i, j));
+            model[i] = j as i32;
+        } else {
+            left += 1;
+        }
+    }
+    (model, left, sum)
+}

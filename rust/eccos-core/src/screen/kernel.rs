@@ -1,0 +1,84 @@
+//! What a screening pass works on: the data as given, the multipliers, and which rows.
+
+use super::tile::ROWS;
+use crate::problem::Matrix;
+
+/// A pass: the data as given, and the multipliers folded into weights.
+pub(crate) struct Kernel<'a> {
+    pub queries: usize,
+    pub models: usize,
+    pub cost: Matrix<'a>,
+    pub quality: Matrix<'a>,
+    pub loads: Vec<Load<'a>>,
+    pub allowed: Option<&'a [bool]>,
+    /// Group of every query, when groups have weights of their own.
+    pub group: Option<&'a [u32]>,
+    /// One for each group, or one for all queries.
+    pub weights: Vec<Weights>,
+}
+
+/// One resource: `price_j w` is added to a value, and the box acts on it by `radius_j w`.
+pub(crate) struct Load<'a> {
+    /// (N, M); `None`: one a query.
+    pub values: Option<Matrix<'a>>,
+    pub price: Vec<f32>,
+    pub radius: Vec<f32>,
+}
+
+/// `v = cost c - quality a + sum of loads`; the box acts on differences of cost and of quality.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Weights {
+    pub cost: f32,
+    pub quality: f32,
+    pub box_on_cost: f32,
+    pub box_on_quality: f32,
+}
+
+/// Which rows: places among the served queries, and those queries.
+pub(crate) struct Lists<'a> {
+    pub places: Option<&'a [u32]>,
+    pub served: Option<&'a [u32]>,
+}
+
+impl Lists<'_> {
+    /// The places and queries of some rows; rows beyond the last repeat it.
+    #[inline(always)]
+    pub fn tile(&self, start: usize, end: usize) -> ([u32; ROWS], [usize; ROWS]) {
+        let mut places = [0; ROWS];
+        for (l, place) in places.iter_mut().enumerate() {
+            *place = (start + l).min(end - 1) as u32;
+        }
+        if let Some(list) = self.places {
+            places.iter_mut().for_each(|place| *place = list[*place as usize]);
+        }
+        let mut queries = [0; ROWS];
+        for (query, &place) in queries.iter_mut().zip(&places) {
+            *query = self.served.map_or(place, |served| served[place as usize]) as usize;
+        }
+        (places, queries)
+    }
+
+    pub fn scattered(&self) -> bool {
+        self.places.is_some() || self.served.is_some()
+    }
+}
+
+impl Kernel<'_> {
+    /// Requests only: no loads of their own, no mask, no groups, the box on one of cost and quality.
+    pub fn is_plain(&self) -> bool {
+        let one_load = self.loads.len() == 1 && self.loads[0].values.is_none();
+        let one_box = self.weights[0].box_on_cost == 0.0 || self.weights[0].box_on_quality == 0.0;
+        one_load && one_box && self.allowed.is_none() && self.group.is_none()
+    }
+
+    /// What the unsafe reads of a pass rely on.
+    pub fn check(&self) {
+        let size = self.queries * self.models;
+        assert!(self.cost.len() >= size && self.quality.len() >= size, "arrays hold every row");
+        assert!(self.allowed.is_none_or(|allowed| allowed.len() >= size), "the mask holds every row");
+        for load in &self.loads {
+            assert!(load.values.is_none_or(|values| values.len() >= size), "loads hold every row");
+            assert!(load.price.len() == self.models && load.radius.len() == self.models, "a price for every model");
+        }
+    }
+}
