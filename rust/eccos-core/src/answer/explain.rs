@@ -169,10 +169,9 @@ pub(crate) fn explain(
         Deferred::Undecided => reasons.push(Reason::NotPlaced { demand, served }),
     }
     match candidate.verdict {
-        Verdict::Met => {}
+        Verdict::Met | Verdict::Unreachable => {}
         Verdict::NoWhole => reasons.push(Reason::NoWholeAssignment),
         Verdict::Undecided => reasons.push(Reason::NotFound { seconds }),
-        Verdict::Unreachable => {}
     }
     if candidate.verdict != Verdict::Met && measured.assigned > 0 {
         requirement(problem, candidate, measured, (&mut reasons, &mut repair));

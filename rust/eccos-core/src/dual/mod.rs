@@ -118,7 +118,7 @@ impl State {
                 return Outcome::Optimal;
             };
             if !self.pivot(lp, work, leaving) {
-                return if self.is_ray(lp, &work.direction) { Outcome::Infeasible } else { Outcome::Limit };
+                return if Self::is_ray(lp, &work.direction) { Outcome::Infeasible } else { Outcome::Limit };
             }
             self.steps += 1;
         }
@@ -127,7 +127,7 @@ impl State {
 
     /// True when `g` rises along a direction without end, on the data of the program and beyond any rounding: then no
     /// assignment, whole or split, meets the rows.
-    fn is_ray(&self, lp: &Lp, direction: &[f64]) -> bool {
+    fn is_ray(lp: &Lp, direction: &[f64]) -> bool {
         let ray: Vec<f64> = direction.iter().map(|d| d.max(0.0)).collect();
         let (mut slope, mut size) = (0.0, 0.0);
         for i in 0..lp.n {

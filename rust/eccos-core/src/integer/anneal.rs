@@ -67,9 +67,9 @@ struct Best {
 
 impl<'a> Anneal<'a> {
     /// At multipliers `y`, from an assignment that may break limits; `weight` is what these count for beside the objective.
-    pub fn new(lp: &'a Lp, y: &[f64], model: Vec<u8>, weight: f64, control: &'a Control<'a>) -> Self {
+    pub fn new(lp: &'a Lp, y: &[f64], model: &[u8], weight: f64, control: &'a Control<'a>) -> Self {
         let rows = lp.rows();
-        let slack = Ledger::new(lp, &model).slack().to_vec();
+        let slack = Ledger::new(lp, model).slack().to_vec();
         let mut price = y.to_vec();
         let typical = y.iter().sum::<f64>() / rows as f64;
         let mut penalty: Vec<f64> = price.iter().map(|y| weight * (3.0 * y + typical + 0.3)).collect();
@@ -95,7 +95,7 @@ impl<'a> Anneal<'a> {
             best: Best { distance: f64::INFINITY, model: None },
         };
         anneal.slack.push(f64::INFINITY);
-        anneal.place_all(&model, f64::INFINITY);
+        anneal.place_all(model, f64::INFINITY);
         anneal
     }
 

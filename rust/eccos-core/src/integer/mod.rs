@@ -175,10 +175,10 @@ impl Search<'_, '_> {
         let proposals = PROPOSALS.0 + PROPOSALS.1 * core.len();
         let start: Vec<u8> = core.iter().map(|&i| rounded[i as usize]).collect();
         let goal = self.target + self.bound - held - at.objective;
-        let run = |start: Vec<u8>, proposals: usize, weight: f64, control: &Control<'_>| {
+        let run = |start: &[u8], proposals: usize, weight: f64, control: &Control<'_>| {
             Anneal::new(&sub, &at.y, start, weight, control).run(proposals, goal)
         };
-        let mut found = run(start.clone(), proposals, 1.0, self.effort.control);
+        let mut found = run(&start, proposals, 1.0, self.effort.control);
         // Nothing fits yet: other starts, and limits that weigh ever more than the objective.
         let fits = self
             .effort
@@ -187,14 +187,14 @@ impl Search<'_, '_> {
         for (start, weight) in [fits, Some(start.clone()), Some(start)].into_iter().flatten().zip([1.0, 10.0, 100.0])
         {
             if found.is_none() && !self.effort.control.expired() {
-                found = run(start, WIDE.1 * proposals, weight, self.effort.control);
+                found = run(&start, WIDE.1 * proposals, weight, self.effort.control);
             }
         }
         let size = (self.bound + relaxed.held).abs();
         if let Some((model, objective)) = found.clone()
             && objective + held - self.bound > WIDE.0.max(self.effort.tolerance) * size
         {
-            let again = run(model, WIDE.1 * proposals, 1.0, self.effort.control);
+            let again = run(&model, WIDE.1 * proposals, 1.0, self.effort.control);
             found = again.filter(|again| again.1 < objective).or(found);
         }
         if let Some((model, objective)) = found {

@@ -223,6 +223,7 @@ pub fn check(case: &Case, solution: &Solution) {
             assert_eq!(solution.violation, 0.0);
         }
         Status::Overloaded => assert!(sums.served < case.n),
+        Status::Undecided => assert!(sums.served < case.n || !case.meets(&sums), "{case:?} {solution:?}"),
         Status::QualityUnreachable | Status::BudgetUnreachable => {
             assert!(!case.meets(&sums), "{case:?} {solution:?}");
         }
