@@ -2,7 +2,7 @@
 
 With reduced costs `d` of the reported multipliers (a pair's score above the least of its query), every
 assignment is worse than the dual bound by at least the sum of its `d`. One that beats the claim may therefore
-only use pairs whose `d` fit into the distance between the two. Few do: they are enumerated, the most promising
+only use pairs whose `d` fit into the distance between the two. Few do: they are enumerated, cheapest
 first.
 """
 
