@@ -36,6 +36,7 @@ def families(tmp_path_factory):
         "eccos_promised_quality",
         "eccos_stream_predicted_quality",
         "eccos_stream_realised_quality",
+        "eccos_quality_price_dollars",
     }
 
 
