@@ -20,6 +20,7 @@ __all__ = ["COMMANDS", "main"]
 
 COMMANDS = (
     "route",
+    "run",
     "pool",
     "bench",
     "train",
