@@ -132,3 +132,18 @@ def test_the_default_effort_and_what_is_refused_are_told() -> None:
 @pytest.mark.parametrize(("date", "days"), [("2026-11-27", 3), ("2026-11", 29), ("soon", None), (None, None)])
 def test_the_age_of_a_price(date: str | None, days: int | None) -> None:
     assert days_old(date, datetime.date(2026, 11, 30)) == days
+
+
+def test_prices_of_another_day() -> None:
+    pytest.importorskip("genai_prices")
+    then, now = Pool.of("o3", price_date="2025-05-01")[0], Pool.of("o3")[0]
+    assert (then.input_price, then.output_price) == (10.0, 40.0)
+    assert then.input_price > now.input_price
+    assert then.price_date == "2025-05-01"
+    assert then.price_source.startswith("genai-prices")
+    with pytest.raises(PoolError, match="price_date must be a day"):
+        Pool.of("o3", price_date="yesterday")
+    with pytest.raises(PoolError, match="standard lane alone"):
+        Pool.of("o3@batch", price_date="2025-05-01")
+    with pytest.raises(PoolError, match="genai-prices knows no price of"):
+        Pool.of("snowflake/llama3.1-8b", price_date="2025-05-01")

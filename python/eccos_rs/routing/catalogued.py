@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from eccos_rs.catalogue.dated import dated_prices
 from eccos_rs.catalogue.models import CatalogueModel, ModelPrices, catalogue, days_old
 from eccos_rs.catalogue.names import EFFORTS, parse_name
 from eccos_rs.catalogue.scores import knowledge
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["llm_of_name", "names_of_keys", "pool_of_names", "same_column"]
 
 
-def pool_of_names(models: Iterable[str | LLM]) -> list[LLM]:
+def pool_of_names(models: Iterable[str | LLM], price_date: str | None = None) -> list[LLM]:
     """Return an LLM for each name; see `Pool.of`.
 
     Raises
@@ -32,7 +34,7 @@ def pool_of_names(models: Iterable[str | LLM]) -> list[LLM]:
         if isinstance(model, LLM):
             made.append(model)
             continue
-        llm, entry = _named(model)
+        llm, entry = _named(model, price_date)
         key = (parse_name(llm.identity).identity, parse_name(entry.key).dated, llm.provider, *llm.key[1:])
         if key in found:
             raise PoolError(
@@ -124,7 +126,7 @@ def llm_of_name(name: str) -> LLM:
     return _named(name)[0]
 
 
-def _named(text: object) -> tuple[LLM, CatalogueModel]:
+def _named(text: object, price_date: str | None = None) -> tuple[LLM, CatalogueModel]:
     if not isinstance(text, str) or not text.strip():
         raise PoolError(f"a model is a name or an LLM, got {shown(text)}")
     name, effort, lane = _options(text.strip())
@@ -134,6 +136,12 @@ def _named(text: object) -> tuple[LLM, CatalogueModel]:
     if effort is not None and effort not in entry.efforts and effort != "thinking":
         takes = f"takes {', '.join(entry.efforts)}" if entry.efforts else "takes no reasoning effort"
         raise PoolError(f"{text!r}: {entry.key} {takes}, got {effort!r}")
+    if price_date is not None:
+        if lane is not None:
+            raise PoolError(f"{text!r}: prices of another day are told of the standard lane alone")
+        dated, source = dated_prices(entry, price_date)
+        told = _llm(name, entry, dated, effort, lane)
+        return replace(told, price_source=source, price_date=price_date), entry
     prices = entry.prices if lane is None else entry.lanes.get(lane)
     if prices is None:
         known = ", ".join(("standard", *(each for each in entry.lanes if each in LANES)))

@@ -180,7 +180,7 @@ class Pool(Sequence[LLM]):
         return f"Pool({len(self)} models: {', '.join(self.names)})"
 
     @classmethod
-    def of(cls, *models: str | LLM) -> Pool:
+    def of(cls, *models: str | LLM, price_date: str | None = None) -> Pool:
         """Make a pool of models by name, with prices, windows and abilities from the catalogue that ships.
 
         Parameters
@@ -188,6 +188,9 @@ class Pool(Sequence[LLM]):
         *models : str or LLM
             Any spelling of a name, with the effort and lane behind it where they matter: ``"gpt-5-mini"``,
             ``"anthropic/claude-opus-5.5"``, ``"o3@low"``, ``"gpt-5-mini@batch"``. An `LLM` is taken as it is.
+        price_date : str, optional
+            A day (``"2025-05-01"``) whose prices are taken from the `genai-prices` package (extra
+            ``prices``), in place of the snapshot's; of the standard lane alone.
 
         Raises
         ------
@@ -203,7 +206,7 @@ class Pool(Sequence[LLM]):
         """
         from eccos_rs.routing.catalogued import pool_of_names
 
-        return cls(pool_of_names(models))
+        return cls(pool_of_names(models, price_date))
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> Pool:
