@@ -48,14 +48,15 @@ def test_the_allowance_spreads_what_is_left_over_what_is_expected():
     for second in range(600):
         now[0] = float(second)
         pacer.arrive(1)
-    # One query a second, 3,000 more to come.
-    assert pacer.allowance() == pytest.approx(10.0 / 3001, rel=0.02)
+    # One query per second, 3,000 more to come; what was not spent is caught up with a quarter more than even.
+    catch_up = 0.25 * 10.0 / 3600
+    assert pacer.allowance() == pytest.approx(10.0 / 3001 + catch_up, rel=0.02)
     assert pacer.pace().on_pace == pytest.approx(10.0 * 599 / 3600)
     pacer.reserve(1.5)
     pacer.settle(0.5, 0.5)
     assert pacer.pace().remaining == pytest.approx(8.5)
-    # A dollar of what may be spent is on the pace: what is left is spread over what is to come.
-    assert pacer.allowance() == pytest.approx(8.5 / 3001, rel=0.02)
+    # What is left is spread over what is to come.
+    assert pacer.allowance() == pytest.approx(8.5 / 3001 + catch_up, rel=0.02)
     pacer.settle(1.0, 20.0)
     assert pacer.allowance() == 0.0
     now[0] = 3600.0
@@ -64,7 +65,7 @@ def test_the_allowance_spreads_what_is_left_over_what_is_expected():
     assert pacer.allowance() > 0.0
 
 
-def test_a_spend_ahead_of_the_pace_is_slowed_down_beyond_a_fiftieth_of_the_budget():
+def test_a_spend_off_the_pace_is_brought_back():
     def allowance(spent):
         now = [0.0]
         pacer = EvenPacer(10.0, "hour", lambda: now[0])
@@ -74,11 +75,15 @@ def test_a_spend_ahead_of_the_pace_is_slowed_down_beyond_a_fiftieth_of_the_budge
         pacer.settle(spent, spent)
         return pacer.allowance() * 1800
 
-    # Halfway, 5 of 10 dollars are on the pace; up to 5.20 all that is left is spread evenly.
-    assert [allowance(spent) for spent in (4.0, 5.0, 5.2)] == pytest.approx([6.0, 5.0, 4.8], rel=0.02)
+    # Halfway, 5 of 10 dollars are on the pace, and 2.5 cents more or less are not worth a correction.
+    assert allowance(5.0) == pytest.approx(5.0, rel=0.02)
     # Each dollar beyond comes off as fast as if it were to be made good within an eighth of the hour.
-    assert allowance(5.5) == pytest.approx(4.5 - 0.3 * 1800 / 450, rel=0.02)
+    assert allowance(5.2) == pytest.approx(4.8 - 0.175 * 1800 / 450, rel=0.02)
+    assert allowance(5.5) == pytest.approx(4.5 - 0.475 * 1800 / 450, rel=0.02)
     assert allowance(7.0) == 0.0
+    # What was not spent is spread over the rest, with at most a quarter more than even.
+    assert allowance(4.9) == pytest.approx(5.1 + 0.075 * 1800 / 450, rel=0.02)
+    assert allowance(4.0) == pytest.approx(6.0 + 0.25 * 5.0, rel=0.02)
 
 
 def test_dearer_answers_than_predicted_are_reckoned_with():

@@ -13,6 +13,7 @@ from eccos_rs.errors import Overloaded, StoreError
 from eccos_rs.routing.policy import Policy
 from eccos_rs.routing.query import Query
 from eccos_rs.session import Session
+from eccos_rs.session.control.pacing import period_of
 from tests.helpers.replicas import replica
 from tests.helpers.sessions import make_pool, make_router, population, rows_of
 
@@ -160,7 +161,7 @@ async def test_feedback_without_an_append_only_file_is_refused(redis_server):
 
 
 PACED = """
-    policy = Policy(budget={budget}, per="hour")
+    policy = Policy(budget={budget}, per="month")
     session = Session(make_router(policy=policy), store=STORE)
     (await session.acquire("?", prediction=ROWS[0])).release(cost=0.0)
     print("ready", flush=True)
@@ -183,7 +184,7 @@ def test_several_processes_keep_one_pace(store, processes):
     seconds, every = 12.0, 0.01
     per_query = float(make_router().costs(population(64)).mean())
     per_second = processes / (every + 0.003)
-    budget = 0.8 * per_query * per_second * 3600
+    budget = 0.8 * per_query * per_second * (period_of("month", time.time())[1] - time.time())
     team = [
         replica(store, PACED.format(budget=budget, seconds=seconds, every=every)) for _ in range(processes)
     ]

@@ -16,11 +16,23 @@ if TYPE_CHECKING:
 
 __all__ = ["EvenPacer", "Pace", "PaceShare", "Pacer", "make_pacer", "period_of"]
 
-_BURST = 0.02
-"""Share of the budget that the spend may be ahead of the even pace before it is slowed down for that."""
+_SLACK = 0.005
+"""Share of the even pace that the spend may be off it before it is corrected for that."""
 
-_CORRECTION_GAIN = 8
-"""A spend further ahead is brought back within this fraction of the period (an eighth)."""
+_CORRECTION_GAIN = 4
+"""A spend off the pace is brought back within this fraction of the time since spending began (a quarter)."""
+
+_FASTEST = 10.0
+"""Seconds within which a spend is brought back, at least."""
+
+_SLOWEST = 8
+"""Fraction of the period within which a spend is brought back, at most (an eighth)."""
+
+_QUERIES = 20.0
+"""Queries over which a spend is brought back, at least: one expensive query must not starve the next."""
+
+_CATCH_UP = 0.25
+"""Share of the even pace by which a spend that is behind may be faster: no burst follows a lull."""
 
 _SURGES = (5.0, 60.0)
 """Memories, in seconds, of the rates that tell a surge from the traffic of the recent past."""
@@ -213,7 +225,7 @@ class EvenPacer:
     The allowance for a query is what may be spent per second, divided by the queries per second: as money
     runs low the allowance shrinks, the shadow price of quality with it, and cheaper models take over one
     query after another. What may be spent per second is what remains, spread evenly over the rest of the
-    period; less, while the spend is ahead of the even pace by more than a fiftieth of the budget. A surge
+    period; less, while the spend is ahead of the even pace, and a little more, while it is behind. A surge
     counts as soon as it is more than chance. The ratio of real to predicted costs is corrected for.
 
     Parameters
@@ -325,11 +337,21 @@ class EvenPacer:
         now = self._clock()
         left = max(self.ends - now, 1.0)
         remaining = max(self.budget - self.committed, 0.0)
-        ahead = self.committed - self._on_pace(now) - _BURST * self.budget
-        per_second = remaining / left - max(ahead, 0.0) * _CORRECTION_GAIN / (self.ends - self.started)
         surge = max((rate.at_least(now) for rate in self._surges), default=0.0)
         queries = max(self._rate.per_second(now), surge, 1.0 / left)
+        per_second = remaining / left - self._correction(now, queries)
         return max(per_second, 0.0) / queries / self.cost_ratio
+
+    def _correction(self, now: float, queries: float) -> float:
+        """Return the US dollars per second by which the spend must be slower (negative: may be faster)."""
+        on_pace = self._on_pace(now)
+        off = self.committed - on_pace
+        excess = max(abs(off) - _SLACK * on_pace, 0.0)
+        within = max((now - self._opened) / _CORRECTION_GAIN, _FASTEST, _QUERIES / queries)
+        slower = excess / min(within, (self.ends - self.started) / _SLOWEST)
+        if off >= 0:
+            return slower
+        return -min(slower, _CATCH_UP * self.budget / max(self.ends - self._opened, 1.0))
 
     def _on_pace(self, now: float) -> float:
         share = (now - self._opened) / max(self.ends - self._opened, 1.0)
