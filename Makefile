@@ -133,6 +133,16 @@ catalogue: $(VENV)/.develop $(VENV)/.release ## Make the shipped prices and publ
 	$(BIN)/python tools/catalogue/scores.py $(DATA)
 	$(BIN)/python tools/catalogue/exam.py $(DATA)
 
+# No model is named in it, and its encoder is lent by the bundle above; trained on what may be shipped.
+day-one: $(VENV)/.develop $(VENV)/.release ## Train the shipped bundle that names no model from DATA=…
+	$(BIN)/python -m eccos_rs.train.prior $(foreach set,qaserve_public knowledge_qa math_reasoning code_execution mixed_tasks japanese_chat trick_questions,$(DATA)/$(set).parquet) \
+	  --base models/$(BUNDLE) --out models/day-one --states $(OUT)/day-one-states.npz \
+	  --source "MMLU-Pro questions (TIGER-AI-Lab, MIT) and published evaluation results of MMLU-Pro (TIGER-AI-Lab/MMLU-Pro, Apache-2.0)" \
+	  --source "GSM8K, MATH and CRUXEval questions (MIT) and published results of ZeroEval (WildEval/ZeroEval, Apache-2.0)" \
+	  --source "LLMRouter (MIT): 14 tasks answered by nine models" \
+	  --source "Shaberi (Apache-2.0): Japanese chats, marked by a judge" \
+	  --source "MisguidedAttention (CC0): riddles with a changed premise"
+
 results: $(VENV)/.develop $(VENV)/.release ## Train and evaluate in five folds of DATA=…, write docs/results.md
 	$(BIN)/eccos evaluate $(DATA)/qaserve_public.parquet --folds 5 \
 	  $(foreach f,$(wildcard $(DATA)/knowledge_qa.parquet $(DATA)/math_reasoning.parquet),--aux $(f)) \

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from eccos_rs.predict.bundle import Bundle
+    from eccos_rs.routing.knowing import Knowledge
     from eccos_rs.routing.pool import Pool
 
 __all__ = ["info"]
@@ -67,7 +68,18 @@ def _open(target: str | None) -> tuple[Bundle | None, Pool]:
     if target is not None and (target.endswith(".toml") or Path(target).is_file()):
         return None, Pool.load(target)
     bundle = Bundle.load(target)
-    return bundle, Pool.load(bundle.pool_path)
+    return bundle, Pool.load(bundle.pool_path) if bundle.has_pool else Pool.usual()
+
+
+def _knowledge(bundle: Bundle, pool: Pool) -> Knowledge | None:
+    """Return what a bundle that names no model knows of a pool."""
+    from eccos_rs.predict.prior.saving import learned_of
+    from eccos_rs.routing.knowing import knowledge_of
+
+    if not bundle.is_prior:
+        return None
+    priors = bundle.priors(pool)
+    return knowledge_of(pool.names, priors, learned_of(bundle, priors))
 
 
 def _show_device(*, as_json: bool) -> None:
@@ -81,6 +93,8 @@ def _show_device(*, as_json: bool) -> None:
 
 
 def _show(bundle: Bundle | None, pool: Pool) -> None:
+    from rich.text import Text
+
     out = console()
     if bundle is not None:
         rows = [
@@ -92,6 +106,8 @@ def _show(bundle: Bundle | None, pool: Pool) -> None:
             if key not in ("name", "models", "files", "schema_version"):
                 rows.append((key.replace("_", " "), _brief(value)))
         out.print(_facts(rows))
+        if (known := _knowledge(bundle, pool)) is not None:
+            out.print(Text(f"\n{known!r}\n"), soft_wrap=True)
         validation = bundle.manifest.get("provenance", {}).get("validation")
         if isinstance(validation, dict):
             out.print(_figures(validation))
@@ -190,4 +206,6 @@ def _content(bundle: Bundle | None, pool: Pool) -> dict[str, Any]:
     content = {"pool": tomllib.loads(pool.to_toml())["model"]}
     if bundle is None:
         return content
+    if (known := _knowledge(bundle, pool)) is not None:
+        content["knowledge"] = [row.to_dict() for row in known]
     return {"path": str(bundle.path), "bytes": bundle.size, "bundle": dict(bundle.manifest), **content}

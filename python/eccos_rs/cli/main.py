@@ -24,6 +24,7 @@ COMMANDS = (
     "pool",
     "bench",
     "train",
+    "learn",
     "distil",
     "evaluate",
     "collect",

@@ -4,33 +4,38 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import shutil
 import tempfile
 import tomllib
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eccos_rs.errors import BundleError, InputError, MissingExtraError
+from eccos_rs.predict.manifest import (
+    MANIFEST,
+    PLAIN_NAME,
+    SCHEMA_VERSION,
+    check_files,
+    check_manifest,
+    check_name,
+    read_manifest,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from eccos_rs.predict.prior.known import ModelPrior
     from eccos_rs.predict.trained import BundlePredictor
+    from eccos_rs.routing.pool import Pool
 
-__all__ = ["DEFAULT_BUNDLE", "SCHEMA_VERSION", "Bundle", "write_bundle"]
+__all__ = ["DAY_ONE_BUNDLE", "DEFAULT_BUNDLE", "SCHEMA_VERSION", "Bundle", "write_bundle"]
 
-SCHEMA_VERSION = 1
 DEFAULT_BUNDLE = "qaserve-minilm"
-MANIFEST = "bundle.toml"
+DAY_ONE_BUNDLE = "day-one"
+"""Names no model: forecasts any from its published scores."""
 SHIPPED = Path(__file__).resolve().parents[1] / "models"
 KINDS = ("trained", "retrieval", "hybrid")
-
-# A file of a bundle lies in its folder: no separators, nothing hidden, so a manifest cannot point outside.
-_PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
-_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,9 +91,32 @@ class Bundle:
         BundleError
             If the manifest does not list it.
         """
-        if name not in self.manifest["files"]:
-            raise BundleError(f"{self.path / MANIFEST}: no file {name!r} is listed under [files]")
-        return self.path / name
+        if name in self.manifest["files"]:
+            return self.path / name
+        if name in self.shared:
+            return _lender(self.path, self.manifest) / name
+        raise BundleError(f"{self.path / MANIFEST}: no file {name!r} is listed under [files]")
+
+    @property
+    def has_pool(self) -> bool:
+        """Whether a pool file came with it."""
+        return "pool.toml" in self.manifest["files"]
+
+    @property
+    def shared(self) -> Mapping[str, str]:
+        """The files that a bundle beside it lends, and their sha256: one encoder need not lie twice."""
+        lent: Mapping[str, str] = self.manifest.get("shared", {}).get("files", {})
+        return lent
+
+    @property
+    def weights_folder(self) -> Path | None:
+        """The folder of the encoder's weight file, where that is another bundle's."""
+        return _lender(self.path, self.manifest) if self.shared else None
+
+    @property
+    def is_prior(self) -> bool:
+        """Whether it names no model and forecasts any from its published scores."""
+        return "prior" in self.manifest
 
     def table(self, name: str) -> Mapping[str, Any]:
         """Return one table of the manifest, such as ``encoder``.
@@ -124,13 +152,15 @@ class Bundle:
             If the folder is missing, its schema is newer, or a file is missing or altered; says which.
         """
         path = _find(DEFAULT_BUNDLE if path_or_name is None else path_or_name)
-        text = _read_manifest(path)
+        text = read_manifest(path)
         try:
             manifest = tomllib.loads(text.decode("utf-8-sig"))
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise BundleError(f"{path / MANIFEST}: not valid TOML: {error}") from None
-        _check_manifest(path, manifest)
-        _check_files(path, manifest["files"])
+        check_manifest(path, manifest)
+        check_files(path, manifest["files"])
+        if "shared" in manifest:
+            check_files(_lender(path, manifest), manifest["shared"]["files"])
         return cls(path=path, manifest=manifest, digest=hashlib.sha256(text).hexdigest())
 
     def predictor(
@@ -141,6 +171,7 @@ class Bundle:
         threads: int | None = None,
         variant: str | None = None,
         cache_size: int | None = None,
+        pool: Pool | None = None,
     ) -> BundlePredictor:
         """Make a predictor out of it.
 
@@ -158,10 +189,13 @@ class Bundle:
         cache_size : int, optional
             Number of texts whose encodings are remembered; 0 for none. The default is 8192 on a CPU, and none
             on a GPU, where encoding again is as fast.
+        pool : Pool, optional
+            The models to forecast, for a bundle that names none; one that was saved has a pool of its own.
 
         Returns
         -------
-        TrainedPredictor, RetrievalPredictor or HybridPredictor
+        TrainedPredictor, RetrievalPredictor, HybridPredictor or PriorPredictor
+            A `LearnedPredictor` of one of these, where the bundle was saved by a router that has learned.
 
         Raises
         ------
@@ -171,6 +205,8 @@ class Bundle:
             If the device that was asked for cannot be had.
         """
         from eccos_rs.predict.hybrid import HybridPredictor
+        from eccos_rs.predict.prior.predictor import PriorPredictor
+        from eccos_rs.predict.prior.saving import restore_learned
         from eccos_rs.predict.trained import RetrievalPredictor, TrainedPredictor
 
         kinds: dict[str, type[BundlePredictor]] = {
@@ -180,7 +216,22 @@ class Bundle:
         }
         if kind not in kinds:
             raise InputError(f"kind: got {kind!r}, wanted one of {', '.join(KINDS)}")
-        return kinds[kind](self, device=device, threads=threads, variant=variant, cache_size=cache_size)
+        options = {"device": device, "threads": threads, "variant": variant, "cache_size": cache_size}
+        if self.is_prior:
+            priors = self.priors(pool)
+            return restore_learned(self, PriorPredictor(self, priors, **options))  # type: ignore[arg-type]
+        return restore_learned(self, kinds[kind](self, **options))  # type: ignore[arg-type]  # as above
+
+    def priors(self, pool: Pool | None = None) -> list[ModelPrior]:
+        """Return what a bundle that names no model knows of each model of a pool; None takes its own."""
+        from eccos_rs.predict.prior.known import model_prior
+        from eccos_rs.routing.pool import Pool
+
+        if pool is None and not self.has_pool:
+            raise InputError(f"pool: the bundle {self.name!r} names no model; give the models to forecast")
+        own = Pool.load(self.pool_path) if pool is None else pool
+        categories = [str(name) for name in self.table("prior")["categories"]]
+        return [model_prior(model, categories) for model in own]
 
     def __repr__(self) -> str:
         return (
@@ -227,12 +278,12 @@ def write_bundle(
     try:
         digests = {}
         for name, content in sorted(files.items()):
-            _check_name(target, name)
+            check_name(target, name)
             data = content if isinstance(content, bytes) else Path(content).read_bytes()
             digests[name] = hashlib.sha256(data).hexdigest()
             _write_synced(scratch / name, data)
         full = {"schema_version": SCHEMA_VERSION, **manifest, "files": digests}
-        _check_manifest(target, full)
+        check_manifest(target, full)
         _write_synced(scratch / MANIFEST, tomli_w.dumps(full).encode())
         scratch.chmod(0o755)
         _swap_in(scratch, target)
@@ -273,7 +324,7 @@ def _write_synced(path: Path, data: bytes) -> None:
 
 def _find(path_or_name: str | os.PathLike[str]) -> Path:
     name = os.fspath(path_or_name)
-    if _PLAIN_NAME.fullmatch(name) and (SHIPPED / name / MANIFEST).is_file():
+    if PLAIN_NAME.fullmatch(name) and (SHIPPED / name / MANIFEST).is_file():
         return SHIPPED / name
     path = Path(name)
     if path.is_dir():
@@ -283,66 +334,8 @@ def _find(path_or_name: str | os.PathLike[str]) -> Path:
     raise BundleError(f"no bundle {name!r}: neither a folder nor a shipped name; {known}")
 
 
-def _read_manifest(path: Path) -> bytes:
-    try:
-        return (path / MANIFEST).read_bytes()
-    except FileNotFoundError:
-        raise BundleError(f"{path}: not a bundle, {MANIFEST} is missing") from None
-    except OSError as error:
-        raise BundleError(f"{path / MANIFEST}: cannot be read: {error.strerror}") from None
-
-
-def _check_name(path: Path, name: object) -> None:
-    if not isinstance(name, str) or not _PLAIN_NAME.fullmatch(name) or name == MANIFEST:
-        raise BundleError(f"{path / MANIFEST}: {name!r} under [files] is not a plain file name")
-
-
-def _check_manifest(path: Path, manifest: Mapping[str, Any]) -> None:
-    """Refuse a schema nobody here knows and a manifest without its fixed parts."""
-    where = path / MANIFEST
-    version = manifest.get("schema_version")
-    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
-        raise BundleError(f"{where}: schema_version: got {version!r}, wanted {SCHEMA_VERSION}")
-    if version > SCHEMA_VERSION:
-        raise BundleError(
-            f"{where}: schema_version {version} is newer than this release reads ({SCHEMA_VERSION}); "
-            "upgrade with: pip install -U eccos-rs"
-        )
-    models = manifest.get("models")
-    if (
-        not isinstance(models, list)
-        or not models
-        or not all(isinstance(each, str) and each for each in models)
-    ):
-        raise BundleError(f"{where}: models: got {models!r}, wanted a list of model names")
-    if len(set(models)) != len(models):
-        raise BundleError(f"{where}: models: a name occurs twice in {models}")
-    for key, kind in (("name", str), ("encoder", dict), ("files", dict)):
-        if not isinstance(manifest.get(key), kind):
-            raise BundleError(f"{where}: {key} is missing or malformed")
-    for name, digest in manifest["files"].items():
-        _check_name(path, name)
-        if not isinstance(digest, str) or not _SHA256.fullmatch(digest):
-            raise BundleError(f"{where}: {name}: got sha256 {digest!r}, wanted 64 hexadecimal digits")
-
-
-def _check_files(path: Path, digests: Mapping[str, str]) -> None:
-    """Check every listed file against its sha256; hashing releases the GIL, so the files go side by side."""
-
-    def check(item: tuple[str, str]) -> str | None:
-        name, wanted = item
-        try:
-            with (path / name).open("rb") as stream:
-                got = hashlib.file_digest(stream, "sha256").hexdigest()
-        except FileNotFoundError:
-            return f"{path / name}: missing"
-        except OSError as error:
-            return f"{path / name}: cannot be read: {error.strerror}"
-        if got != wanted:
-            return f"{path / name}: altered or truncated: sha256 is {got[:12]}…, wanted {wanted[:12]}…"
-        return None
-
-    with ThreadPoolExecutor(max_workers=4) as pool:
-        problems = [problem for problem in pool.map(check, digests.items()) if problem is not None]
-    if problems:
-        raise BundleError("; ".join(problems))
+def _lender(path: Path, manifest: Mapping[str, Any]) -> Path:
+    """Return the folder of the bundle that lends files: beside this one, or shipped."""
+    name = str(manifest["shared"]["bundle"])
+    beside = path.parent / name
+    return beside if (beside / MANIFEST).is_file() else SHIPPED / name

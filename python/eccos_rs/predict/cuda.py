@@ -18,11 +18,11 @@ import numpy as np
 
 from eccos_rs.errors import DeviceError
 from eccos_rs.predict import device as devices
-from eccos_rs.predict.encoder import OUTPUTS, Encoded, graph_file, session_options, variants
+from eccos_rs.predict.encoder import graph_file, layout_of, open_graph, session_options, variants
 from eccos_rs.predict.runtime import onnxruntime
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -146,26 +146,27 @@ class CudaEncoder:
         self.device = "tensorrt" if tensorrt else "cuda"
         self.variant = variant or gpu_variant(bundle, tensorrt=tensorrt)
         path = graph_file(bundle, self.variant)
-        self._dimension = int(bundle.table("encoder")["dimension"])
-        self._models = len(bundle.models)
+        self._layout, self._weights = layout_of(bundle), bundle.weights_folder
         self._longest = int(bundle.table("encoder")["max_tokens"])
         _load_libraries(tensorrt=tensorrt)
-        self._session = start_session(path, provider_list(tensorrt=tensorrt, cuda_graph=False))
+        self._session = start_session(path, provider_list(tensorrt=tensorrt, cuda_graph=False), self._weights)
         self._lock = threading.Lock()
         self._recorded: dict[tuple[int, int], _Recorded] = {}
         self.not_recorded: str | None = None
         self._replayed = self._record_session(path) if not tensorrt else None
         self._warm_up()
 
-    def run(self, ids: Sequence[NDArray[np.int64]]) -> Encoded:
+    def run(self, ids: Sequence[NDArray[np.int64]]) -> Any:
         """Encode N texts; see `Encoder.run`."""
-        out = Encoded.empty(len(ids), self._dimension, self._models)
+        out = self._layout.empty(len(ids))
         with self._lock:
             for rows in slices_by_length([len(each) for each in ids]):
                 part = [ids[row] for row in rows]
                 shape = self._recorded_shape(part)
-                out.put(rows, self._run_bound(part) if shape is None else self._replay(part, shape))
-        return out
+                made = self._run_bound(part) if shape is None else self._replay(part, shape)
+                for held, values in zip(out, made, strict=True):
+                    held[rows] = values
+        return self._layout.holds(*out)
 
     def _recorded_shape(self, ids: Sequence[NDArray[np.int64]]) -> tuple[int, int] | None:
         fitting = (each for each in self._recorded if each[0] >= len(ids) and each[1] >= len(ids[0]))
@@ -179,7 +180,7 @@ class CudaEncoder:
         binding = self._session.io_binding()
         for name, array in zip(("input_ids", "attention_mask"), arrays, strict=True):
             binding.bind_ortvalue_input(name, ort.OrtValue.ortvalue_from_numpy(array, MEMORY, 0))
-        for name in OUTPUTS:
+        for name in self._layout.widths:
             binding.bind_output(name, MEMORY, 0)
         self._session.run_with_iobinding(binding)
         return list(binding.copy_outputs_to_cpu())
@@ -194,11 +195,11 @@ class CudaEncoder:
     def _record_session(self, path: Path) -> Any:
         """Open a second session that records; None where the runtime or the GPU cannot."""
         try:
-            session = start_session(path, provider_list(tensorrt=False, cuda_graph=True))
+            session = start_session(path, provider_list(tensorrt=False, cuda_graph=True), self._weights)
             shapes = [(queries, tokens) for queries in GRAPH_QUERIES for tokens in self._graph_tokens()]
             recorded = {}
             for number, shape in enumerate(shapes, start=1):
-                recorded[shape] = _record(session, shape, number, (self._dimension, self._models))
+                recorded[shape] = _record(session, shape, number, self._layout.widths)
         except Exception as error:  # recording is a shortcut: without it the plain session serves every shape
             self.not_recorded = str(error)
             return None
@@ -217,19 +218,17 @@ class CudaEncoder:
             raise DeviceError(f"the GPU does not run the graph: {error}") from None
 
 
-def _record(session: Any, shape: tuple[int, int], number: int, sizes: tuple[int, int]) -> _Recorded:
+def _record(session: Any, shape: tuple[int, int], number: int, widths: Mapping[str, int]) -> _Recorded:
     """Bind fixed buffers for a shape and run it often enough to be recorded."""
     ort = onnxruntime()
 
-    dimension, models = sizes
     binding = session.io_binding()
     inputs = {}
     arrays = pad([np.ones(shape[1], dtype=np.int64)] * shape[0], shape)
     for name, array in zip(("input_ids", "attention_mask"), arrays, strict=True):
         inputs[name] = ort.OrtValue.ortvalue_from_numpy(array, MEMORY, 0)
         binding.bind_ortvalue_input(name, inputs[name])
-    for name in OUTPUTS:
-        width = dimension if name == "embedding" else models
+    for name, width in widths.items():
         buffer = ort.OrtValue.ortvalue_from_shape_and_type((shape[0], width), np.float32, MEMORY, 0)
         binding.bind_ortvalue_output(name, buffer)
     options = _graph_number(number)
@@ -263,7 +262,7 @@ def _load_libraries(*, tensorrt: bool) -> None:
             ctypes.CDLL(library, mode=ctypes.RTLD_GLOBAL)
 
 
-def start_session(path: Path, chain: list[Any]) -> Any:
+def start_session(path: Path, chain: list[Any], weights: Path | None = None) -> Any:
     """Open a session and make sure that it runs on the first provider of the chain."""
     ort = onnxruntime()
 
@@ -271,7 +270,7 @@ def start_session(path: Path, chain: list[Any]) -> Any:
     # The runtime reports a provider it cannot load on standard error too. 2, warnings, is its default.
     ort.set_default_logger_severity(4)
     try:
-        session = ort.InferenceSession(str(path), session_options(), providers=chain)
+        session = open_graph(path, session_options(), chain, weights)
     except Exception as error:  # onnxruntime's exceptions share no public base class
         raise DeviceError(f"ONNX Runtime could not start {wanted}: {error}") from None
     finally:

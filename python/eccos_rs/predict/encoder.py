@@ -21,14 +21,23 @@ from eccos_rs.predict.pace import Pace
 from eccos_rs.predict.runtime import onnxruntime
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
     from eccos_rs.predict.bundle import Bundle
 
-__all__ = ["CpuEncoder", "Encoded", "Encoder", "open_encoder"]
+__all__ = [
+    "CpuEncoder",
+    "Encoded",
+    "Encoder",
+    "Layout",
+    "States",
+    "default_variant",
+    "layout_of",
+    "open_encoder",
+]
 
 OUTPUTS = ("embedding", "success_logit", "length_mean", "length_std")
 # A query alone gets at most so many threads: its matrices are too small to feed more.
@@ -59,15 +68,58 @@ class Encoded:
     def __len__(self) -> int:
         return len(self.embedding)
 
-    @classmethod
-    def empty(cls, rows: int, dimension: int, models: int) -> Encoded:
-        """Make room for `rows` texts."""
-        wide = (np.empty((rows, models), dtype=np.float32) for _ in range(3))
-        return cls(np.empty((rows, dimension), dtype=np.float32), *wide)
 
-    def put(self, row: int | NDArray[np.intp] | slice, values: Sequence[NDArray[np.float32]]) -> None:
-        """Fill rows with the graph's outputs, in the order of `OUTPUTS`."""
-        self.embedding[row], self.success_logit[row], self.length_mean[row], self.length_std[row] = values
+@dataclass(frozen=True, eq=False)
+class States:
+    """What an encoder without heads says of N texts, all float32.
+
+    Attributes
+    ----------
+    embedding : ndarray, shape (N, D)
+        Unit vectors.
+    states : ndarray, shape (N, I)
+        Standardised, for whatever reads them.
+    """
+
+    embedding: NDArray[np.float32]
+    states: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.embedding)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The outputs of a graph and what holds them.
+
+    Attributes
+    ----------
+    widths : mapping of str to int
+        Of the outputs, in the order of the fields of `holds`.
+    holds : type
+        `Encoded` or `States`.
+    """
+
+    widths: Mapping[str, int]
+    holds: type[Encoded | States]
+
+    @classmethod
+    def of_heads(cls, dimension: int, models: int) -> Layout:
+        """Return the layout of a graph with heads for M models."""
+        return cls(dict(zip(OUTPUTS, (dimension, models, models, models), strict=True)), Encoded)
+
+    def empty(self, rows: int) -> list[NDArray[np.float32]]:
+        """Make room for `rows` texts."""
+        return [np.empty((rows, width), dtype=np.float32) for width in self.widths.values()]
+
+
+def layout_of(bundle: Bundle) -> Layout:
+    """Return the layout of a bundle's graphs."""
+    table = bundle.table("encoder")
+    dimension = int(table["dimension"])
+    if "states" in table:
+        return Layout({"embedding": dimension, "states": int(table["states"])}, States)
+    return Layout.of_heads(dimension, len(bundle.models))
 
 
 class Encoder(Protocol):
@@ -76,8 +128,8 @@ class Encoder(Protocol):
     device: str
     variant: str
 
-    def run(self, ids: Sequence[NDArray[np.int64]]) -> Encoded:
-        """Encode N texts given as arrays of token ids; the rows are in the same order."""
+    def run(self, ids: Sequence[NDArray[np.int64]]) -> Any:
+        """Encode N texts given as arrays of token ids: `Encoded` or `States`, in the same order."""
         ...
 
 
@@ -90,8 +142,10 @@ class CpuEncoder:
         The graph.
     variant : str
         Its arithmetic.
-    dimension, models : int
-        D and M, the widths of its outputs.
+    layout : Layout
+        Of its outputs.
+    weights : Path, optional
+        The folder of its weight file, where that is another bundle's.
     threads : int, optional
         The most threads to use; never more than the cores this process may run on. The default is those
         cores; a query alone then runs on one where that is faster, which is measured as queries come.
@@ -100,12 +154,17 @@ class CpuEncoder:
     device = "cpu"
 
     def __init__(
-        self, path: Path, variant: str, *, dimension: int, models: int, threads: int | None = None
+        self,
+        path: Path,
+        variant: str,
+        layout: Layout,
+        *,
+        weights: Path | None = None,
+        threads: int | None = None,
     ) -> None:
         if threads is not None and (isinstance(threads, bool) or threads < 1):
             raise InputError(f"threads: got {threads!r}, wanted 1 or more")
-        self.variant, self._path = variant, path
-        self._dimension, self._models = dimension, models
+        self.variant, self._path, self._layout, self._weights = variant, path, layout, weights
         cores = devices.allowed_cores()
         self._threads = min(threads or cores, cores)
         self._pace = Pace() if threads is None else None
@@ -114,15 +173,20 @@ class CpuEncoder:
         self._many: Any = None
         self._pool: ThreadPoolExecutor | None = None
 
-    def run(self, ids: Sequence[NDArray[np.int64]]) -> Encoded:
+    def run(self, ids: Sequence[NDArray[np.int64]]) -> Any:
         """Encode N texts; see `Encoder.run`."""
         if len(ids) == 1:
-            return Encoded(*self._run_alone(ids[0]))
-        out = Encoded.empty(len(ids), self._dimension, self._models)
+            return self._layout.holds(*self._run_alone(ids[0]))
+        out = self._layout.empty(len(ids))
+
+        def put(row: int, values: Sequence[NDArray[np.float32]]) -> None:
+            for held, value in zip(out, values, strict=True):
+                held[row] = value[0]
+
         if not len(ids) or self._threads == 1:
             for row, each in enumerate(ids):
-                out.put(row, _run_one(self._for_many(), each))
-            return out
+                put(row, self._run_one(self._for_many(), each))
+            return self._layout.holds(*out)
         # Longest first, dealt out as threads become free: the threads end at nearly the same time.
         order = sorted(range(len(ids)), key=lambda row: -len(ids[row]))
         session, rows = self._for_many(), iter(order)
@@ -134,7 +198,7 @@ class CpuEncoder:
                     row = next(rows, None)
                 if row is None:
                     return
-                out.put(row, _run_one(session, ids[row]))
+                put(row, self._run_one(session, ids[row]))
 
         helpers = [self._workers().submit(work) for _ in range(min(self._threads, len(ids)) - 1)]
         try:
@@ -144,7 +208,7 @@ class CpuEncoder:
                 rows = iter(())  # after an error or Ctrl-C the helpers find nothing more to do
             for helper in helpers:
                 helper.result()
-        return out
+        return self._layout.holds(*out)
 
     def _workers(self) -> ThreadPoolExecutor:
         with self._lock:
@@ -155,13 +219,13 @@ class CpuEncoder:
     def _run_alone(self, ids: NDArray[np.int64]) -> Sequence[NDArray[np.float32]]:
         """Run a lonely query over several cores, or on one where those are taken by others."""
         if self._threads == 1:
-            return _run_one(self._for_many(), ids)
+            return self._run_one(self._for_many(), ids)
         if self._pace is None:
-            return _run_one(self._for_one(), ids)
+            return self._run_one(self._for_one(), ids)
         way = self._pace.choose()
         session = self._for_many() if way else self._for_one()
         start = time.perf_counter()
-        made = _run_one(session, ids)
+        made = self._run_one(session, ids)
         self._pace.took(way, (time.perf_counter() - start) / (len(ids) + _FIXED_TOKENS))
         return made
 
@@ -180,10 +244,18 @@ class CpuEncoder:
             return self._alone
 
     def _session(self, threads: int) -> Any:
-        return cpu_session(self._path, threads)
+        return cpu_session(self._path, threads, self._weights)
+
+    def _run_one(self, session: Any, ids: NDArray[np.int64]) -> Sequence[NDArray[np.float32]]:
+        """Run one text; each output has one row."""
+        ids = ids[None, :]
+        outputs: Sequence[NDArray[np.float32]] = session.run(
+            list(self._layout.widths), {"input_ids": ids, "attention_mask": np.ones_like(ids)}
+        )
+        return outputs
 
 
-def cpu_session(path: Path, threads: int) -> Any:
+def cpu_session(path: Path, threads: int, weights: Path | None = None) -> Any:
     """Open a graph on the CPU."""
     ort = onnxruntime()
 
@@ -201,9 +273,18 @@ def cpu_session(path: Path, threads: int) -> Any:
     # Every query has another length: remembered allocation patterns would pile up, one a shape.
     options.enable_mem_pattern = False
     try:
-        return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        return open_graph(path, options, ["CPUExecutionProvider"], weights)
     except Exception as error:  # onnxruntime's exceptions share no public base class
         raise BundleError(f"{path}: ONNX Runtime cannot open the graph: {error}") from None
+
+
+def open_graph(path: Path, options: Any, providers: list[Any], weights: Path | None = None) -> Any:
+    """Open a graph whose weight file lies beside it, or in the folder `weights`."""
+    ort = onnxruntime()
+    if weights is None:
+        return ort.InferenceSession(str(path), options, providers=providers)
+    options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(weights))
+    return ort.InferenceSession(path.read_bytes(), options, providers=providers)
 
 
 def session_options() -> Any:
@@ -253,13 +334,9 @@ def open_encoder(
         except DeviceError:
             if device != "auto":
                 raise
-    name = variant or ("int8" if _int8_is_exact(bundle) else "float32")
+    name = variant or default_variant(bundle)
     return CpuEncoder(
-        graph_file(bundle, name),
-        name,
-        dimension=int(bundle.table("encoder")["dimension"]),
-        models=len(bundle.models),
-        threads=threads,
+        graph_file(bundle, name), name, layout_of(bundle), weights=bundle.weights_folder, threads=threads
     )
 
 
@@ -286,16 +363,8 @@ def graph_file(bundle: Bundle, variant: str) -> Path:
     return bundle.file(unsigned or table["file"])
 
 
-def _int8_is_exact(bundle: Bundle) -> bool:
-    """Say whether the bundle has an 8-bit graph that this processor computes as it was checked."""
+def default_variant(bundle: Bundle) -> str:
+    """Return the arithmetic for a CPU: 8-bit, where this processor computes it as it was checked."""
     table = bundle.table("encoder").get("variants", {}).get("int8")
-    return table is not None and ("unsigned" in table or not devices.int8_saturates())
-
-
-def _run_one(session: Any, ids: NDArray[np.int64]) -> Sequence[NDArray[np.float32]]:
-    """Run one text; each output has one row."""
-    ids = ids[None, :]
-    outputs: Sequence[NDArray[np.float32]] = session.run(
-        OUTPUTS, {"input_ids": ids, "attention_mask": np.ones_like(ids)}
-    )
-    return outputs
+    exact = table is not None and ("unsigned" in table or not devices.int8_saturates())
+    return "int8" if exact else "float32"

@@ -25,7 +25,14 @@ if TYPE_CHECKING:
     from eccos_rs.predict.protocol import Prediction, Predictor
     from eccos_rs.routing.query import Query
 
-__all__ = ["LEAST_LABELS", "Newcomer", "PredictorWithNewcomers", "fit_newcomer"]
+__all__ = [
+    "LEAST_LABELS",
+    "Newcomer",
+    "PredictorWithNewcomers",
+    "fit_newcomer",
+    "kernel_ridge",
+    "kernel_rows",
+]
 
 LEAST_LABELS = 10
 #: Reach of a label over the unit vectors: it counts exp((cosine - 1) / REACH).
@@ -92,7 +99,7 @@ class Newcomer:
         quality = expit(_inputs(logit(known.quality)) @ self.success).astype(np.float64)
         length = _inputs(np.log1p(known.output_tokens)) @ self.length
         if self.vectors is not None and known.embedding is not None:
-            near = _kernel(known.embedding, self.vectors)
+            near = kernel_rows(known.embedding, self.vectors)
             quality = quality + near @ self.success_dual
             length = length + near @ self.length_dual
         quality = np.clip(quality, MARGIN, 1.0 - MARGIN)
@@ -160,9 +167,9 @@ def fit_newcomer(
     success_dual, length_dual = np.zeros(len(seen)), np.zeros(len(seen))
     length_left = logs - y @ length
     if known.embedding is not None:
-        kernel = _kernel(known.embedding, known.embedding)
-        success_dual, _ = _kernel_ridge(kernel, good - expit(x @ success))
-        length_dual, length_left = _kernel_ridge(kernel, length_left)
+        kernel = kernel_rows(known.embedding, known.embedding)
+        success_dual, _ = kernel_ridge(kernel, good - expit(x @ success))
+        length_dual, length_left = kernel_ridge(kernel, length_left)
     made = Newcomer(
         name, success, length, known.embedding, success_dual, length_dual,
         float(np.clip(np.sqrt(np.mean(length_left**2)), 0.05, 5.0)), 1.0, _residual_share(known, len(seen)),
@@ -245,11 +252,12 @@ def _pulls(size: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     return centre, ridge
 
 
-def _kernel(one: NDArray[np.float32], two: NDArray[np.float32]) -> NDArray[np.float64]:
+def kernel_rows(one: NDArray[np.float32], two: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return how much each label counts for each query, (N, n), by their unit vectors."""
     return np.exp((np.asarray(one @ two.T, dtype=np.float64) - 1.0) / REACH)
 
 
-def _kernel_ridge(
+def kernel_ridge(
     kernel: NDArray[np.float64], left: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Fit residuals with the ridge of the least error on labels left out; returns weights and errors."""

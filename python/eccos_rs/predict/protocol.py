@@ -47,6 +47,8 @@ class Prediction:
         Unit vectors of the queries, when the predictor makes them.
     similarity : ndarray of float32, shape (N,), or None
         Cosine similarity of the nearest query with known outcomes; NaN where nothing was searched.
+    membership : ndarray of float32, shape (N, K), or None
+        Shares of the categories that the predictor knows, when it knows any.
     level_std : ndarray of float32, shape (M,), or None
         Standard deviation, in log odds, of the error that all forecasts of a model share: how well its level
         is known. None where the predictor does not say.
@@ -64,6 +66,7 @@ class Prediction:
     input_tokens: NDArray[np.int64]
     embedding: NDArray[np.float32] | None = None
     similarity: NDArray[np.float32] | None = None
+    membership: NDArray[np.float32] | None = None
     level_std: NDArray[np.float32] | None = None
     input_factor: NDArray[np.float32] | None = None
     seconds: Mapping[str, float] = field(default_factory=dict)
@@ -74,7 +77,7 @@ class Prediction:
             got = np.shape(getattr(self, name))
             if got != (rows, columns):
                 raise InputError(f"{name}: got shape {got}, wanted {(rows, columns)} (queries, models)")
-        for name in ("embedding", "similarity"):
+        for name in ("embedding", "similarity", "membership"):
             array = getattr(self, name)
             if array is not None and len(array) != rows:
                 raise InputError(f"{name}: got {len(array)} rows, wanted {rows}, one a query")
@@ -152,10 +155,10 @@ class Prediction:
         return replace(self, **arrays)
 
     def without_embedding(self) -> Prediction:
-        """Return the same without the embeddings, which are most of its memory."""
+        """Return the same without embeddings and memberships, which are most of its memory."""
         # Not by `replace`: all that stays was checked when this was made.
         made = object.__new__(type(self))
-        made.__dict__.update(self.__dict__, embedding=None)
+        made.__dict__.update(self.__dict__, embedding=None, membership=None)
         return made
 
     @classmethod

@@ -71,7 +71,7 @@ class BundlePredictor:
             "device": device, "threads": threads, "variant": variant, "cache_size": cache_size
         }  # fmt: skip
         self.models = bundle.models
-        self.bundle_name, self.bundle_digest = bundle.name, bundle.digest
+        self.bundle, self.bundle_name, self.bundle_digest = bundle, bundle.name, bundle.digest
         self._encoder = open_encoder(bundle, device, threads, variant)
         self.device, self.variant = self._encoder.device, self._encoder.variant
         self._tokenizer = TextTokenizer(bundle.file(encoder["tokenizer"]), int(encoder["max_tokens"]))
@@ -245,7 +245,7 @@ class _Batch:
         self, fresh: Encoded, counted: NDArray[np.float64]
     ) -> tuple[Encoded, NDArray[np.float64]]:
         """Keep what is new, and put it together with what was known, in the order of the texts."""
-        parts = (fresh.embedding, fresh.success_logit, fresh.length_mean, fresh.length_std)
+        parts = tuple(vars(fresh).values())
         packed = np.concatenate([*parts, counted], axis=1, dtype=np.float32, casting="same_kind")
         made = [row.copy() for row in packed]
         self._owner.cache.put_many(self._new, made)
@@ -253,10 +253,10 @@ class _Batch:
             return fresh, counted
         self._known.update(zip(self._new, made, strict=True))
         rows = np.array([self._known[key] for key in self._keys], dtype=np.float32)
-        models, dimension = len(self._owner.models), self._owner._dimension
-        columns = np.split(rows, [dimension + count * models for count in range(4)], axis=1)
-        encoded = Encoded(*(np.ascontiguousarray(column) for column in columns[:4]))
-        return encoded, columns[4].astype(np.float64)
+        ends = np.cumsum([part.shape[1] for part in parts])
+        *columns, counts = np.split(rows, ends, axis=1)
+        encoded = type(fresh)(*(np.ascontiguousarray(column) for column in columns))
+        return encoded, counts.astype(np.float64)
 
 
 def _counted_beside(

@@ -19,6 +19,15 @@ __all__ = ["LLM", "SCHEMA_VERSION", "Endpoint", "Limit", "Pool", "PriceStep"]
 
 SCHEMA_VERSION = 1
 """The version of the pool file that this release reads and writes."""
+USUAL = (
+    "qwen3-235b-a22b",
+    "gpt-5-mini",
+    "gemini-2.5-flash",
+    "claude-haiku-4.5",
+    "gpt-5",
+    "claude-sonnet-4.5",
+)
+"""What is routed among where nobody has said anything."""
 
 
 class Pool(Sequence[LLM]):
@@ -207,6 +216,17 @@ class Pool(Sequence[LLM]):
         from eccos_rs.routing.catalogued import pool_of_names
 
         return cls(pool_of_names(models, price_date))
+
+    @classmethod
+    def usual(cls) -> Pool:
+        """Return six widely used models of three providers and one open-weight family, from the catalogue.
+
+        Examples
+        --------
+        >>> len(Pool.usual())
+        6
+        """
+        return cls.of(*USUAL)
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> Pool:

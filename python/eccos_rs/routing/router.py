@@ -3,41 +3,35 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Self
 
-from eccos_rs.errors import InputError, PolicyError, PoolError, QueryError
+from eccos_rs.errors import InputError, PolicyError, PoolError
 from eccos_rs.predict.protocol import Prediction, Predictor
+from eccos_rs.routing.batch import Item, predict_slices, queries_of
 from eccos_rs.routing.blame import blame_rows
+from eccos_rs.routing.knowing import Knowing
 from eccos_rs.routing.plan import Plan
 from eccos_rs.routing.policy import Policy
 from eccos_rs.routing.pool import LLM, Pool
 from eccos_rs.routing.problem import Problem, build_problem, query_costs
 from eccos_rs.routing.promise import solve
-from eccos_rs.routing.query import Query
-from eccos_rs.routing.rows import rows_in
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from os import PathLike
 
     import numpy as np
     from numpy.typing import NDArray
 
     from eccos_rs.records import Record, RecordTable
+    from eccos_rs.routing.query import Query
 
 __all__ = ["Router", "route"]
 
-Item = str | Query | Mapping[str, Any] | list[Mapping[str, Any]]
-"""What a batch holds: texts, chats, mappings or `Query`."""
 
-SLICE = 1024
-"""Queries predicted at a time: what a slice needs is freed before the next, so memory stays bounded."""
-
-
-class Router:
+class Router(Knowing):
     """Routes batches to the models of one pool.
 
     Parameters
@@ -75,7 +69,8 @@ class Router:
         if unknown:
             raise PoolError(
                 f"the predictor does not know {', '.join(map(repr, unknown))}; it knows "
-                f"{', '.join(predictor.models)}. Train it with that model's records, or leave the model out"
+                f"{', '.join(predictor.models)}. Router.day_one(pool) knows any model by its published "
+                "scores; or train the predictor with that model's records, or leave the model out"
             )
         self.pool = pool
         self.predictor = predictor
@@ -97,7 +92,8 @@ class Router:
         Parameters
         ----------
         path_or_name : str or path, optional
-            A bundle's folder or the name of a shipped one; None takes the one inside the wheel.
+            A bundle's folder or the name of a shipped one. None takes the trained one inside the wheel, or,
+            where `pool` holds a model it was not trained on, the one that names no model (see `day_one`).
         predictor : {"hybrid", "trained", "retrieval"}
         device : {"auto", "cpu", "cuda"}
             ``auto`` takes CUDA where it can really be started, else the CPU; `Plan.device` says which.
@@ -120,8 +116,48 @@ class Router:
         # The pool first: it is read in no time, and a typo in it should not wait for the weights.
         own = pool if pool is None or isinstance(pool, Pool) else Pool.load(pool)
         bundle = Bundle.load(path_or_name)
-        own = Pool.load(bundle.pool_path) if own is None else own
-        return cls(own, bundle.predictor(predictor, device=device, threads=threads), policy)
+        if path_or_name is None and own is not None and set(own.names) - set(bundle.models):
+            return cls.day_one(own, device=device, policy=policy, threads=threads)
+        if own is None:
+            own = Pool.load(bundle.pool_path) if bundle.has_pool else Pool.usual()
+        made = bundle.predictor(predictor, device=device, threads=threads, pool=own)
+        return cls(own, made, policy)
+
+    @classmethod
+    def day_one(
+        cls,
+        pool: Pool | str | PathLike[str] | None = None,
+        *,
+        device: str = "auto",
+        policy: Policy | None = None,
+        threads: int | None = None,
+    ) -> Router:
+        """Make a router of names and published scores alone: no label of these models is needed.
+
+        Parameters
+        ----------
+        pool : Pool or path, optional
+            Any models; `Pool.of` makes one of names, `Pool.with_scores` says what is known of a model of
+            one's own. None takes six widely used ones.
+        device, policy, threads
+            As in `load`.
+
+        Returns
+        -------
+        Router
+            `knowledge` says what the forecasts of each model rest on; `learn` sharpens them.
+
+        Examples
+        --------
+        >>> router = Router.day_one(Pool.of("gpt-5-mini", "claude-sonnet-4.5"))
+        >>> [row.tells_apart for row in router.knowledge()]
+        [False, False]
+        """
+        from eccos_rs.predict.bundle import DAY_ONE_BUNDLE, Bundle
+
+        own = Pool.usual() if pool is None else pool if isinstance(pool, Pool) else Pool.load(pool)
+        bundle = Bundle.load(DAY_ONE_BUNDLE)
+        return cls(own, bundle.predictor(device=device, threads=threads, pool=own), policy)
 
     @property
     def device(self) -> str | None:
@@ -187,7 +223,8 @@ class Router:
         Prediction
             N rows in the order of the batch, M columns in the order of the pool.
         """
-        return _predict(self.pool.names, self.predictor, _queries(batch), progress, keep_embedding=True)
+        queries = queries_of(batch)
+        return predict_slices(self.pool.names, self.predictor, queries, progress, keep_embedding=True)
 
     def costs(self, prediction: Prediction, queries: Sequence[Query] | None = None) -> NDArray[np.float64]:
         """Return what each query would cost at each model.
@@ -221,7 +258,7 @@ class Router:
     def _problem(
         self, pool: Pool, queries: Sequence[Query], policy: Policy, progress: Callable[[int], object] | None
     ) -> tuple[Prediction, Problem]:
-        prediction = _predict(pool.names, self.predictor, queries, progress, keep_embedding=False)
+        prediction = predict_slices(pool.names, self.predictor, queries, progress, keep_embedding=False)
         return prediction, build_problem(pool, prediction, queries, policy)
 
     def route(
@@ -265,7 +302,8 @@ class Router:
             policy = _replaced(policy, policy_fields)
         if policy.per is not None:
             raise PolicyError(f"per={policy.per!r} paces a session; a batch's budget is for the batch alone")
-        queries, pool = _queries(batch), self.pool
+        queries, pool = queries_of(batch), self.pool
+        self._remember(queries)
         with blame_rows(queries, lambda one: self._problem(pool, one, policy, None)):
             prediction, problem = self._problem(pool, queries, policy, progress)
         before = perf_counter()
@@ -345,24 +383,6 @@ def _load_default() -> Router:
     return Router.load()
 
 
-def _queries(batch: Iterable[Item]) -> list[Query]:
-    if isinstance(batch, str | bytes | Query | Mapping):
-        raise QueryError(
-            f"a batch is a list of queries, got a single {type(batch).__name__}; put it in a list"
-        )
-    try:
-        items = iter(rows_in(batch))
-    except TypeError:
-        raise QueryError(f"a batch is a list of queries, got {type(batch).__name__}") from None
-    queries = []
-    for at, item in enumerate(items):
-        try:
-            queries.append(Query(item) if type(item) is str else Query.of(item))
-        except QueryError as error:
-            raise QueryError(f"query {at}: {error}") from error
-    return queries
-
-
 def _replaced(policy: Policy, fields: dict[str, Any]) -> Policy:
     """Change fields of a policy; a service asks for the same change again and again."""
     try:
@@ -374,25 +394,3 @@ def _replaced(policy: Policy, fields: dict[str, Any]) -> Policy:
 @lru_cache(maxsize=64, typed=True)
 def _known_policy(policy: Policy, **fields: Any) -> Policy:
     return policy.replace(**fields)
-
-
-def _predict(
-    models: Sequence[str],
-    predictor: Predictor,
-    queries: Sequence[Query],
-    progress: Callable[[int], object] | None,
-    *,
-    keep_embedding: bool,
-) -> Prediction:
-    """Predict in slices, for these models in this order."""
-    parts = []
-    for start in range(0, max(1, len(queries)), SLICE):
-        some = queries[start : start + SLICE]
-        part = predictor.predict(some)
-        if len(part) != len(some):
-            raise InputError(f"the predictor gave {len(part)} rows for {len(some)} queries")
-        part = part.select(models)
-        parts.append(part if keep_embedding else part.without_embedding())
-        if progress is not None and some:
-            progress(len(some))
-    return parts[0] if len(parts) == 1 else Prediction.concatenate(parts)

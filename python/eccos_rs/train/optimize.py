@@ -12,7 +12,7 @@ import numpy as np
 
 from eccos_rs.predict.calibration import expit
 from eccos_rs.predict.device import int8_saturates
-from eccos_rs.predict.encoder import CpuEncoder, Encoded
+from eccos_rs.predict.encoder import CpuEncoder, Encoded, Layout
 from eccos_rs.train.emit import ARITHMETICS, build_graph
 from eccos_rs.train.emit_search import build_search_graph
 from eccos_rs.train.weights import WeightFile
@@ -299,13 +299,13 @@ def _run(
     on_rows: Callable[[int], object] | None,
 ) -> Encoded:
     """Run one graph over all queries, in slices."""
-    models, dimension = weights.out.shape[1] // 3, weights.dimension
-    encoder = CpuEncoder(path, path.stem, dimension=dimension, models=models)
-    out = Encoded.empty(len(ids), dimension, models)
+    layout = Layout.of_heads(weights.dimension, weights.out.shape[1] // 3)
+    encoder, out = CpuEncoder(path, path.stem, layout), layout.empty(len(ids))
     for start in range(0, len(ids), 256):
         part = slice(start, min(start + 256, len(ids)))
         some = encoder.run(ids[part])
-        out.put(part, (some.embedding, some.success_logit, some.length_mean, some.length_std))
+        for held, name in zip(out, layout.widths, strict=True):
+            held[part] = getattr(some, name)
         if on_rows is not None:
             on_rows(len(some))
-    return out
+    return Encoded(*out)

@@ -8,23 +8,20 @@ import onnx
 from onnx import TensorProto, helper
 
 from eccos_rs.errors import BundleError
-from eccos_rs.predict.encoder import graph_file
 
 if TYPE_CHECKING:
-    from eccos_rs.predict.bundle import Bundle
+    from pathlib import Path
 
-__all__ = ["states_graph"]
+__all__ = ["states_graph", "states_width"]
 
 
-def states_graph(bundle: Bundle, variant: str) -> bytes:
+def states_graph(path: Path) -> bytes:
     """Cut a graph after the inputs of its heads.
 
     Parameters
     ----------
-    bundle : Bundle
-        A trained one, made by `eccos_rs.train`.
-    variant : str
-        The arithmetic.
+    path : Path
+        A graph of a trained bundle, made by `eccos_rs.train`.
 
     Returns
     -------
@@ -37,7 +34,6 @@ def states_graph(bundle: Bundle, variant: str) -> bytes:
     BundleError
         If the graph has no such place.
     """
-    path = graph_file(bundle, variant)
     model = onnx.load(str(path), load_external_data=False)
     graph = model.graph
     made_by = {name: node for node in graph.node for name in node.output}
@@ -62,9 +58,15 @@ def states_graph(bundle: Bundle, variant: str) -> bytes:
     return bytes(cut.SerializeToString())
 
 
+def states_width(graph: bytes) -> int:
+    """Return I, the width of ``states``, of what `states_graph` gave."""
+    outputs = {output.name: output for output in onnx.load_from_string(graph).graph.output}
+    return int(outputs["states"].type.tensor_type.shape.dim[1].dim_value)
+
+
 def _is_standardised(node: Any, made_by: dict[str, Any]) -> bool:
     """Say whether a Clip ends (x - mean) / std of what was put side by side."""
-    kinds = []
+    kinds: list[str] = []
     while node is not None and len(kinds) < 4:
         kinds.append(node.op_type)
         node = made_by.get(node.input[0])

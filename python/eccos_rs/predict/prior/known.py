@@ -1,0 +1,118 @@
+"""What is known of a model before any label, in the terms of the curves: from the catalogue or one's own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from eccos_rs.catalogue.scores import REFERENCE, benchmarks, knowledge
+from eccos_rs.predict.prior.ability import Known
+from eccos_rs.predict.prior.curves import benchmark_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from eccos_rs.catalogue.scores import ModelKnowledge
+    from eccos_rs.routing.pool import LLM
+
+__all__ = ["CATEGORY_STD", "PUBLISHED_CATEGORY_STD", "ModelPrior", "model_prior"]
+
+CATEGORY_STD, PUBLISHED_CATEGORY_STD = 0.25, 0.1
+"""Standard deviation of a category's level, log odds, without and with published category scores."""
+SAME_SKILL = {
+    "llmrouter/trivia_qa": "triviaqa",
+    "llmrouter/natural_qa": "natural_questions",
+    "llmrouter/mmlu": "mmlu",
+    "llmrouter/gpqa": "gpqa",
+    "llmrouter/mbpp": "mbpp",
+    "llmrouter/human_eval": "humaneval",
+    "llmrouter/math": "math",
+    "llmrouter/agentverse-mgsm": "mgsm",
+    "llmrouter/arc_challenge": "arc_challenge",
+}
+"""Categories whose marks came of matching strings: models of today are known by the same questions under
+a usual harness, else the capital of France would be beyond them."""
+_CATEGORY_SCORES = 4
+"""From so many published category scores on, a model's profile is known."""
+
+
+@dataclass(frozen=True, eq=False)
+class ModelPrior:
+    """One model before any label.
+
+    Attributes
+    ----------
+    name : str
+        As the pool has it.
+    known : Known
+        Means by category of the curves.
+    level_std : float
+        Standard deviation of its level, log odds.
+    basis : str
+        What that rests on: ``"category scores"``, ``"overall score"``, ``"other benchmarks"``, ``"arena"``,
+        ``"nothing"``.
+    category_std : float
+        Standard deviation of a category's level, log odds.
+    tokens_told : bool
+        Whether any count of its output tokens is known.
+    note : str
+        What differs between the model asked for and the one that is known.
+    """
+
+    name: str
+    known: Known
+    level_std: float
+    basis: str
+    category_std: float
+    tokens_told: bool
+    note: str = ""
+
+
+def model_prior(model: LLM, categories: Sequence[str]) -> ModelPrior:
+    """Look a model up in the catalogue.
+
+    Parameters
+    ----------
+    model : LLM
+        Its own scores, where it has some, go before the table's.
+    categories : sequence of str
+        Of the curves.
+
+    Returns
+    -------
+    ModelPrior
+        Of a model nobody lists too: its `basis` is ``"nothing"``.
+    """
+    return replace(prior_of(knowledge(model), categories), name=model.name)
+
+
+def prior_of(found: ModelKnowledge, categories: Sequence[str]) -> ModelPrior:
+    """Put what the catalogue knows in the terms of the curves."""
+    listed = frozenset(benchmarks())
+    level, success, tokens = [], [], []
+    for category in categories:
+        benchmark = benchmark_of(category)
+        level.append(_level(found, benchmark, listed))
+        own = found.scores.get(category) if category != benchmark else None
+        success.append(np.nan if own is None else own.value)
+        tokens.append(found.tokens.get(category, found.tokens.get(benchmark, np.nan)))
+    published = int(np.isfinite(success).sum()) >= _CATEGORY_SCORES
+    return ModelPrior(
+        found.name,
+        Known(np.array(level), np.array(success), np.array(tokens), found.mean_tokens),
+        found.level_sd,
+        found.basis,
+        PUBLISHED_CATEGORY_STD if published else CATEGORY_STD,
+        bool(np.isfinite(tokens).any()) or found.mean_tokens is not None,
+        found.note,
+    )
+
+
+def _level(found: ModelKnowledge, benchmark: str, listed: frozenset[str]) -> float:
+    """Return what a model scores on a benchmark, 0 to 1, by the nearest that anybody lists."""
+    also = SAME_SKILL.get(benchmark, REFERENCE)
+    if benchmark in found.scores or (benchmark not in SAME_SKILL and benchmark in listed):
+        return float(found.expected(benchmark).value)
+    return float(found.expected(also if also in listed else REFERENCE).value)

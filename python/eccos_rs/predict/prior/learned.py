@@ -1,0 +1,277 @@
+"""A predictor with what its labels and feedback have taught laid over it; nothing is trained anew."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from eccos_rs.errors import InputError
+from eccos_rs.predict.calibration import expit
+from eccos_rs.predict.prior.posterior import (
+    FILLED_COUNTS,
+    TOLD_COUNTS,
+    Evidence,
+    Posterior,
+    PriorWidths,
+    fit_posterior,
+    token_factor,
+)
+from eccos_rs.predict.prior.predictor import familiarity
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from eccos_rs.predict.protocol import Prediction, Predictor
+    from eccos_rs.routing.query import Query
+
+__all__ = ["LearnedPredictor", "Outcome"]
+
+USUAL_LEVEL_STD, USUAL_CATEGORY_STD = 0.1, 0.25
+"""Of a predictor that does not say: one that was trained on labels of its models."""
+MOST_OUTCOMES = 20_000
+"""The newest so many are kept; a model's level is settled long before."""
+_REFIT = 0.02
+"""Feedback is taken up when so much of what is kept is new."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a model answered one query.
+
+    Parameters
+    ----------
+    model : str
+    good : float
+        In [0, 1]; NaN where only its tokens were counted.
+    output_tokens : float
+        NaN where not counted.
+    channel : str or None
+        None for an honest label; else the channel of feedback it came through.
+    """
+
+    model: str
+    good: float
+    output_tokens: float = float("nan")
+    channel: str | None = None
+
+
+class LearnedPredictor:
+    """A predictor sharpened by outcomes; safe to share between threads.
+
+    Parameters
+    ----------
+    base : Predictor
+        Its forecasts are the prior; it must give embeddings for the kernel regression on what is left.
+    """
+
+    def __init__(self, base: Predictor) -> None:
+        self.base = base
+        self._column = {name: at for at, name in enumerate(base.models)}
+        self._channels: list[str] = []
+        self._kept: dict[str, NDArray[Any]] = {}
+        self._posterior: Posterior | None = None
+        self._factors = np.ones(len(base.models))
+        self._new = 0
+        self._lock = threading.RLock()
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The names of the models it knows."""
+        return self.base.models
+
+    @property
+    def labels(self) -> dict[str, int]:
+        """Outcomes kept of each model, feedback included."""
+        columns = self._kept.get("model", np.empty(0, dtype=np.int64))
+        counts = np.bincount(columns, minlength=len(self.models))
+        return dict(zip(self.models, counts.tolist(), strict=True))
+
+    def level_std_of(self, model: str) -> float:
+        """Return the standard deviation of a model's level, log odds."""
+        return float(self._level_std()[self._column[model]])
+
+    def learn(self, queries: Sequence[Query], outcomes: Sequence[Outcome], *, now: bool = True) -> int:
+        """Take up outcomes, one a query.
+
+        Parameters
+        ----------
+        queries, outcomes : sequences of one length
+        now : bool
+            Else they are taken up by a later `predict`, when 2 % of what is kept is new: feedback that comes
+            one by one need not be fitted one by one.
+
+        Returns
+        -------
+        int
+            How many were of models it knows.
+
+        Raises
+        ------
+        InputError
+            A value leaves its range.
+        """
+        if len(queries) != len(outcomes):
+            raise InputError(f"outcomes: got {len(outcomes)} for {len(queries)} queries")
+        pairs = [pair for pair in zip(queries, outcomes, strict=True) if pair[1].model in self._column]
+        for _, each in pairs:
+            _check(each)
+        if not pairs:
+            return 0
+        texts = list({query.prompt: query for query, _ in pairs}.values())
+        row_of = {query.prompt: row for row, query in enumerate(texts)}
+        made = self.base.predict(texts)
+        rows = np.array([row_of[query.prompt] for query, _ in pairs])
+        columns = np.array([self._column[each.model] for _, each in pairs])
+        with self._lock:
+            channels = [-1 if each.channel is None else self._number(each.channel) for _, each in pairs]
+            self._keep(_described(made, rows, columns, [each for _, each in pairs], channels))
+            self._new += len(pairs)
+            if now:
+                self._refit()
+        return len(pairs)
+
+    def predict(self, queries: Sequence[Query]) -> Prediction:
+        """Predict every query for every model; see `Predictor`."""
+        made = self.base.predict(queries)
+        with self._lock:
+            if self._new > _REFIT * len(self._kept.get("good", ())):
+                self._refit()
+            posterior, factors = self._posterior, self._factors.copy()
+        if posterior is None:
+            return made
+        after = posterior.log_odds(
+            _log_odds(made.quality), _memberships(made), _foreign(made), made.embedding
+        )
+        quality = expit(after)
+        # What was unknown of the level goes, what is a property of the query stays.
+        before, now = self._prior_level_std(), posterior.level_std
+        flip = np.square(quality * (1.0 - quality))
+        variance = np.square(made.quality_std) + flip * (np.square(now) - np.square(before))
+        return replace(
+            made,
+            quality=quality.astype(np.float32),
+            output_tokens=np.maximum(made.output_tokens * factors, 1.0).astype(np.float32),
+            quality_std=np.sqrt(np.maximum(variance, 1e-6)).astype(np.float32),
+            level_std=now.astype(np.float32),
+        )
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """Return all that was learned from, as arrays; `restored` reads them back."""
+        kept = {name: values for name, values in self._kept.items() if name != "embedding"}
+        if "embedding" in self._kept:
+            kept["embedding"] = self._kept["embedding"].astype(np.float16)
+        return {
+            **kept,
+            "channels": np.array(self._channels, dtype=str),
+            "models": np.array(self.models, dtype=str),
+        }
+
+    @classmethod
+    def restored(cls, base: Predictor, state: Mapping[str, NDArray[Any]]) -> LearnedPredictor:
+        """Make it anew; outcomes of models that `base` does not know any more are left out."""
+        made = cls(base)
+        names = [str(name) for name in state["models"]]
+        if "model" in state:
+            place = np.array([made._column.get(name, -1) for name in names])
+            column = place[state["model"]]
+            kept = {
+                name: values[column >= 0]
+                for name, values in state.items()
+                if name not in ("channels", "models")
+            }
+            kept["model"], kept["embedding"] = column[column >= 0], kept["embedding"].astype(np.float32)
+            made._channels = [str(name) for name in state["channels"]]
+            made._keep(kept)
+            made._refit()
+        return made
+
+    def _number(self, channel: str) -> int:
+        if channel not in self._channels:
+            self._channels.append(channel)
+        return self._channels.index(channel)
+
+    def _keep(self, new: dict[str, NDArray[Any]]) -> None:
+        joined = {n: np.concatenate([self._kept[n], v]) for n, v in new.items()} if self._kept else new
+        self._kept = {name: values[-MOST_OUTCOMES:] for name, values in joined.items()}
+
+    def _refit(self) -> None:
+        kept, self._new = self._kept, 0
+        graded = np.isfinite(kept["good"])
+        names = [each.name for each in fields(Evidence)]
+        evidence = Evidence(**{name: kept[name][graded] for name in names})
+        self._posterior = fit_posterior(evidence, self._widths(), len(self._channels))
+        told = [getattr(each, "tokens_told", True) for each in getattr(self.base, "priors", self.models)]
+        counted = np.isfinite(kept["output_tokens"])
+        for at in range(len(self.models)):
+            rows = counted & (kept["model"] == at)
+            counts = TOLD_COUNTS if told[at] else FILLED_COUNTS
+            self._factors[at] = token_factor(kept["output_tokens"][rows], kept["expected"][rows], counts)
+
+    def _widths(self) -> PriorWidths:
+        priors = getattr(self.base, "priors", None)
+        category = (
+            [each.category_std for each in priors] if priors else [USUAL_CATEGORY_STD] * len(self.models)
+        )
+        return PriorWidths(self._prior_level_std(), np.array(category))
+
+    def _prior_level_std(self) -> NDArray[np.float64]:
+        levels = getattr(self.base, "level_std", None)
+        return np.full(len(self.models), USUAL_LEVEL_STD) if levels is None else np.asarray(levels)
+
+    def _level_std(self) -> NDArray[np.float64]:
+        return self._prior_level_std() if self._posterior is None else self._posterior.level_std
+
+    def __getattr__(self, name: str) -> Any:
+        # Device, variant, cache and the like are the base's; how well levels are known is not.
+        if name in ("base", "level_std"):
+            raise AttributeError(name)
+        return getattr(self.base, name)
+
+
+def _described(
+    made: Prediction,
+    rows: NDArray[np.intp],
+    columns: NDArray[np.intp],
+    outcomes: Sequence[Outcome],
+    channels: list[int],
+) -> dict[str, NDArray[Any]]:
+    """Return outcomes with what was forecast of them, as arrays of one row an outcome."""
+    empty = np.empty((len(made), 0), dtype=np.float32)
+    return {
+        "model": columns,
+        "channel": np.array(channels, dtype=np.int64),
+        "good": np.array([each.good for each in outcomes], dtype=np.float64),
+        "log_odds": _log_odds(made.quality)[rows, columns],
+        "membership": _memberships(made)[rows],
+        "foreign": _foreign(made)[rows],
+        "embedding": (empty if made.embedding is None else made.embedding)[rows],
+        "output_tokens": np.array([each.output_tokens for each in outcomes], dtype=np.float64),
+        "expected": made.output_tokens[rows, columns].astype(np.float64),
+    }
+
+
+def _log_odds(quality: NDArray[np.float32]) -> NDArray[np.float64]:
+    inside = np.clip(quality.astype(np.float64), 1e-4, 1.0 - 1e-4)
+    return np.asarray(np.log(inside / (1.0 - inside)))
+
+
+def _memberships(made: Prediction) -> NDArray[np.float64]:
+    return np.zeros((len(made), 0)) if made.membership is None else made.membership.astype(np.float64)
+
+
+def _foreign(made: Prediction) -> NDArray[np.float64]:
+    return np.zeros(len(made)) if made.similarity is None else 1.0 - familiarity(made.similarity)
+
+
+def _check(outcome: Outcome) -> None:
+    if not (np.isnan(outcome.good) or 0.0 <= outcome.good <= 1.0):
+        raise InputError(f"good: got {outcome.good!r} for {outcome.model!r}, wanted 0 to 1")
+    if not (np.isnan(outcome.output_tokens) or 0.0 <= outcome.output_tokens < np.inf):
+        raise InputError(
+            f"output_tokens: got {outcome.output_tokens!r} for {outcome.model!r}, wanted 0 or more"
+        )
