@@ -133,7 +133,7 @@ catalogue: $(VENV)/.develop $(VENV)/.release ## Make the shipped prices and publ
 	$(BIN)/python tools/catalogue/scores.py $(DATA)
 	$(BIN)/python tools/catalogue/exam.py $(DATA)
 
-# No model is named in it, and its encoder is lent by the bundle above; trained on what may be shipped.
+# No model is named in it; trained on what may be shipped. Its encoder is lent by the bundle above: make it again after that one.
 day-one: $(VENV)/.develop $(VENV)/.release ## Train the shipped bundle that names no model from DATA=…
 	$(BIN)/python -m eccos_rs.train.prior $(foreach set,qaserve_public knowledge_qa math_reasoning code_execution mixed_tasks japanese_chat trick_questions,$(DATA)/$(set).parquet) \
 	  --base models/$(BUNDLE) --out models/day-one --states $(OUT)/day-one-states.npz \

@@ -120,7 +120,7 @@ def make_bundle(folder: Path, *, rows: int = 80, seed: int = 0, name: str | None
     import tomli_w
 
     from eccos_rs.predict.bundle import write_bundle
-    from eccos_rs.predict.encoder import CpuEncoder
+    from eccos_rs.predict.encoder import CpuEncoder, Layout
     from eccos_rs.predict.tokenize import TextTokenizer
     from eccos_rs.train.emit import ARITHMETICS, build_graph
     from eccos_rs.train.emit_search import build_search_graph
@@ -141,7 +141,7 @@ def make_bundle(folder: Path, *, rows: int = 80, seed: int = 0, name: str | None
         (scratch / part).write_bytes(content)
     ids = TextTokenizer(scratch / "tokenizer.json", MAX_TOKENS)(texts(rows, seed)).ids
     encoder = CpuEncoder(
-        scratch / "predictor.onnx", "float32", dimension=WIDTH, models=len(MODELS), threads=1
+        scratch / "predictor.onnx", "float32", Layout.of_heads(WIDTH, len(MODELS)), threads=1
     )
     embedding = encoder.run(ids).embedding
 

@@ -189,17 +189,21 @@ def test_padding_leaves_no_row_without_a_token() -> None:
 
 def test_the_float16_graph_runs_padded_on_the_cpu_as_on_a_gpu(bundle: Bundle) -> None:
     """No GPU needed to see that packing, padding and unpacking put every row where it belongs."""
-    from eccos_rs.predict.encoder import OUTPUTS, Encoded, cpu_session, graph_file
+    from eccos_rs.predict.encoder import Encoded, Layout, cpu_session, graph_file
 
     predictor: Any = bundle.predictor("trained", device="cpu", variant="float32")
     ids = predictor._tokenizer(tiny.texts(30)).ids
     wanted = predictor._encoder.run(ids)
     session = cpu_session(graph_file(bundle, "float16"), 1)
-    out = Encoded.empty(30, tiny.WIDTH, 3)
+    layout = Layout.of_heads(tiny.WIDTH, 3)
+    arrays = layout.empty(30)
     for rows in slices_by_length([len(each) for each in ids], budget=400):
         part = [ids[row] for row in rows]
         padded, mask = pad(part, (len(part), -(-len(part[0]) // 8) * 8))
-        out.put(rows, session.run(OUTPUTS, {"input_ids": padded, "attention_mask": mask}))
+        made = session.run(list(layout.widths), {"input_ids": padded, "attention_mask": mask})
+        for array, values in zip(arrays, made, strict=True):
+            array[rows] = values
+    out = Encoded(*arrays)
     np.testing.assert_allclose(out.success_logit, wanted.success_logit, atol=0.03)
     np.testing.assert_allclose(out.embedding, wanted.embedding, atol=0.02)
 

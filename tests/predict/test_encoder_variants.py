@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from eccos_rs.predict.device import int8_saturates
-from eccos_rs.predict.encoder import CpuEncoder, Encoded
+from eccos_rs.predict.encoder import CpuEncoder, Encoded, Layout
 from tests.helpers import tiny
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def test_graphs_that_pass_ship_and_the_rest_do_not(tmp_path: Path) -> None:
     totals = {
         name: np.exp(made.length_mean + made.length_std**2 / 2).sum(axis=0)
         for name in ("exact.onnx", "predictor.onnx", INT8_FILE)
-        for made in [CpuEncoder(tmp_path / name, name, dimension=tiny.WIDTH, models=3, threads=1).run(ids)]
+        for made in [CpuEncoder(tmp_path / name, name, Layout.of_heads(tiny.WIDTH, 3), threads=1).run(ids)]
     }
     for name, total in totals.items():
         np.testing.assert_allclose(total, totals["exact.onnx"], rtol=2e-3, err_msg=name)

@@ -19,7 +19,8 @@ pytestmark = pytest.mark.skipif(
 ASKED = [
     "What is the capital of France?",
     "A shop sells pens at 3 dollars and pads at 5 dollars. Ann buys 4 pens and 2 pads. What does she pay?",
-    "Under the rule against perpetuities, when must an interest vest, if at all? (A) at once (B) in 21 years",
+    "A buyer sues a seller of land for breach of contract. The seller's best defense is that it was\n"
+    "A. oral and within the statute of frauds.\nB. unfair.\nC. signed by an agent.\nD. made on a Sunday.",
     "Find all real x with x^4 - 10 x^2 + 9 = 0 and prove that there are no others.",
 ]
 
@@ -60,7 +61,7 @@ def test_scores_of_ones_own_tell_models_of_one_level_apart() -> None:
     router = Router.load(pool=own_pool(), device="cpu")
     made = router.predict(ASKED)
     lawyer, counter = made.quality[2]
-    assert lawyer > counter + 0.1
+    assert lawyer > counter + 0.05
     assert made.output_tokens[:, 1].mean() > 2 * made.output_tokens[:, 0].mean()
     rows = router.knowledge()
     assert [row.basis for row in rows] == ["category scores"] * 2
@@ -71,8 +72,9 @@ def test_scores_of_ones_own_tell_models_of_one_level_apart() -> None:
 def test_a_model_nobody_lists_is_taken_and_said_to_be_unknown() -> None:
     pool = Pool([*Pool.of("gpt-5-mini"), LLM("xyzzy-unheard-of", 0.1, 0.1)])
     known, unknown = Router.load(pool=pool, device="cpu").knowledge()
-    assert (known.basis, unknown.basis) == ("other benchmarks", "nothing")
-    assert unknown.level_std > known.level_std
+    assert known.basis == "other benchmarks"
+    assert unknown.basis in {"nothing", "price"}
+    assert unknown.level_std > 2 * known.level_std
     assert "xyzzy-unheard-of" in repr(Router.load(pool=pool, device="cpu").knowledge())
 
 
@@ -152,8 +154,10 @@ def test_a_trained_router_learns_too() -> None:
     router = Router.load(device="cpu")
     before = router.predict(ASKED)
     after = router.learn(graded(router, 0.0)).predict(ASKED)
-    assert (after.quality[:, 0] < before.quality[:, 0]).all()
-    assert after.quality[:, 1] == pytest.approx(before.quality[:, 1], abs=1e-4)
+    moved = (after.quality - before.quality).mean(axis=0)
+    # That of the model which was asked; a little of the others', on queries unlike any that are known.
+    assert moved[0] < -0.1
+    assert moved[0] < 3 * moved[1:].min()
 
 
 def test_the_shipped_bundle_borrows_its_encoder_and_names_no_model() -> None:
