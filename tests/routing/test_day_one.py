@@ -155,9 +155,9 @@ def test_a_trained_router_learns_too() -> None:
     before = router.predict(ASKED)
     after = router.learn(graded(router, 0.0)).predict(ASKED)
     moved = (after.quality - before.quality).mean(axis=0)
-    # That of the model which was asked; a little of the others', on queries unlike any that are known.
+    # On queries unlike any that are known, a failure speaks of all models, and most of the one that failed.
     assert moved[0] < -0.1
-    assert moved[0] < 3 * moved[1:].min()
+    assert moved[0] < moved[1:].min() - 0.02
 
 
 def test_the_shipped_bundle_borrows_its_encoder_and_names_no_model() -> None:
