@@ -139,6 +139,7 @@ class Knowing:
 
         Examples
         --------
+        >>> from eccos_rs import Router
         >>> row = Router.load().knowledge()[0]
         >>> row.basis, row.tells_apart
         ('labels', True)

@@ -28,4 +28,5 @@ def main() -> None:
     print(f"{made.bundle!r}: {made.queries:,} queries, {made.categories} categories, {made.models} models")
 
 
-main()
+if __name__ == "__main__":
+    main()
