@@ -160,6 +160,10 @@ class LearnedPredictor:
             level_std=now.astype(np.float32),
         )
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the predictor below and what was learned."""
+        return LearnedPredictor.restored, (self.base, self.state())
+
     def state(self) -> dict[str, NDArray[Any]]:
         """Return all that was learned from, as arrays; `restored` reads them back."""
         kept = {name: values for name, values in self._kept.items() if name != "embedding"}

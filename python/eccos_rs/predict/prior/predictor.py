@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from eccos_rs.errors import InputError
+from eccos_rs.errors import BundleError, InputError
+from eccos_rs.predict.bundle import Bundle
 from eccos_rs.predict.cache import TextCache
 from eccos_rs.predict.encoder import open_encoder
 from eccos_rs.predict.prior.ability import lay_over
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from eccos_rs.predict.bundle import Bundle
     from eccos_rs.predict.encoder import Encoder, States
     from eccos_rs.predict.prior.curves import Curves
     from eccos_rs.predict.prior.known import ModelPrior
@@ -111,6 +111,9 @@ class PriorPredictor(BundlePredictor):
         if not priors:
             raise InputError("priors: got none, wanted what is known of at least one model")
         encoder, prior = bundle.table("encoder"), bundle.table("prior")
+        self._opened = bundle, {
+            "device": device, "threads": threads, "variant": variant, "cache_size": cache_size
+        }  # fmt: skip
         self.categories = tuple(str(name) for name in prior["categories"])
         curves = open_curves(bundle.file(prior["curves"]), self.categories)
         self.priors, self.models = tuple(priors), tuple(each.name for each in priors)
@@ -128,6 +131,11 @@ class PriorPredictor(BundlePredictor):
         )
         usual = float(curves.reference.reading.length.mean())
         self._usual_tokens = np.array([each.tokens.mean() * np.exp(usual) for each in self._abilities])
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle where the bundle lies, how it was opened and what is known of the models."""
+        bundle, options = self._opened
+        return _reopened, (bundle.reference, bundle.digest, self.priors, options)
 
     @property
     def level_std(self) -> Array:
@@ -181,3 +189,16 @@ class PriorPredictor(BundlePredictor):
             embedding=told.embedding,
             **{name: np.asarray(values, dtype=np.float32) for name, values in arrays.items()},  # type: ignore[arg-type]  # the names are fields
         )
+
+
+def _reopened(
+    reference: str, digest: str, priors: tuple[ModelPrior, ...], options: dict[str, Any]
+) -> PriorPredictor:
+    """Open a predictor as it was when it was pickled."""
+    bundle = Bundle.load(reference)
+    if bundle.digest != digest:
+        raise BundleError(
+            f"{bundle.path}: another bundle than the one that was pickled "
+            f"(sha256 {bundle.digest[:12]}… instead of {digest[:12]}…)"
+        )
+    return PriorPredictor(bundle, priors, **options)
