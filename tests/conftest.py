@@ -6,9 +6,14 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.helpers.engine import served  # noqa: F401 - a fixture for all
 from tests.helpers.paths import ROOT
+
+# How long an example takes is the machine's affair: speed is checked by benchmarks.
+settings.register_profile("eccos", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("eccos")
 
 
 @pytest.fixture(scope="session")
