@@ -210,3 +210,12 @@ def test_certify_wants_a_proof_of_unreachable() -> None:
     )  # fmt: skip
     proof = certify(assignment=said, min_quality=wanted, **problem)
     assert "status" in [claim.name for claim in proof.failed]
+
+
+@pytest.mark.parametrize("limits", [{}, {"capacity": [3000.0] * 4}], ids=["hulls", "bases"])
+def test_a_frontier_hears_a_time_limit(limits: dict[str, Any]) -> None:
+    g = np.random.default_rng(8)
+    cost, quality = g.random((9000, 4)), g.random((9000, 4))
+    cut = frontier(cost, quality, **limits, time_limit=0.0)
+    assert not cut.complete
+    assert len(cut) < 9000

@@ -298,10 +298,9 @@ class Recomputed:
         scores, _ = self.scores
         shape = data.capacity.shape
         at_model = np.eye(m)
-        use = [
-            data.load[r, rows] * at_model[j] for r, j in np.ndindex(shape) if np.isfinite(data.capacity[r, j])
-        ]
-        limit = [data.capacity[r, j] for r, j in np.ndindex(shape) if np.isfinite(data.capacity[r, j])]
+        finite = [at for at in np.ndindex(shape) if np.isfinite(data.capacity[at])]
+        use: list[Floats] = [data.load[r, rows] * at_model[j] for r, j in finite]
+        limit: list[float] = [float(data.capacity[at]) for at in finite]
         if data.mode == "quality" and not self.given_up:
             use.append(-data.quality[rows])
             limit.append(-(data.limit - ROUNDING) * n)

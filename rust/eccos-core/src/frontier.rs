@@ -12,6 +12,9 @@ use crate::problem::{Goal, Problem, ProblemError};
 use crate::program::Prepared;
 use crate::program::{Lp, dot};
 
+/// Queries or edges between two looks at the clock.
+const POLL: usize = 4096;
+
 /// Breakpoints of the cost-quality curve, from the cheapest assignment to the best one. Between two breakpoints the
 /// curve is a straight line.
 #[derive(Clone, Debug, PartialEq)]
@@ -45,7 +48,7 @@ pub fn frontier(problem: &Problem<'_>, options: &Options<'_>, max_points: usize)
     let mut walk = Walk { points: vec![], complete: false };
     if prepared.len() > 0 {
         if prepared.terms.is_empty() {
-            walk.along_hulls(&prepared);
+            walk.along_hulls(&prepared, &control);
         } else {
             walk.along_bases(&prepared, &control);
         }
@@ -83,16 +86,22 @@ impl Walk {
     }
 
     /// No rows but the requirement: every query from its cheapest model up its own lower hull, cheapest edges first.
-    fn along_hulls(&mut self, prepared: &Prepared<'_>) {
+    fn along_hulls(&mut self, prepared: &Prepared<'_>, control: &Control<'_>) {
         let (mut quality, mut cost) = (0.0, 0.0);
         let mut edges: Vec<(f64, f64, f64)> = vec![];
         for place in 0..prepared.len() {
+            if place % POLL == POLL - 1 && control.expired() {
+                return;
+            }
             let start = hull(prepared, prepared.query(place), &mut edges);
             (cost, quality) = (cost + start.0, quality + start.1);
         }
         edges.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
         self.push(quality, cost, 0.0);
-        for (price, more_quality, more_cost) in edges {
+        for (step, (price, more_quality, more_cost)) in edges.into_iter().enumerate() {
+            if step % POLL == POLL - 1 && control.expired() {
+                return;
+            }
             (quality, cost) = (quality + more_quality, cost + more_cost);
             self.push(quality, cost, price);
         }
@@ -109,7 +118,7 @@ impl Walk {
         }
         let (mut required, mut cost) = (0.0, state.objective);
         for step in 0..100 * n * lp.m + 1000 {
-            if step % 16 == 15 && control.expired() {
+            if step % 4 == 3 && control.expired() {
                 return;
             }
             if state.basis.age >= 60 {
