@@ -21,6 +21,7 @@ from eccos_rs.evaluate.curves import hull, quality_at
 from eccos_rs.evaluate.metrics import auc, brier, ece
 from eccos_rs.predict.bundle import Bundle
 from eccos_rs.predict.calibration import expit
+from eccos_rs.predict.familiarity import familiarity
 from eccos_rs.predict.prior.ability import Known, lay_over
 from eccos_rs.predict.prior.curves import benchmark_of
 from eccos_rs.predict.prior.posterior import (
@@ -30,7 +31,6 @@ from eccos_rs.predict.prior.posterior import (
     fit_posterior,
     token_factor,
 )
-from eccos_rs.predict.prior.predictor import familiarity
 from eccos_rs.train.prior.answers import join_answers, read_answers
 from eccos_rs.train.prior.fit import Smoother, fit_curves, lesson_of, metric_of
 from eccos_rs.train.prior.states import cached_states

@@ -56,7 +56,7 @@ __all__ = [
 # Where each public name lives. A name is imported when it is first used, so that `import eccos_rs` loads
 # neither onnxruntime nor a server.
 _HOMES = {
-    "route": "routing.router",
+    "route": "routing.call",
     "Router": "routing.router",
     "Plan": "routing.plan",
     "PlanRow": "routing.plan",
@@ -125,11 +125,12 @@ if TYPE_CHECKING:
     from eccos_rs.predict.protocol import Prediction, Predictor
     from eccos_rs.predict.trained import RetrievalPredictor, TrainedPredictor
     from eccos_rs.records import Record, RecordTable, read_records, write_records
+    from eccos_rs.routing.call import route
     from eccos_rs.routing.plan import Plan, PlanRow
     from eccos_rs.routing.policy import Policy
     from eccos_rs.routing.pool import LLM, Endpoint, Limit, Pool, PriceStep
     from eccos_rs.routing.query import Query
-    from eccos_rs.routing.router import Router, route
+    from eccos_rs.routing.router import Router
     from eccos_rs.session.blocking import SyncSession
     from eccos_rs.session.facade import Session
     from eccos_rs.solver.assignment import (

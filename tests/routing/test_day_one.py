@@ -101,7 +101,7 @@ def graded(router: Router, good: float, rows: int = 40) -> list[Record]:
     """Let the first model answer all wrong or all right."""
     name = router.pool.names[0]
     return [
-        Record(f"{ASKED[at % 4]} ({at})", "own", 50, (Output(name, good, 999, 0.01),)) for at in range(rows)
+        Record(f"{ASKED[at % 4]} ({at})", "own", 50, (Output(name, good, 9_999, 0.01),)) for at in range(rows)
     ]
 
 

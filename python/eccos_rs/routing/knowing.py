@@ -128,6 +128,8 @@ class Knowing:
     pool: Pool
     predictor: Predictor
     policy: Policy
+    #: Whether nobody named the models.
+    usual: bool = False
 
     def knowledge(self) -> Knowledge:
         """Return what the forecasts of each model rest on.
@@ -148,6 +150,19 @@ class Knowing:
         learned = predictor if isinstance(predictor, LearnedPredictor) else None
         priors = getattr(predictor if learned is None else learned.base, "priors", ())
         return knowledge_of(self.pool.names, priors, learned)
+
+    @property
+    def basis(self) -> str | None:
+        """What the forecasts rest on, in one line; None where a predictor was trained on these models."""
+        predictor = self.predictor
+        base = predictor.base if isinstance(predictor, LearnedPredictor) else predictor
+        priors = getattr(base, "priors", None)
+        if not priors:
+            return None
+        labels = sum(predictor.labels.values()) if isinstance(predictor, LearnedPredictor) else 0
+        also = f"and {labels:,} outcomes learned" if labels else "no label"
+        pool = f"; no pool was given: {len(priors)} widely used models" if self.usual else ""
+        return f"published scores of the models, {also} (router.knowledge() shows them){pool}"
 
     def learn(self, records: Iterable[Record] | RecordTable) -> Self:
         """Sharpen the forecasts by labelled queries; nothing is trained anew, and no torch is needed.

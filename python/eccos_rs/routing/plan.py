@@ -127,6 +127,8 @@ class Plan(Sequence[PlanRow]):
         Where the predictor ran.
     seconds : mapping of str to float
         Time of each stage: ``tokenize``, ``encode``, ``retrieve``, ``predict``, ``assign``, ``other``.
+    basis : str or None
+        What the forecasts rest on, where that is no training on labels of these models; see `Router.basis`.
     """
 
     queries: tuple[Query, ...]
@@ -139,6 +141,7 @@ class Plan(Sequence[PlanRow]):
     margin: Margin | None
     device: str | None
     seconds: Mapping[str, float]
+    basis: str | None = None
 
     @property
     def status(self) -> Status:

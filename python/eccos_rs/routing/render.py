@@ -86,6 +86,8 @@ class Shown(Protocol):
     @property
     def promised(self) -> float | None: ...
     @property
+    def basis(self) -> str | None: ...
+    @property
     def margin(self) -> Margin | None: ...
     @property
     def baselines(self) -> Sequence[BaselineRow]: ...
@@ -178,6 +180,8 @@ def summary(plan: Shown) -> list[tuple[str, str]]:
     if plan.margin is not None:
         lines.append(("this batch", _margin_words(plan.margin, plan.policy)))
     lines.append(("certified gap", f"{_percent(answer.gap)}: {_bound(plan)}"))
+    if plan.basis is not None:
+        lines.append(("resting on", plan.basis))
     if plan.familiar is not None:
         lines.append(("known ground", f"{100 * plan.familiar:.0f} % of the queries are like it"))
     lines += [("warning", words) for words in plan.warnings]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from functools import lru_cache
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Self
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
     from eccos_rs.records import Record, RecordTable
     from eccos_rs.routing.query import Query
 
-__all__ = ["Router", "route"]
+__all__ = ["Router"]
 
 
 class Router(Knowing):
@@ -157,7 +156,9 @@ class Router(Knowing):
 
         own = Pool.usual() if pool is None else pool if isinstance(pool, Pool) else Pool.load(pool)
         bundle = Bundle.load(DAY_ONE_BUNDLE)
-        return cls(own, bundle.predictor(device=device, threads=threads, pool=own), policy)
+        made = cls(own, bundle.predictor(device=device, threads=threads, pool=own), policy)
+        made.usual = pool is None
+        return made
 
     @property
     def device(self) -> str | None:
@@ -322,65 +323,8 @@ class Router(Knowing):
             margin=margin,
             device=self.device,
             seconds=seconds,
+            basis=self.basis,
         )
-
-
-def route(
-    batch: Iterable[Item],
-    *,
-    pool: Pool | str | PathLike[str] | None = None,
-    router: Router | None = None,
-    policy: Policy | None = None,
-    **policy_fields: Any,
-) -> Plan:
-    """Choose a model for every query of a batch: the one call.
-
-    With nothing configured it uses the bundle shipped in the wheel, loaded once and kept.
-
-    Parameters
-    ----------
-    batch : iterable of str, chat, mapping or Query
-    pool : Pool or path, optional
-        In place of the bundle's own.
-    router : Router, optional
-        In place of the shipped one; it has its own pool, so `pool` is not given beside it.
-    policy : Policy, optional
-        What is promised; without one 97 % of the quality of sending all to the strongest model.
-    **policy_fields
-        Fields of `Policy`, such as ``min_quality=0.8``, ``budget=0.05`` or ``quality_value=0.01``.
-
-    Returns
-    -------
-    Plan
-
-    Examples
-    --------
-    >>> plan = route(["What is 2 + 2?", "Prove that there are infinitely many primes."], budget=0.01)
-    >>> len(plan.models), plan.total_cost <= 0.01
-    (2, True)
-    """
-    if router is not None and pool is not None:
-        raise InputError("pool was given beside router, which has its own; give one of them")
-    if router is None:
-        router = _default_router()
-        if pool is not None:
-            own = pool if isinstance(pool, Pool) else Pool.load(pool)
-            router = Router(own, router.predictor)
-    return router.route(batch, policy=policy, **policy_fields)
-
-
-_loading = threading.Lock()
-
-
-def _default_router() -> Router:
-    # The lock keeps two threads that ask first from loading the weights twice.
-    with _loading:
-        return _load_default()
-
-
-@lru_cache(maxsize=1)
-def _load_default() -> Router:
-    return Router.load()
 
 
 def _replaced(policy: Policy, fields: dict[str, Any]) -> Policy:

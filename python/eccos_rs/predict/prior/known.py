@@ -98,10 +98,12 @@ def prior_of(found: ModelKnowledge, categories: Sequence[str]) -> ModelPrior:
         own = found.scores.get(category) if category != benchmark else None
         success.append(np.nan if own is None else own.value)
         tokens.append(found.tokens.get(category, found.tokens.get(benchmark, np.nan)))
+    # Nobody counted: by its kind, so that one which thinks aloud is not taken for a short one.
+    mean_tokens = found.expected_tokens()[0] if found.mean_tokens is None else found.mean_tokens
     published = int(np.isfinite(success).sum()) >= _CATEGORY_SCORES
     return ModelPrior(
         found.name,
-        Known(np.array(level), np.array(success), np.array(tokens), found.mean_tokens),
+        Known(np.array(level), np.array(success), np.array(tokens), mean_tokens),
         found.level_sd,
         found.basis,
         PUBLISHED_CATEGORY_STD if published else CATEGORY_STD,

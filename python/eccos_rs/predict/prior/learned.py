@@ -10,6 +10,7 @@ import numpy as np
 
 from eccos_rs.errors import InputError
 from eccos_rs.predict.calibration import expit
+from eccos_rs.predict.familiarity import familiarity
 from eccos_rs.predict.prior.posterior import (
     FILLED_COUNTS,
     TOLD_COUNTS,
@@ -19,7 +20,6 @@ from eccos_rs.predict.prior.posterior import (
     fit_posterior,
     token_factor,
 )
-from eccos_rs.predict.prior.predictor import familiarity
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -269,7 +269,11 @@ def _memberships(made: Prediction) -> NDArray[np.float64]:
 
 
 def _foreign(made: Prediction) -> NDArray[np.float64]:
-    return np.zeros(len(made)) if made.similarity is None else 1.0 - familiarity(made.similarity)
+    return (
+        np.zeros(len(made))
+        if made.similarity is None
+        else 1.0 - familiarity(made.similarity).astype(np.float64)
+    )
 
 
 def _check(outcome: Outcome) -> None:

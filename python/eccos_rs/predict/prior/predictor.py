@@ -12,6 +12,7 @@ from eccos_rs.errors import BundleError, InputError
 from eccos_rs.predict.bundle import Bundle
 from eccos_rs.predict.cache import TextCache
 from eccos_rs.predict.encoder import open_encoder
+from eccos_rs.predict.familiarity import AWAY_LENGTH_STD, familiarity
 from eccos_rs.predict.prior.ability import lay_over
 from eccos_rs.predict.prior.curves import GRID, Reading, open_curves
 from eccos_rs.predict.prior.posterior import COMMON_FOREIGN_SD, FOREIGN_SD
@@ -31,21 +32,12 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float64]
 
-__all__ = ["PriorPredictor", "familiarity"]
+__all__ = ["PriorPredictor"]
 
-FAMILIAR = ((0.46, 0.0), (0.5, 0.5), (0.6, 1.0))
-"""How much of the difficulty is believed, by the similarity of the nearest known query: over 72 left-out
-categories nothing was gained below the first, and none lost above the last."""
 RESIDUAL_SHARE = 0.12
 """Share of p (1 - p) that is a property of the query and not a coin flip, measured on left-out models."""
 LENGTH_STD, UNKNOWN_LENGTH_STD = 0.6, 0.4
 """Spread of ln tokens of single answers, and of a model's own level where no count of its is known."""
-
-
-def familiarity(similarity: NDArray[np.floating[Any]]) -> Array:
-    """Return how like known ground queries are, 0 to 1, by the similarity of the nearest; NaN counts as 1."""
-    at, share = zip(*FAMILIAR, strict=True)
-    return np.where(np.isnan(similarity), 1.0, np.interp(similarity, at, share))
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,7 +155,7 @@ class PriorPredictor(BundlePredictor):
 
     def _forecast_told(self, told: _Told, input_tokens: NDArray[np.int64]) -> Prediction:
         reading = told.reading()
-        known = familiarity(reading.similarity)[:, None]
+        known = familiarity(reading.similarity).astype(np.float64)[:, None]
         means = np.array([each.mean for each in self._abilities])
         z = np.column_stack([each.log_odds(reading) for each in self._abilities])
         quality = 0.5 * (1.0 + np.tanh(0.5 * (means + known * (z - means))))
@@ -173,7 +165,7 @@ class PriorPredictor(BundlePredictor):
         flip, away = quality * (1.0 - quality), 1.0 - known
         level = self.level_std**2 + away * (COMMON_FOREIGN_SD**2 + FOREIGN_SD**2)
         unknown = np.array([0.0 if each.tokens_told else UNKNOWN_LENGTH_STD for each in self.priors])
-        spread = np.sqrt(LENGTH_STD**2 + unknown**2 + 0.5 * away)
+        spread = np.sqrt(LENGTH_STD**2 + unknown**2 + np.square(AWAY_LENGTH_STD * away))
         arrays = {
             "quality": quality,
             "output_tokens": np.maximum(tokens, 1.0),
