@@ -177,6 +177,8 @@ class LLM:
 class Limit:
     """A limit that several columns of a pool share: a provider's rate, the slots of one GPU.
 
+    It is read, checked and kept with the pool; decisions do not hold to it yet, only to the models' own limits.
+
     Parameters
     ----------
     name : str
