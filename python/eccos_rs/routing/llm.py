@@ -177,7 +177,7 @@ class LLM:
 class Limit:
     """A limit that several columns of a pool share: a provider's rate, the slots of one GPU.
 
-    It is read, checked and kept with the pool; decisions do not hold to it yet, only to the models' own limits.
+    It is checked and kept with the pool; decisions do not hold to it yet, only to the models' own limits.
 
     Parameters
     ----------
