@@ -80,9 +80,12 @@ def run(source: Path, out: Path, part_rows: int) -> dict[str, float]:
     made.open(resume=True)
     summary = made.run()
     seconds = time.perf_counter() - started
+    spent = resource.getrusage(resource.RUSAGE_SELF)
+    cpu = spent.ru_utime + spent.ru_stime
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return {
         "rows": summary.rows, "seconds": seconds, "ms_per_row": 1e3 * seconds / max(summary.rows, 1),
+        "cpu_ms_per_row": 1e3 * cpu / max(summary.rows, 1),
         "peak_mb": peak, "gap": summary.gap,
     }  # fmt: skip
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -136,18 +137,27 @@ class RowReader:
 
     def _refuse_slips(self, row: Mapping[str, Any], text: str) -> None:
         """Refuse a need that is spelt wrong: it would be lost without a word."""
-        from difflib import get_close_matches
+        slip = _slip(tuple(row), text, tuple(self.own))
+        if slip is not None:
+            raise QueryError(
+                f"unknown key {slip[0]!r}; did you mean {slip[1]!r}? "
+                f"If it is a column of your own, name it so (--own {slip[0]})"
+            )
 
-        for name in row:
-            known = name in FIELDS or name in REQUEST_KEYS or name in LIMITS or name in TEXT_COLUMNS
-            if known or name in (text, "messages") or name in self.own or not isinstance(name, str):
-                continue
-            near = get_close_matches(name, (*FIELDS, *LIMITS), n=1, cutoff=0.86)
-            if near and len(name) > 4:
-                raise QueryError(
-                    f"unknown key {name!r}; did you mean {near[0]!r}? "
-                    f"If it is a column of your own, name it so (--own {name})"
-                )
+
+@lru_cache(maxsize=256)
+def _slip(names: tuple[Any, ...], text: str, own: tuple[str, ...]) -> tuple[str, str] | None:
+    """Return the first column that is one slip away from a field, and that field (cached)."""
+    from difflib import get_close_matches
+
+    for name in names:
+        known = name in FIELDS or name in REQUEST_KEYS or name in LIMITS or name in TEXT_COLUMNS
+        if known or name in (text, "messages", *own) or not isinstance(name, str) or len(name) <= 4:
+            continue
+        near = get_close_matches(name, (*FIELDS, *LIMITS), n=1, cutoff=0.86)
+        if near:
+            return name, near[0]
+    return None
 
 
 def _unwrapped(row: dict[str, Any]) -> dict[str, Any]:

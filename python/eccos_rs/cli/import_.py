@@ -70,7 +70,7 @@ def import_(
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="Leave out bad rows and list them, instead of writing nothing.")
     ] = False,
-    tidy: Annotated[bool, typer.Option("--tidy", help="Write one row a (query, model).")] = False,
+    tidy: Annotated[bool, typer.Option("--tidy", help="Write one row per (query, model).")] = False,
     write_prices: Annotated[
         Path | None,
         typer.Option(help="Recover the price list from the file's costs and write it there (.csv)."),

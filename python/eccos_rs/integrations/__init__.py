@@ -1,1 +1,1 @@
-"""Doors into other programs; each module needs that program, or what it passes in, and nothing else."""
+"""Adapters to other programs; each module needs that program, or what it passes in, and nothing else."""

@@ -94,7 +94,7 @@ class StorePredictor:
         """Read AIOS's bootstrap file: JSON or JSON lines of a query with ``outputs``.
 
         Each output has ``model_name``, ``correctness`` and ``output_token_length``; other keys (AIOS drops
-        ``prediction``) are passed over, and so are models that are not asked for.
+        ``prediction``) are ignored, and so are models that are not asked for.
 
         Parameters
         ----------

@@ -247,7 +247,7 @@ def _umask() -> int:
 
 
 def write_json_lines(path: Path, rows: Iterable[Row]) -> int:
-    """Write one JSON object a line (gzipped when the name ends in `.gz`); returns how many."""
+    """Write one JSON object per line (gzipped when the name ends in `.gz`); returns how many."""
     count = 0
     packed = path.suffix.lower() == ".gz"
     with cast("IO[bytes]", gzip.open(path, "wb") if packed else path.open("wb")) as stream:

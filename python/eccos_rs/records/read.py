@@ -32,8 +32,8 @@ def read_records(
     Parameters
     ----------
     path : path
-        JSONL (gzipped or not), JSON, or Parquet, with one row a query (`query`, `dataset`, `input_tokens`,
-        `outputs`, optionally `id`); or the tidy form, also as CSV, with one row a (query, model): `query_id`,
+        JSONL (gzipped or not), JSON, or Parquet, with one row per query (`query`, `dataset`, `input_tokens`,
+        `outputs`, optionally `id`); or the tidy form, with one row per (query, model): `query_id`,
         `dataset`, `query`, `model`, `quality`, `input_tokens`, `output_tokens`, `cost_usd`. JSONL and CSV are
         read line by line and Parquet by row group, so a file may be larger than the memory; a tidy file must
         then have its rows ordered by query.
@@ -104,7 +104,7 @@ def write_records(
     records : iterable of Record
         Consumed one by one; a generator will do.
     form : {"record", "tidy"}, default "record"
-        One row a query, or one row a (query, model).
+        One row per query, or one row per (query, model).
 
     Returns
     -------

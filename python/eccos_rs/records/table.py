@@ -24,7 +24,7 @@ __all__ = ["RecordTable", "require_disjoint", "split_by_text"]
 
 @dataclass(frozen=True)
 class RecordTable:
-    """N queries and M models, one row a query and one column a model.
+    """N queries and M models, one row per query and one column per model.
 
     Attributes
     ----------

@@ -71,8 +71,8 @@ def _is_tidy(row: dict[str, Any]) -> bool:
 
 
 FORMATS: dict[str, Format] = {
-    "records": Format("one row a query with its outputs: the record form", _is_record, _each(_own)),
-    "tidy": Format("one row a (query, model)", _is_tidy, _each(_own)),
+    "records": Format("one row per query with its outputs: the record form", _is_record, _each(_own)),
+    "tidy": Format("one row per (query, model)", _is_tidy, _each(_own)),
     "aios": Format("AIOS bootstrap JSON", aios.sniff, _each(aios.read), (".json", ".jsonl")),
     "llmrouter": Format("LLMRouter routing data", llmrouter.sniff, llmrouter.read),
     "llmrouterbench": Format(

@@ -1,4 +1,4 @@
-"""GraphRouter's `router_data.csv`: one row a (query, model) with `task_id`, `llm`, `effect`, `cost`."""
+"""GraphRouter's `router_data.csv`: one row per (query, model) with `task_id`, `llm`, `effect`, `cost`."""
 
 from __future__ import annotations
 

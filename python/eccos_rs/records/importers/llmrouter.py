@@ -1,4 +1,4 @@
-"""LLMRouter's routing data: one row a (query, model) with `task_name`, `model_name`, `performance`."""
+"""LLMRouter's routing data: one row per (query, model) with `task_name`, `model_name`, `performance`."""
 
 from __future__ import annotations
 

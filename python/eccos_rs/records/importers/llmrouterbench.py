@@ -1,4 +1,4 @@
-"""LLMRouterBench: one JSON file a (dataset, split, model), below `results/bench/`."""
+"""LLMRouterBench: one JSON file per (dataset, split, model), below `results/bench/`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""RouterBench: one wide row a prompt, with `model`, `model|total_cost` and `model|model_response`."""
+"""RouterBench: one wide row per prompt, with `model`, `model|total_cost` and `model|model_response`."""
 
 from __future__ import annotations
 
