@@ -69,7 +69,7 @@ class _Names:
 def learned_of(bundle: Bundle, priors: Sequence[ModelPrior]) -> LearnedPredictor | None:
     """Return what a saved bundle has learned of models, without its encoder; None if nothing."""
     names = _Names(tuple(each.name for each in priors), priors)
-    made = restore_learned(bundle, cast("BundlePredictor", names))
+    made: Any = restore_learned(bundle, cast("BundlePredictor", names))
     return made if isinstance(made, LearnedPredictor) else None
 
 
