@@ -57,7 +57,7 @@ def forecasts(data: TrainingData, states, rest, held, left_out: int) -> Predicti
         table=data.table.select_models([data.models[model] for model in kept]),
         log_tokens=data.log_tokens[:, kept],
     )
-    fitted = fit_predictor(part.select(rest), states[rest], TrainOptions(), fades={})
+    fitted = fit_predictor(part.select(rest), states[rest], TrainOptions(), back_offs={})
     made = fitted.predict(states[held])
     return Prediction(
         part.models, made.quality, made.output_tokens, made.quality_std, made.log_tokens_std,

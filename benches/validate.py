@@ -52,19 +52,19 @@ def main() -> None:
     options = TrainOptions(encoder=chosen.encoder, teacher_share=share)
     data = read_training_data(chosen.data, chosen.aux)
     states = encoder_states(data.table.query, options, progress_bar)
-    # How forecasts fade is learned once, on a part; learning it in every fold changes no figure's third
+    # How forecasts back off is learned once, on a part; learning it in every fold changes no figure's third
     # digit.
     some, _ = split_by_text(data.table, [0.7, 0.3], seed=0)
-    fades = fit_predictor(data.select(some), states[some], options).fades
-    fades.pop("trained")
+    back_offs = fit_predictor(data.select(some), states[some], options).back_offs
+    back_offs.pop("trained")
     if chosen.away:
-        leave_datasets_out(data, states, fades, options)
+        leave_datasets_out(data, states, back_offs, options)
     else:
         judged = unread(data.table.query) if chosen.unread else np.arange(len(data))
         cross_validate(
             data,
             states,
-            fades,
+            back_offs,
             price_array(pool_for(data.table, chosen.pool)),
             judged=judged,
             options=options,
@@ -80,7 +80,7 @@ def unread(queries: list[str]) -> np.ndarray:
     return np.array([row for row, text in enumerate(queries) if text in out])
 
 
-def cross_validate(data: TrainingData, states, fades, prices, *, judged, options) -> None:
+def cross_validate(data: TrainingData, states, back_offs, prices, *, judged, options) -> None:
     """Print the figures of every kind of predictor on some rows, each forecast from the other four folds."""
     names = [each.name for each in fields(Calibrated)]
     made = {kind: {name: np.zeros(data.quality.shape, np.float32) for name in names} for kind in KINDS}
@@ -88,7 +88,7 @@ def cross_validate(data: TrainingData, states, fades, prices, *, judged, options
     with progress_bar("cross-validating", FOLDS) as done:
         for out in parts:
             rest = np.setdiff1d(np.arange(len(data)), out)
-            fitted = fit_predictor(data.select(rest), states[rest], options, fades=fades)
+            fitted = fit_predictor(data.select(rest), states[rest], options, back_offs=back_offs)
             for kind in KINDS:
                 forecast = fitted.predict(states[out], kind)
                 for name in names:
@@ -104,7 +104,7 @@ def cross_validate(data: TrainingData, states, fades, prices, *, judged, options
         print(f"| {' | '.join(row)} |")
 
 
-def leave_datasets_out(data: TrainingData, states, fades, options) -> None:
+def leave_datasets_out(data: TrainingData, states, back_offs, options) -> None:
     """Print what the hybrid is worth on tasks never seen."""
     kinds = np.array(data.table.dataset)
     print("| task left out | queries | Brier, mean of the others | hybrid, less that | AUC |")
@@ -112,7 +112,7 @@ def leave_datasets_out(data: TrainingData, states, fades, options) -> None:
     off = []
     for kind in np.unique(kinds):
         out, rest = np.flatnonzero(kinds == kind), np.flatnonzero(kinds != kind)
-        fitted = fit_predictor(data.select(rest), states[rest], options, fades=fades)
+        fitted = fit_predictor(data.select(rest), states[rest], options, back_offs=back_offs)
         quality, happened = fitted.predict(states[out]).quality, data.quality[out]
         mean = float(np.nanmean((happened - np.nanmean(data.quality[rest], axis=0)) ** 2))
         off.append(float(np.nanmean((quality - happened) ** 2)) - mean)

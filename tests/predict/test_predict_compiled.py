@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from eccos_rs import _core
 from eccos_rs.predict.bundle import Bundle
-from eccos_rs.predict.calibration import Calibration, Fade, Scores, blend, logit
+from eccos_rs.predict.calibration import BackOff, Calibration, Scores, blend, logit
 from eccos_rs.predict.labels import LabelTable, shrink
 from eccos_rs.predict.neighbours import NeighbourSettings, estimate_from_neighbours
 from eccos_rs.predict.tokenize import TextTokenizer
@@ -150,7 +150,7 @@ def calibration(rng: np.random.Generator) -> Calibration:
     return Calibration(
         success_weight=0.6, length_weight=0.3, intercept=vector(-1, 1), common_slope=vector(0.5, 1.5),
         deviation_slope=vector(0.5, 1.5), prior_logit=vector(-1, 1), prior_length=vector(3, 6),
-        fade=Fade(0.3, 0.7, common_floor=0.2, deviation_floor=0.5, length_floor=0.4),
+        back_off=BackOff(0.3, 0.7, common_floor=0.2, deviation_floor=0.5, length_floor=0.4),
         length_factor=vector(0.8, 1.2), length_std_scale=vector(0.8, 1.2), residual_share=vector(0.1, 0.9),
     )  # fmt: skip
 
@@ -187,7 +187,7 @@ def test_forecasts_are_those_of_numpy(kind: str, rows: int) -> None:
         np.testing.assert_allclose(array, getattr(wanted, name), rtol=2e-4, atol=1e-6, err_msg=name)
 
 
-def test_a_query_without_a_known_similarity_does_not_fade() -> None:
+def test_a_query_without_a_known_similarity_does_not_back_off() -> None:
     rng = np.random.default_rng(0)
     made, said = calibration(rng), heads(2, rng)
     near = np.zeros((2, 5 * M), "f"), np.array([np.nan, 0.0], "f")

@@ -7,7 +7,7 @@ import pytest
 
 from eccos_rs.errors import BundleError, InputError
 from eccos_rs.predict import Prediction
-from eccos_rs.predict.calibration import Calibration, Fade, Scores, blend, expit, logit
+from eccos_rs.predict.calibration import BackOff, Calibration, Scores, blend, expit, logit
 from eccos_rs.predict.familiarity import AWAY_LENGTH_STD, AWAY_LEVEL_STD
 from eccos_rs.predict.features import FEATURE_NAMES, summarise_tokens, token_feature_table
 from eccos_rs.predict.logistic import fit_logistic
@@ -127,7 +127,7 @@ def calibration(models=3, **changes):
         "deviation_slope": np.ones(models, np.float32),
         "prior_logit": np.linspace(-0.5, 0.5, models).astype(np.float32),
         "prior_length": np.full(models, 5.0, np.float32),
-        "fade": Fade(),
+        "back_off": BackOff(),
         "length_factor": np.ones(models, np.float32),
         "length_std_scale": np.ones(models, np.float32),
         "residual_share": np.full(models, 0.3, np.float32),
@@ -156,30 +156,32 @@ def test_a_slope_of_zero_on_the_deviation_leaves_what_models_share():
     np.testing.assert_allclose(made.quality.std(axis=1), 0, atol=1e-6)
 
 
-def test_forecasts_fade_to_the_prior_and_to_nothing_else():
+def test_forecasts_back_off_to_the_prior_and_to_nothing_else():
     given = scores()
-    fade = Fade(low=0.2, high=0.6, common_floor=0.0, deviation_floor=0.0, length_floor=0.0)
-    faded = calibration(fade=fade)
-    far = faded.apply(given, np.full(6, 0.1, np.float32))
-    np.testing.assert_allclose(far.quality, np.tile(expit(faded.prior_logit), (6, 1)), rtol=1e-5)
+    back_off = BackOff(low=0.2, high=0.6, common_floor=0.0, deviation_floor=0.0, length_floor=0.0)
+    backed_off = calibration(back_off=back_off)
+    far = backed_off.apply(given, np.full(6, 0.1, np.float32))
+    np.testing.assert_allclose(far.quality, np.tile(expit(backed_off.prior_logit), (6, 1)), rtol=1e-5)
     # What is not known of the mean any more goes to the spread.
     lost = np.sqrt(0.25 + np.square(given.length_mean - 5.0) + AWAY_LENGTH_STD**2)
     np.testing.assert_allclose(far.log_tokens_std, lost, rtol=1e-5)
-    near, unknown = (faded.apply(given, np.full(6, value, np.float32)).quality for value in (0.7, np.nan))
+    near, unknown = (
+        backed_off.apply(given, np.full(6, value, np.float32)).quality for value in (0.7, np.nan)
+    )
     np.testing.assert_array_equal(near, unknown)
     np.testing.assert_array_equal(near, calibration().apply(given).quality)
 
 
 def test_a_calibration_survives_its_table():
-    made = calibration(fade=Fade(0.1, 0.5, 0.25, 0.5, 0.75), success_weight=0.3)
+    made = calibration(back_off=BackOff(0.1, 0.5, 0.25, 0.5, 0.75), success_weight=0.3)
     back = Calibration.from_table(made.to_table(), 3)
     given, near = scores(), np.linspace(0, 1, 6).astype(np.float32)
     np.testing.assert_allclose(back.apply(given, near).quality, made.apply(given, near).quality, rtol=1e-5)
-    assert back.fade == made.fade
+    assert back.back_off == made.back_off
 
 
 def test_far_from_known_ground_everything_goes_to_the_prior_whatever_training_found():
-    given, kept = scores(), calibration(fade=Fade())
+    given, kept = scores(), calibration(back_off=BackOff())
     far, near = (kept.apply(given, np.full(6, value, np.float32)) for value in (0.3, 0.9))
     home = kept.apply(given)
     np.testing.assert_array_equal(near.quality, home.quality)
@@ -312,16 +314,16 @@ def test_bad_labels_of_a_newcomer_are_refused(name, change, message):
 
 
 def test_the_pace_follows_what_is_faster_now():
-    from eccos_rs.predict.pace import Pace
+    from eccos_rs.predict.autotune import ThreadingAutotuner
 
     def runs(pace, count, seconds):
         taken = []
         for _ in range(count):
             taken.append(pace.choose())
-            pace.took(taken[-1], seconds[taken[-1]])
+            pace.record(taken[-1], seconds[taken[-1]])
         return taken
 
-    pace = Pace()
+    pace = ThreadingAutotuner()
     free = runs(pace, 400, (1.0, 2.0))
     assert free[:8] == [0] * 8
     assert 2 < sum(free) < 15  # tried, ever less often
@@ -330,5 +332,14 @@ def test_the_pace_follows_what_is_faster_now():
     again = runs(pace, 1200, (1.0, 2.0))
     assert sum(again[-1000:]) < 20
     # One slow run among many is no reason to go over.
-    pace.took(0, 1.5)
+    pace.record(0, 1.5)
     assert pace.choose() == 0
+
+
+def test_an_old_name_still_works_and_says_what_to_write():
+    from eccos_rs.predict import calibration as where
+
+    with pytest.warns(DeprecationWarning, match="Fade is deprecated: use BackOff"):
+        assert where.Fade is BackOff
+    with pytest.raises(AttributeError, match="has no attribute 'Nothing'"):
+        where.Nothing  # noqa: B018 - the lookup is what is tested

@@ -104,11 +104,11 @@ def test_the_graph_says_what_training_said(trained, encoder, tmp_path):
     assert trained.bundle.table("provenance")["options"]["encoder"] == encoder
     texts = read_texts(data.table.query, SMALL.max_tokens)
     states = encode_texts(open_encoder(encoder), texts, "cpu")
-    fades = {
-        kind: trained.bundle.predictor(kind, device="cpu", threads=1)._calibration.fade
+    back_offs = {
+        kind: trained.bundle.predictor(kind, device="cpu", threads=1)._calibration.back_off
         for kind in ("hybrid", "retrieval")
     }
-    fitted = fit_predictor(data, states, options, fades=fades)
+    fitted = fit_predictor(data, states, options, back_offs=back_offs)
     wanted = fitted.predict(states[:20])
     made = trained.bundle.predictor("hybrid", device="cpu", threads=1).predict(
         [Query.of(text) for text in data.table.query[:20]]

@@ -1,4 +1,4 @@
-"""From raw scores to probabilities that can be promised: blend, two parts, fading, expected length.
+"""From raw scores to probabilities that can be promised: blend, two parts, back-off, expected length.
 
 Everything here is arithmetic on arrays, and the same code runs in training and in the router.
 """
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from eccos_rs.domain.renamed import renamed
 from eccos_rs.errors import BundleError
 from eccos_rs.predict.familiarity import (
     AWAY_LENGTH_STD,
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.floating[Any]]
 
-__all__ = ["Calibrated", "Calibration", "Fade", "Scores", "blend", "expit", "logit"]
+__all__ = ["BackOff", "Calibrated", "Calibration", "Scores", "blend", "expit", "logit"]
 
 # Further out than this a log odds is a claim that no data set of a practical size supports.
 _LIMIT = 1e-4
@@ -86,7 +87,7 @@ def blend(heads: Scores, neighbours: Scores, *, success_weight: float, length_we
 
 
 @dataclass(frozen=True)
-class Fade:
+class BackOff:
     """How much a forecast is believed as the nearest known query is further away.
 
     A ramp: `floor` at or below the similarity `low`, 1 at or above `high`.
@@ -161,8 +162,8 @@ class Calibration:
         Two-part calibration: with c the mean over models of a query's log odds z, the calibrated log odds
         are intercept + common_slope c + deviation_slope (z - c).
     prior_logit, prior_length : ndarray, shape (M,)
-        Where a faded forecast goes: log odds of the mean success, mean of ln(1 + tokens).
-    fade : Fade
+        Where a forecast backs off to: log odds of the mean success, mean of ln(1 + tokens).
+    back_off : BackOff
         When it goes there.
     length_factor : ndarray, shape (M,)
         Multiplies the mean of the log-normal, so that the expected tokens add up to what was seen.
@@ -180,7 +181,7 @@ class Calibration:
     deviation_slope: NDArray[np.float32]
     prior_logit: NDArray[np.float32]
     prior_length: NDArray[np.float32]
-    fade: Fade
+    back_off: BackOff
     length_factor: NDArray[np.float32]
     length_std_scale: NDArray[np.float32]
     residual_share: NDArray[np.float32]
@@ -201,21 +202,21 @@ class Calibration:
                 raise BundleError(f"calibration: {name}: wanted {models} finite numbers, one a model")
             values[name] = vector
         try:
-            fade = Fade(**{name: float(value) for name, value in table["fade"].items()})
+            back_off = BackOff(**{name: float(value) for name, value in table["fade"].items()})
             values |= {name: float(table[name]) for name in ("success_weight", "length_weight")}
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise BundleError(f"calibration: missing or malformed: {error}") from None
-        return cls(**values, fade=fade)
+        return cls(**values, back_off=back_off)
 
     def to_table(self) -> dict[str, Any]:
         """Return plain numbers and lists that `from_table` reads back."""
         vectors = {name: [round(float(v), 6) for v in getattr(self, name)] for name in _VECTORS}
-        fade = {name: float(value) for name, value in vars(self.fade).items()}
+        back_off = {name: float(value) for name, value in vars(self.back_off).items()}
         return {
             "success_weight": float(self.success_weight),
             "length_weight": float(self.length_weight),
             **vectors,
-            "fade": fade,
+            "fade": back_off,
         }
 
     def constants(self) -> dict[str, Any]:
@@ -228,10 +229,10 @@ class Calibration:
             "away_level_std": AWAY_LEVEL_STD,
             "away_length_std": AWAY_LENGTH_STD,
         }
-        return {**vectors, **weights, **vars(self.fade), **ground}
+        return {**vectors, **weights, **vars(self.back_off), **ground}
 
     def calibrated_logit(self, success_logit: Array) -> NDArray[np.float32]:
-        """Apply the two-part calibration to log odds of shape (N, M), without fading."""
+        """Apply the two-part calibration to log odds of shape (N, M), without back-off."""
         common = success_logit.mean(axis=1, keepdims=True)
         parts = self.common_slope * common + self.deviation_slope * (success_logit - common)
         return np.asarray(self.intercept + parts, dtype=np.float32)
@@ -244,20 +245,20 @@ class Calibration:
         scores : Scores
             Of N queries and M models.
         similarity : ndarray, shape (N,), optional
-            Of the nearest known query; without it, or where it is NaN, nothing fades.
+            Of the nearest known query; without it, or where it is NaN, nothing backs off.
 
         Returns
         -------
         Calibrated
         """
-        common, deviation, length = self.fade.shares(similarity, len(scores.success_logit))
+        common, deviation, length = self.back_off.shares(similarity, len(scores.success_logit))
         off = self.calibrated_logit(scores.success_logit) - self.prior_logit
         shared = off.mean(axis=1, keepdims=True)
         quality = expit(self.prior_logit + common * shared + deviation * (off - shared))
 
         away = scores.length_mean - self.prior_length
         mean = self.prior_length + length * away
-        # What fading takes from the mean is not known any more, so it goes to the spread.
+        # What backing off takes from the mean is not known any more, so it goes to the spread.
         lost = (1.0 - np.square(length)) * np.square(away)
         std = self.length_std_scale * np.sqrt(np.square(scores.length_std) + lost)
         tokens = np.expm1(np.minimum(mean + 0.5 * np.square(std), 20.0)) * self.length_factor
@@ -286,3 +287,8 @@ _VECTORS = (
     "length_std_scale",
     "residual_share",
 )
+
+
+def __getattr__(name: str) -> Any:
+    """Give what was renamed under its old name."""
+    return renamed(__name__, name, {"Fade": BackOff})

@@ -2,7 +2,7 @@
 
 On a CPU every query runs alone and unpadded: a CPU gains nothing from a batch and loses on padding, and with
 dynamically quantised activations a query's numbers would depend on its neighbours in the batch. Several
-queries run side by side on threads instead, each on one core; a lonely query gets all cores.
+queries run side by side on threads instead, each on one core; a single-query batch gets all cores.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 
 from eccos_rs.errors import BundleError, DeviceError, InputError
 from eccos_rs.predict import device as devices
-from eccos_rs.predict.pace import Pace
+from eccos_rs.predict.autotune import ThreadingAutotuner
 from eccos_rs.predict.runtime import onnxruntime
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ class CpuEncoder:
     path : Path
         The graph.
     variant : str
-        Its arithmetic.
+        Its precision.
     layout : Layout
         Of its outputs.
     weights : Path, optional
@@ -167,7 +167,7 @@ class CpuEncoder:
         self.variant, self._path, self._layout, self._weights = variant, path, layout, weights
         cores = devices.allowed_cores()
         self._threads = min(threads or cores, cores)
-        self._pace = Pace() if threads is None else None
+        self._autotuner = ThreadingAutotuner() if threads is None else None
         self._lock = threading.Lock()
         self._alone: Any = None
         self._many: Any = None
@@ -217,16 +217,16 @@ class CpuEncoder:
             return self._pool
 
     def _run_alone(self, ids: NDArray[np.int64]) -> Sequence[NDArray[np.float32]]:
-        """Run a lonely query over several cores, or on one where those are taken by others."""
+        """Run a single-query batch over several cores, or on one where those are taken by others."""
         if self._threads == 1:
             return self._run_one(self._for_many(), ids)
-        if self._pace is None:
+        if self._autotuner is None:
             return self._run_one(self._for_one(), ids)
-        way = self._pace.choose()
+        way = self._autotuner.choose()
         session = self._for_many() if way else self._for_one()
         start = time.perf_counter()
         made = self._run_one(session, ids)
-        self._pace.took(way, (time.perf_counter() - start) / (len(ids) + _FIXED_TOKENS))
+        self._autotuner.record(way, (time.perf_counter() - start) / (len(ids) + _FIXED_TOKENS))
         return made
 
     def _for_many(self) -> Any:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from eccos_rs.predict.calibration import Calibration, Fade, Scores, blend, logit
+from eccos_rs.predict.calibration import BackOff, Calibration, Scores, blend, logit
 from eccos_rs.predict.logistic import fit_logistic
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float32]
 
-__all__ = ["Labels", "Sources", "fit_calibration", "fit_fade", "log_loss", "two_part_logits"]
+__all__ = ["Labels", "Sources", "fit_back_off", "fit_calibration", "log_loss", "two_part_logits"]
 
 # Pulls the two slopes to 1 with the force of some tens of queries: small data keep near what was forecast.
 SLOPE_RIDGE = 5.0
@@ -56,8 +56,10 @@ def log_loss(log_odds: Floats, success: Floats) -> float:
     return float(np.nanmean(np.logaddexp(0.0, z) - success * z))
 
 
-def fit_calibration(sources: Sources, labels: Labels, kind: str, fade: Fade | None = None) -> Calibration:
-    """Fit everything but the fading, which is given.
+def fit_calibration(
+    sources: Sources, labels: Labels, kind: str, back_off: BackOff | None = None
+) -> Calibration:
+    """Fit everything but the back-off, which is given.
 
     Parameters
     ----------
@@ -67,16 +69,17 @@ def fit_calibration(sources: Sources, labels: Labels, kind: str, fade: Fade | No
         Of the same rows.
     kind : {"trained", "retrieval", "hybrid"}
         The heads alone, the neighbours alone, or their best blend.
-    fade : Fade, optional
-        How forecasts fade; the slopes then make up at home for what it takes there. The default keeps all.
+    back_off : BackOff, optional
+        How forecasts back off; the slopes then make up at home for what it takes there. The default keeps
+        all.
 
     Returns
     -------
     Calibration
     """
-    fade = fade or Fade()
+    back_off = back_off or BackOff()
     near = None if kind == "trained" else sources.similarity
-    kept = fade.shares(near, len(sources.similarity))[0][:, 0]
+    kept = back_off.shares(near, len(sources.similarity))[0][:, 0]
     prior = logit(_shrunk_mean(labels.success))
     fixed = {"trained": (1.0, 1.0), "retrieval": (0.0, 0.0)}
     success_weight, length_weight = fixed.get(kind) or _best_weights(sources, labels)
@@ -91,7 +94,7 @@ def fit_calibration(sources: Sources, labels: Labels, kind: str, fade: Fade | No
         deviation_slope=slopes[:, 2],
         prior_logit=prior,
         prior_length=np.nanmean(labels.log_tokens, axis=0),
-        fade=fade,
+        back_off=back_off,
         length_factor=np.ones(models, dtype=np.float32),
         length_std_scale=_spread_scale(scores, labels.log_tokens),
         residual_share=np.zeros(models, dtype=np.float32),
@@ -225,12 +228,12 @@ def _residual_share(quality: Floats, success: Floats) -> Floats:
     return np.asarray(np.clip(share, 0.01, 0.9), dtype=np.float32)
 
 
-def fit_fade(
+def fit_back_off(
     calibration: Calibration,
     home: tuple[Scores, Floats, Labels],
     away: tuple[Scores, Floats, Labels],
-) -> Fade:
-    """Choose how forecasts fade on unknown ground.
+) -> BackOff:
+    """Choose how forecasts back off on unknown ground.
 
     Parameters
     ----------
@@ -243,23 +246,23 @@ def fit_fade(
 
     Returns
     -------
-    Fade
+    BackOff
         The one with the least sum of mean squared errors of success at home and away; both parts of the
-        calibration fade alike.
+        calibration back off alike.
     """
-    best, best_loss = Fade(), np.inf
+    best, best_loss = BackOff(), np.inf
     lows = np.concatenate([[0.0], np.quantile(away[1], [0.1, 0.3, 0.5, 0.7])])
     highs = np.quantile(np.concatenate([home[1], away[1]]), [0.3, 0.5, 0.7, 0.85, 1.0])
     for low, high, floor in itertools.product(lows.tolist(), highs.tolist(), (0.0, 0.25, 0.5, 0.75, 1.0)):
         if high <= low + 0.02:
             continue
-        fade = Fade(low, high, floor, floor, 1.0)
-        loss = sum(_brier(replace(calibration, fade=fade), *part) for part in (home, away))
+        back_off = BackOff(low, high, floor, floor, 1.0)
+        loss = sum(_brier(replace(calibration, back_off=back_off), *part) for part in (home, away))
         if loss < best_loss - 1e-6:
-            best, best_loss = fade, loss
+            best, best_loss = back_off, loss
     errors = {
         floor: sum(
-            _length_error(replace(calibration, fade=replace(best, length_floor=floor)), *part)
+            _length_error(replace(calibration, back_off=replace(best, length_floor=floor)), *part)
             for part in (home, away)
         )
         for floor in (1.0, 0.75, 0.5, 0.25, 0.0)
@@ -273,6 +276,6 @@ def _brier(calibration: Calibration, scores: Scores, similarity: Floats, labels:
 
 
 def _length_error(calibration: Calibration, scores: Scores, similarity: Floats, labels: Labels) -> float:
-    _, _, share = calibration.fade.shares(similarity, len(similarity))
+    _, _, share = calibration.back_off.shares(similarity, len(similarity))
     mean = calibration.prior_length + share * (scores.length_mean - calibration.prior_length)
     return float(np.nanmean(np.abs(mean - labels.log_tokens)))

@@ -9,7 +9,7 @@ import numpy as np
 
 from eccos_rs.predict.calibration import Scores, logit
 from eccos_rs.predict.neighbours import NeighbourEstimate, NeighbourSettings, estimate_from_neighbours
-from eccos_rs.train.calibrate import Labels, Sources, fit_fade, two_part_logits
+from eccos_rs.train.calibrate import Labels, Sources, fit_back_off, two_part_logits
 from eccos_rs.train.denoise import choose_shares, denoise_labels, expected_labels
 from eccos_rs.train.heads import HeadWeights, Targets, fit_member, merge_members, run_heads
 from eccos_rs.train.kernel import cross_fit_kernel, fit_kernel
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from eccos_rs.predict.calibration import Calibration, Fade
+    from eccos_rs.predict.calibration import BackOff, Calibration
     from eccos_rs.train.data import TrainingData
     from eccos_rs.train.options import TrainOptions
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["TrainingContext", "neighbour_scores", "prepare", "priors_of", "search"]
 
-#: Datasets left out in turn to learn how forecasts fade; more are pooled into so many parts.
+#: Datasets left out in turn to learn how forecasts back off; more are pooled into so many parts.
 MOST_AWAY = 16
 #: Folds of the kernel regression that label matrices are compared by.
 QUICK_FOLDS = 3
@@ -145,9 +145,9 @@ class TrainingContext:
 
         return members, _by_part(folds, self.raw.success.shape, forecast)
 
-    def learn_fades(
+    def learn_back_offs(
         self, calibration: Mapping[str, Calibration], home: Sources, on_step: Callable[[int], object]
-    ) -> dict[str, Fade]:
+    ) -> dict[str, BackOff]:
         """Leave each dataset out in turn and see how far forecasts hold on unknown ground."""
         kinds = self.kinds()
         if len(np.unique(kinds)) < 2:
@@ -160,16 +160,16 @@ class TrainingContext:
         estimate = self.neighbours(kinds)
         heads = _by_part(kinds, self.raw.success.shape, forecast)
         away = Sources(heads, neighbour_scores(estimate), estimate.similarity)
-        fades = {}
+        back_offs = {}
         for name, fitted in calibration.items():
-            if name == "trained":  # it knows no similarity, so it cannot fade
+            if name == "trained":  # it knows no similarity, so it cannot back off
                 continue
             parts = [
                 (each.blended(fitted.success_weight, fitted.length_weight), each.similarity, self.raw)
                 for each in (home, away)
             ]
-            fades[name] = fit_fade(fitted, parts[0], parts[1])
-        return fades
+            back_offs[name] = fit_back_off(fitted, parts[0], parts[1])
+        return back_offs
 
     def with_kernel(self, heads: HeadWeights, rows: Rows | slice) -> HeadWeights:
         """Add the kernel regression on some rows, where the options ask for one."""

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from eccos_rs.predict.calibration import Fade
+    from eccos_rs.predict.calibration import BackOff
     from eccos_rs.predict.neighbours import NeighbourEstimate
     from eccos_rs.train.context import TrainingContext
     from eccos_rs.train.data import TrainingData
@@ -98,15 +98,15 @@ def fit_finetuned(
     if calibration is None:
         sources = _unseen_sources(context, texts, learn, on_step)
         calibration = calibrate(context, sources, {})
-        # How forecasts fade is learned with the encoder as it was: leaving each dataset out of the
+        # How forecasts back off is learned with the encoder as it was: leaving each dataset out of the
         # fine-tuning would cost as many fine-tunings. Its similarities are carried over by their quantiles.
         _, plain_heads = context.cross_fit(lambda steps: None)
         home = context.neighbours(data.groups[learn])
         plain = Sources(plain_heads, neighbour_scores(home), home.similarity)
-        fades = calibrate(context, plain, None)
+        back_offs = calibrate(context, plain, None)
         moved = {
-            kind: _moved(each.fade, home.similarity, sources.similarity)
-            for kind, each in fades.items()
+            kind: _moved(each.back_off, home.similarity, sources.similarity)
+            for kind, each in back_offs.items()
             if kind != "trained"
         }
         calibration = calibrate(context, sources, moved)
@@ -164,13 +164,13 @@ def _between(
     )
 
 
-def _moved(fade: Fade, before: Floats, after: Floats) -> Fade:
-    """Carry the similarities of a fade over to another encoder: the same share of queries lies below them."""
+def _moved(back_off: BackOff, before: Floats, after: Floats) -> BackOff:
+    """Carry similarities over to another encoder: the same share of queries lies below them."""
 
     def move(value: float) -> float:
         return float(np.quantile(after, np.mean(before <= value)))
 
-    return replace(fade, low=move(fade.low), high=move(fade.high))
+    return replace(back_off, low=move(back_off.low), high=move(back_off.high))
 
 
 def _finetune(

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from eccos_rs.predict.calibration import Calibrated, Calibration, Fade
+    from eccos_rs.predict.calibration import BackOff, Calibrated, Calibration
     from eccos_rs.train.data import TrainingData
     from eccos_rs.train.encoder import SentenceEncoder
     from eccos_rs.train.metric import Metric
@@ -73,9 +73,9 @@ class Fitted:
     calibration: dict[str, Calibration]
 
     @property
-    def fades(self) -> dict[str, Fade]:
-        """How each kind of predictor fades."""
-        return {kind: each.fade for kind, each in self.calibration.items()}
+    def back_offs(self) -> dict[str, BackOff]:
+        """How each kind of predictor backs off."""
+        return {kind: each.back_off for kind, each in self.calibration.items()}
 
     def sources(self, states: Floats) -> Sources:
         """Return what the heads and the neighbours say of N texts."""
@@ -102,9 +102,9 @@ class Trained:
     states: Floats
 
 
-def steps_of(data: TrainingData, options: TrainOptions, *, fades: bool) -> int:
-    """Return the most members that `fit_predictor` trains; with `fades` known it trains fewer."""
-    away = 0 if fades else len(set(data.table.dataset))
+def steps_of(data: TrainingData, options: TrainOptions, *, back_offs: bool) -> int:
+    """Return the most members that `fit_predictor` trains; with `back_offs` known it trains fewer."""
+    away = 0 if back_offs else len(set(data.table.dataset))
     return options.folds * options.members + away
 
 
@@ -113,7 +113,7 @@ def fit_predictor(
     states: Floats,
     options: TrainOptions,
     *,
-    fades: Mapping[str, Fade] | None = None,
+    back_offs: Mapping[str, BackOff] | None = None,
     on_step: Callable[[int], object] = lambda steps: None,
 ) -> Fitted:
     """Train heads and neighbours and calibrate them on their own out-of-fold forecasts.
@@ -126,7 +126,7 @@ def fit_predictor(
         What the heads read of the same queries.
     options : TrainOptions
         Recipe.
-    fades : mapping of kind to Fade, optional
+    back_offs : mapping of kind to BackOff, optional
         Use these instead of learning them.
     on_step : callable
         Called with 1 after each of `steps_of` steps.
@@ -137,7 +137,7 @@ def fit_predictor(
     """
     context = prepare(data, states, options)
     members, sources = unseen_sources(context, on_step)
-    return finish(context, members, sources, fades, on_step)
+    return finish(context, members, sources, back_offs, on_step)
 
 
 def unseen_sources(
@@ -153,11 +153,11 @@ def finish(
     context: TrainingContext,
     members: list[HeadWeights],
     sources: Sources,
-    fades: Mapping[str, Fade] | None,
+    back_offs: Mapping[str, BackOff] | None,
     on_step: Callable[[int], object] = lambda steps: None,
 ) -> Fitted:
     """Calibrate on what `unseen_sources` gave and put the members together."""
-    calibration = calibrate(context, sources, fades, on_step)
+    calibration = calibrate(context, sources, back_offs, on_step)
     heads = context.with_kernel(merge_members(members), slice(None))
     return assemble(context, heads, calibration)
 
@@ -165,15 +165,17 @@ def finish(
 def calibrate(
     context: TrainingContext,
     sources: Sources,
-    fades: Mapping[str, Fade] | None,
+    back_offs: Mapping[str, BackOff] | None,
     on_step: Callable[[int], object] = lambda steps: None,
 ) -> dict[str, Calibration]:
-    """Fit the calibration of every kind of predictor on out-of-fold forecasts, fading included."""
+    """Fit the calibration of every kind of predictor on out-of-fold forecasts."""
     calibration = {kind: fit_calibration(sources, context.raw, kind) for kind in KINDS}
-    if fades is None:
-        fades = context.learn_fades(calibration, sources, on_step)
-    faded = {kind: fit_calibration(sources, context.raw, kind, fade) for kind, fade in fades.items()}
-    return {kind: faded.get(kind, calibration[kind]) for kind in KINDS}
+    if back_offs is None:
+        back_offs = context.learn_back_offs(calibration, sources, on_step)
+    backed_off = {
+        kind: fit_calibration(sources, context.raw, kind, back_off) for kind, back_off in back_offs.items()
+    }
+    return {kind: backed_off.get(kind, calibration[kind]) for kind in KINDS}
 
 
 def assemble(context: TrainingContext, heads: HeadWeights, calibration: dict[str, Calibration]) -> Fitted:

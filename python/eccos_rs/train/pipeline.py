@@ -213,7 +213,7 @@ def _train(
     progress: Progress,
     known: Fitted | None = None,
 ) -> Trained:
-    """Train on some rows; `known` is a predictor that was trained on fewer and says how forecasts fade."""
+    """Train on some rows; `known` is a predictor trained on fewer, which says how forecasts back off."""
     again = " again, on everything" if known else ""
     if options.finetune:
         from eccos_rs.train.finetune import finetune_steps, fit_finetuned
@@ -223,10 +223,10 @@ def _train(
                 given.data, given.texts, given.states, rows, options, known=known, on_step=done
             )
     part = given.data.select(rows)
-    steps = steps_of(part, options, fades=bool(known))
+    steps = steps_of(part, options, back_offs=bool(known))
     with _one_thread(), progress(f"training the heads{again}", steps) as done:
         fitted = fit_predictor(
-            part, given.states[rows], options, fades=known.fades if known else None, on_step=done
+            part, given.states[rows], options, back_offs=known.back_offs if known else None, on_step=done
         )
     return Trained(given.encoder, fitted, given.states)
 

@@ -1,0 +1,34 @@
+"""Old names of what was renamed: they work, and say what to write instead."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["renamed"]
+
+
+def renamed(module: str, name: str, old: Mapping[str, Any]) -> Any:
+    """Look up an old name for a module's ``__getattr__``.
+
+    Parameters
+    ----------
+    module, name : str
+        Where, and what was asked for.
+    old : mapping of str to object
+        Old name to what it stands for.
+
+    Raises
+    ------
+    AttributeError
+        It is no old name either.
+    """
+    if name not in old:
+        raise AttributeError(f"module {module!r} has no attribute {name!r}")
+    warnings.warn(
+        f"{module}.{name} is deprecated: use {old[name].__name__}", DeprecationWarning, stacklevel=3
+    )
+    return old[name]
