@@ -22,7 +22,7 @@ EXTRAS := parquet,train,collect,evaluate,plot,serve,litellm,prices,redis$(COMMA)
 SOLVER_TESTS := tests/solver
 
 .DEFAULT_GOAL := help
-.PHONY: help tools bare-install demo test test-rust test-python test-latest constraints test-debug lint bench bench-solver bench-gpu bench-once wheel encoder bundle catalogue results clean
+.PHONY: help tools bare-install docs release-check demo test test-rust test-python test-latest constraints test-debug lint bench bench-solver bench-gpu bench-once wheel encoder bundle catalogue results clean
 
 help: ## Say what each target does
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,7 +45,7 @@ $(VENV)/.release: $(VENV)/.base pyproject.toml $(RUST_SOURCES)
 
 $(VENV)/.develop: $(VENV)/.base pyproject.toml
 	VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/maturin develop --release -q --extras $(EXTRAS)
-	$(BIN)/python -m pip install -q --group lint --group test
+	$(BIN)/python -m pip install -q --group lint --group test --group docs
 	@touch $@ $(VENV)/.release
 
 $(VENV)/.bench: $(VENV)/.develop
@@ -119,6 +119,12 @@ bare-install: $(VENV)/.base ## Install wheel and source distribution without a c
 wheel: $(VENV)/.base ## Build the wheel into dist/
 	$(BIN)/maturin build --release --locked --out dist
 
+docs: $(VENV)/.develop $(VENV)/.release ## Build the site into site/, warnings as errors
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict -q
+
+release-check: lint docs bare-install wheel ## What must hold before a tag: lints, docs, wheel and sdist, version and notes
+	$(BIN)/python tools/release_check.py
+
 encoder: $(VENV)/.develop $(VENV)/.release ## Distil the shipped encoder from the texts of DATA=…
 	$(BIN)/eccos distil $(DATA)/qaserve_public.parquet --out models/minilm-4/encoder.safetensors
 
@@ -149,4 +155,4 @@ results: $(VENV)/.develop $(VENV)/.release ## Train and evaluate in five folds o
 	  --pool models/qaserve-pool.toml --out $(OUT) --docs docs
 
 clean: ## Remove what was built (not .venv)
-	rm -rf target dist $(OUT) python/eccos_rs/*.so .pytest_cache .mypy_cache .ruff_cache
+	rm -rf target dist site $(OUT) python/eccos_rs/*.so .pytest_cache .mypy_cache .ruff_cache

@@ -14,13 +14,15 @@ from eccos_rs.cli.main import COMMANDS, main
 from tests.helpers.paths import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+ROUTING = (ROOT / "docs" / "routing.md").read_text(encoding="utf-8")
+REPOSITORY = "https://github.com/eccos-rs/eccos-rs/blob/main/"
 
 
 def blocks(language: str, text: str = README) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
 
 
-@pytest.mark.parametrize(("page", "least"), [("README.md", 6), ("docs/routing.md", 3)])
+@pytest.mark.parametrize(("page", "least"), [("README.md", 1), ("docs/routing.md", 3)])
 def test_the_python_runs_from_top_to_bottom(page, least, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     space: dict[str, object] = {}
@@ -46,9 +48,25 @@ def test_every_field_is_explained():
 
 
 def test_the_pool_file_is_one():
-    pools = [Pool.from_toml(block) for block in blocks("toml") if "[[model]]" in block]
-    assert len(pools) == 1
-    assert pools[0]["gpt-4o"].endpoint.api_key_env == "OPENAI_API_KEY"
+    (pool,) = [Pool.from_toml(block) for block in blocks("toml", ROUTING) if "schema_version" in block][:1]
+    assert pool.names
+
+
+def test_it_is_short_and_renders_on_an_index():
+    """At most 900 words; links that hold anywhere, and no formulas."""
+    assert len(README.split()) <= 900
+    assert "$$" not in README
+    assert re.findall(r"\]\((?!https://)([^)]+)\)", README) == []
+
+
+def test_the_printed_table_is_the_one_of_the_example(capsys):
+    """Its rows and figures, whatever the time it took."""
+    (code,), (shown, *_) = blocks("python"), blocks("text")
+    exec(compile(code, "README.md", "exec"), {})
+    printed = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    for line in shown.splitlines():
+        if line.strip():
+            assert " ".join(line.split()) in printed
 
 
 def commands() -> list[str]:
@@ -75,17 +93,19 @@ def test_every_command_and_option_that_is_shown_is_there(line, capsys, monkeypat
 
 def test_every_status_is_in_the_table():
     for status in Status:
-        assert re.search(rf"^\| `{status}` \|", README, re.MULTILINE)
+        assert re.search(rf"^\| `{status}` \|", ROUTING, re.MULTILINE)
 
 
 def test_every_link_into_the_repository_leads_somewhere():
-    links = re.findall(r"\]\((?!https?:)([^)#]+)", README)
+    links = re.findall(rf"\]\({re.escape(REPOSITORY)}([^)#]+)", README)
     assert links
     assert [link for link in links if not (ROOT / link).exists()] == []
 
 
 @pytest.mark.parametrize("script", sorted((ROOT / "examples").glob("*.py")), ids=lambda path: path.name)
 def test_every_example_runs(script, capsys, monkeypatch):
+    if script.name == "gateway_clients.py":
+        pytest.skip("runs against the gateway of a tutorial: test_docs.py")
     if script.name == "demo.py":
         done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=True)
         for words in ("all to the strongest", "certified gap", "promised", "to write the answers"):

@@ -9,12 +9,7 @@ import json
 import os
 import re
 import shlex
-import signal
-import subprocess
-import sys
-import time
 import tomllib
-from contextlib import contextmanager
 
 import httpx
 import pytest
@@ -23,6 +18,7 @@ from eccos_rs.records.record import Output, Record
 from eccos_rs.records.table import RecordTable
 from eccos_rs.routing.pool import Pool
 from eccos_rs.serve.replay import ReplaySettings, build_replay_app
+from tests.helpers.commands import free_port, serving
 from tests.helpers.paths import ROOT
 from tests.helpers.serving import running
 
@@ -91,42 +87,6 @@ def test_every_setting_of_the_gateway_that_is_named_is_there():
     assert f"| first byte | {defaults['first_byte_timeout']:g} s," in table
 
 
-@contextmanager
-def command(line, port, cwd):
-    """Run a command of the page on a port of its own until it answers; yields its address."""
-    words = shlex.split(line)
-    assert words[0] == "eccos"
-    if "--port" in words:
-        words[words.index("--port") + 1] = str(port)
-    else:
-        words += ["--port", str(port)]
-    process = subprocess.Popen([sys.executable, "-m", "eccos_rs.cli.main", *words[1:], "--quiet"], cwd=cwd)
-    url = f"http://127.0.0.1:{port}"
-    try:
-        deadline = time.monotonic() + 60
-        while True:
-            try:
-                httpx.get(f"{url}/healthz").raise_for_status()
-                break
-            except httpx.ConnectError:
-                assert process.poll() is None, f"{line}: ended with status {process.returncode}"
-                assert time.monotonic() < deadline
-                time.sleep(0.1)
-        yield url
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(30) in (0, -signal.SIGTERM)
-    finally:
-        process.kill()
-        process.wait()
-
-
-def free_port():
-    import socket
-
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]
-
-
 def test_the_commands_of_the_gateway(tmp_path, monkeypatch):
     """`eccos replay` as the page has it, and each `eccos serve` in front of it, asked as its curl asks."""
     pytest.importorskip("pyarrow")
@@ -153,9 +113,9 @@ def test_the_commands_of_the_gateway(tmp_path, monkeypatch):
     body = json.loads(asked[asked.index("-d") + 1])
     assert asked[asked.index("-s") + 1] == "localhost:8080/v1/chat/completions"
     replay = replay.replace("--fault-rate 0.02", "--fault-rate 0")  # chance may not fail a test
-    with command(replay, ports[0], tmp_path):
+    with serving(replay, ports[0], tmp_path):
         for line in serve:
-            with command(line, ports[1], tmp_path) as url:
+            with serving(line, ports[1], tmp_path) as url:
                 got = httpx.post(f"{url}/v1/chat/completions", json=body, timeout=30)
                 assert got.status_code == 200
                 assert got.headers["x-eccos-model"] == "gpt-4o"

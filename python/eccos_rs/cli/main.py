@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import functools
 import os
 import sys
@@ -11,12 +12,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from eccos_rs.errors import EccosError
+from eccos_rs.errors import EccosError, InputError, PolicyError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-__all__ = ["COMMANDS", "main"]
+__all__ = ["COMMANDS", "main", "program"]
 
 COMMANDS = (
     "route",
@@ -34,6 +35,9 @@ COMMANDS = (
     "info",
 )
 """In the order of `eccos --help`; a command lives in the file of its name, imported when it is asked for."""
+
+USAGE = 2
+"""What a shell expects of a program that was called in a way it does not understand."""
 
 INTERRUPTED = 130
 """128 + SIGINT, what a shell expects of a program that Ctrl-C ended."""
@@ -54,11 +58,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         something left over (queries deferred), 130 interrupted.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    _take_any_character()
     _tolerate(sys.stdout)
     try:
-        _app(arguments)(arguments, prog_name="eccos")
+        program(arguments)(arguments, prog_name="eccos")
     except EccosError as error:
-        _fail(str(error))
+        _fail(str(error), USAGE if _is_usage(error) else 1)
     except KeyboardInterrupt:
         _fail("interrupted", INTERRUPTED)
     except BrokenPipeError:
@@ -78,15 +83,39 @@ def _tolerate(stream: Any) -> None:
         stream.reconfigure(errors="replace")
 
 
+def _is_usage(error: EccosError) -> bool:
+    """Say whether an argument was malformed, rather than what lies in a file that one names.
+
+    A malformed pool, record, query or problem has an error of its own; a file that cannot be read is the
+    cause of its error.
+    """
+    unreadable = isinstance(error.__cause__ or error.__context__, OSError | UnicodeError)
+    return type(error) in (InputError, PolicyError) and not unreadable
+
+
+def _take_any_character() -> None:
+    """Escape what standard output cannot write as JSON does, which reads it back as it was."""
+    codecs.register_error("eccos-escape", _escaped)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="eccos-escape")
+
+
+def _escaped(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    units = error.object[error.start : error.end].encode("utf-16-be", "surrogatepass")
+    pairs = zip(units[::2], units[1::2], strict=True)
+    return "".join(f"\\u{high << 8 | low:04x}" for high, low in pairs), error.end
+
+
 def _fail(sentence: str, status: int = 1) -> None:
-    # What was passed in may hold lone surrogates, which standard error cannot write as they are.
-    text = f"eccos: {sentence}\n".encode("utf-8", "backslashreplace").decode("utf-8")
-    sys.stderr.write(text)
+    sys.stderr.write(f"eccos: {sentence}\n")
     sys.stderr.flush()
     raise SystemExit(status) from None
 
 
-def _app(arguments: Sequence[str]) -> typer.Typer:
+def program(arguments: Sequence[str]) -> typer.Typer:
     """Build the program; only the command that is asked for is imported, all of them for the overview."""
     app = typer.Typer(
         name="eccos",

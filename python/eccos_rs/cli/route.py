@@ -37,7 +37,7 @@ from eccos_rs.cli.options import (
     TokensPerSecond,
     policy_of,
 )
-from eccos_rs.errors import InputError, MissingExtraError
+from eccos_rs.errors import EccosError, MissingExtraError
 from eccos_rs.predict.bundle import Bundle
 
 if TYPE_CHECKING:
@@ -213,11 +213,11 @@ def _check(form: str, input_form: str, out: Path | None, tokens_per_second: floa
 def _check_out(out: Path) -> None:
     """Say what is wrong with the place of the result before the work, not after it."""
     if out.is_dir():
-        raise InputError(f"--out {out}: that is a folder; wanted the name of a file")
+        raise EccosError(f"--out {out}: that is a folder; wanted the name of a file")
     if not out.parent.is_dir():
-        raise InputError(f"--out {out}: there is no folder {out.parent}")
+        raise EccosError(f"--out {out}: there is no folder {out.parent}")
     if not os.access(out.parent, os.W_OK):
-        raise InputError(f"--out {out}: Permission denied: the folder {out.parent} may not be written")
+        raise EccosError(f"--out {out}: Permission denied: the folder {out.parent} may not be written")
 
 
 def _capacity(pairs: list[str]) -> dict[str, float] | None:
