@@ -144,13 +144,12 @@ def _measure(
 
 
 def _show(report: dict[str, Any]) -> None:
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
+    from eccos_rs.domain.tables import light_table
 
     rows = report["batches"]
     stages = list(rows[0]["seconds_a_query"])
     speed = report["tokens_per_second"]
-    table = Table(box=SIMPLE_HEAD, title="milliseconds a query, median", title_justify="left", pad_edge=False)
+    table = light_table("milliseconds per query, median")
     for head in ("batch", *stages, "all", "out tokens", "share"):
         table.add_column(head, justify="right", no_wrap=True)
     for row in rows:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from eccos_rs.cli.common import console
+from eccos_rs.domain.tables import light_table
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -136,12 +137,10 @@ def _brief(value: Any) -> str:
 
 def _figures(validation: dict[str, Any]) -> Table:
     """Return the validation figures, a column a kind of predictor."""
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
     from rich.text import Text
 
     kinds = {kind: figures for kind, figures in validation.items() if isinstance(figures, dict)}
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table = light_table()
     table.add_column("on held-back queries", no_wrap=True, style="bold")
     for kind in kinds:
         table.add_column(kind, justify="right", no_wrap=True)
@@ -152,10 +151,9 @@ def _figures(validation: dict[str, Any]) -> Table:
 
 
 def _facts(rows: list[tuple[str, str]]) -> Table:
-    from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    table = light_table(box=None, show_header=False, padding=(0, 2, 0, 0))
     table.add_column(no_wrap=True, style="bold")
     table.add_column(overflow="fold")
     for label, text in rows:
@@ -164,16 +162,9 @@ def _facts(rows: list[tuple[str, str]]) -> Table:
 
 
 def _models(pool: Pool) -> Table:
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
     from rich.text import Text
 
-    table = Table(
-        box=SIMPLE_HEAD,
-        pad_edge=False,
-        caption="prices in US dollars per million tokens",
-        caption_justify="left",
-    )
+    table = light_table(caption="prices in US dollars per million tokens")
     table.add_column("model", no_wrap=True, style="bold")
     for head in ("input", "cached", "output", "context"):
         table.add_column(head, justify="right", no_wrap=True)

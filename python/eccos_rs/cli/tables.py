@@ -5,16 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from rich.box import SIMPLE, SIMPLE_HEAD
 from rich.columns import Columns
 from rich.padding import Padding
-from rich.table import Table
 from rich.text import Text
 
+from eccos_rs.domain.tables import light_table
 from eccos_rs.routing.render import cells, response_words, stage_lines, summary
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
     from eccos_rs.routing.plan import Plan
 
@@ -52,7 +52,7 @@ def _styles(plan: Plan) -> dict[str, str]:
 
 
 def _rows(plan: Plan, styles: dict[str, str], *, why: bool, wide: bool) -> Table:
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, expand=True)
+    table = light_table(expand=True)
     table.add_column("#", justify="right", style="dim", no_wrap=True)
     table.add_column("query", ratio=1, no_wrap=True, overflow="ellipsis")
     table.add_column("model", no_wrap=True)
@@ -88,7 +88,7 @@ def _success_style(quality: float | None) -> str:
 
 def _shares(plan: Plan, styles: dict[str, str]) -> Table:
     """Say which model gets how many queries and how much of the money."""
-    table = Table(box=SIMPLE, pad_edge=False)
+    table = light_table()
     table.add_column("model", no_wrap=True)
     table.add_column("queries", justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
@@ -105,7 +105,7 @@ def _shares(plan: Plan, styles: dict[str, str]) -> Table:
 
 def _stages(plan: Plan, tokens_per_second: float) -> Table:
     """Say what each stage took and its share of the time the models will take to answer."""
-    table = Table(box=SIMPLE, pad_edge=False)
+    table = light_table()
     where = "" if plan.device is None else f" ({plan.device})"
     table.add_column(f"stage{where}", no_wrap=True)
     table.add_column("time", justify="right", no_wrap=True)
@@ -116,7 +116,7 @@ def _stages(plan: Plan, tokens_per_second: float) -> Table:
 
 
 def _summary(plan: Plan, tokens_per_second: float) -> Table:
-    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    table = light_table(box=None, show_header=False, padding=(0, 2, 0, 0))
     table.add_column(no_wrap=True, style="bold")
     table.add_column(overflow="fold")
     lines = summary(plan)

@@ -138,13 +138,12 @@ def _report(result: TrainResult, as_json: bool) -> None:
         }
         sys.stdout.write(json.dumps(content) + "\n")
         return
-    from rich.table import Table
-
+    from eccos_rs.domain.tables import light_table
     from eccos_rs.train.card import describe_shares, figure_rows
 
     shown = console()
     if result.figures:
-        table = Table(title=f"On {result.held_back:,} held-back queries")
+        table = light_table(f"On {result.held_back:,} held-back queries")
         table.add_column("measure")
         for kind in result.figures:
             table.add_column(kind, justify="right")

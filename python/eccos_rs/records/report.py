@@ -96,10 +96,11 @@ class Report:
     def render(self) -> RenderableType:
         """Return tables for a `rich` console."""
         from rich.console import Group
-        from rich.table import Table
         from rich.text import Text
 
-        models = Table(title=f"{self.queries:,} queries, {len(self.models)} models")
+        from eccos_rs.domain.tables import light_table
+
+        models = light_table(f"{self.queries:,} queries, {len(self.models)} models")
         models.add_column("model", overflow="fold")
         for head in ("queries", "coverage", "quality", "tokens out", "US$ per 1k"):
             models.add_column(head, justify="right")
@@ -116,7 +117,7 @@ class Report:
         cost = f"{self.oracle_cost_usd * 1e3:,.4f}"
         models.caption = "* best single model"
         models.add_row("oracle", f"{self.queries:,}", "", f"{self.oracle_quality:.4f}", "", cost)
-        sets = Table(title="datasets")
+        sets = light_table("datasets")
         sets.add_column("dataset", overflow="fold")
         for head in ("queries", "mean quality", "oracle"):
             sets.add_column(head, justify="right")

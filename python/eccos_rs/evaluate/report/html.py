@@ -158,14 +158,15 @@ def _inline(text: str) -> str:
 def print_report(study: Study, console: Console) -> None:
     """Print the report's tables."""
     from rich.markup import escape
-    from rich.table import Table as RichTable
+
+    from eccos_rs.domain.tables import light_table
 
     for section in sections(study):
         console.rule(f"[bold]{escape(section.title)}", align="left")
         for text in section.text:
             console.print(escape(re.sub(r"\*\*(.+?)\*\*|`(.+?)`", r"\1\2", text)))
         for table in section.tables:
-            shown = RichTable(caption=escape(table.note) or None, caption_justify="left", header_style="bold")
+            shown = light_table(caption=escape(table.note) or None)
             for number, column in enumerate(table.columns):
                 shown.add_column(
                     escape(column), justify="right" if number and len(table.columns) > 2 else "left"
