@@ -72,6 +72,7 @@ def test_a_page_runs_from_top_to_bottom(page: Path, tmp_path: Path, monkeypatch:
             assert done.returncode == 0, f"{line}: {done.stderr}"
 
 
+@pytest.mark.timeout(600)
 def test_the_first_gateway_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Both servers as the tutorial starts them, asked by its curl and by the clients of the examples."""
     pytest.importorskip("openai")
