@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from eccos_rs.errors import EccosError, InputError, PolicyError
+from eccos_rs.errors import EccosError, InputError, PolicyError, RecordError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -89,7 +89,8 @@ def _is_usage(error: EccosError) -> bool:
     A malformed pool, record, query or problem has an error of its own; a file that cannot be read is the
     cause of its error.
     """
-    unreadable = isinstance(error.__cause__ or error.__context__, OSError | UnicodeError)
+    cause = error.__cause__ or error.__context__
+    unreadable = isinstance(cause, OSError | UnicodeError | RecordError)
     return type(error) in (InputError, PolicyError) and not unreadable
 
 
