@@ -81,6 +81,10 @@ def serve(
         Path | None,
         typer.Option(help="TOML file of client keys with budgets and limits; read again when it changes."),
     ] = None,
+    traces: Annotated[
+        bool,
+        typer.Option("--traces", help="Send OpenTelemetry traces where OTEL_EXPORTER_OTLP_ENDPOINT says."),
+    ] = False,
     baseline: Annotated[
         str | None, typer.Option(help="A model: the page shows what everything would have cost there.")
     ] = None,
@@ -116,6 +120,7 @@ def serve(
         from eccos_rs.serve.app import GatewaySettings, build_app, reload_pool
         from eccos_rs.serve.run import run
         from eccos_rs.serve.security import check_address, read_tokens
+        from eccos_rs.serve.tracing import export_traces
         from eccos_rs.serve.workers import load_app, run_workers, shared_between
     tokens = read_tokens(os.environ.get("ECCOS_TOKENS"))
     try:
@@ -124,6 +129,8 @@ def serve(
         raise typer.BadParameter(str(error)) from None
     if on_store_loss not in ("local-share", "refuse"):
         raise typer.BadParameter(f"--on-store-loss must be local-share or refuse, got {on_store_loss}")
+    if traces:
+        export_traces()
     load = partial(Router.load, bundle, predictor=predictor, device=device, pool=pool, policy=policy)
     router = load()
     with shared_between(workers, store) as place:
@@ -131,7 +138,8 @@ def serve(
             tokens=tokens, max_body=max_body, attempts=attempts, wait=wait,
             first_byte_timeout=first_byte_timeout, store=place, stickiness=stickiness,
             body_timeout=body_timeout, cors=tuple(cors or ()), baseline=baseline,
-            keys=keys, load=partial(reload_pool, router, pool) if pool is not None and workers == 1 else None,
+            keys=keys, traces=traces,
+            load=partial(reload_pool, router, pool) if pool is not None and workers == 1 else None,
             on_store_loss="refuse" if on_store_loss == "refuse" else "local-share",
         )  # fmt: skip
         app = build_app(router, settings)

@@ -28,6 +28,7 @@ from eccos_rs.serve.metrics import Metrics
 from eccos_rs.serve.reload import Reloader
 from eccos_rs.serve.routes import error_handlers, routes
 from eccos_rs.serve.security import BearerTokens, LocalOnly, SizeLimits
+from eccos_rs.serve.tracing import Tracer
 from eccos_rs.serve.upstream import Upstream
 from eccos_rs.session import Session, check_store
 
@@ -74,6 +75,8 @@ class GatewaySettings:
         A model: the page shows what everything would have cost there.
     keys : path, optional
         File of the clients' keys with their limits; read again when it changes.
+    traces : bool
+        Make OpenTelemetry spans, with whatever exporter the process has set up.
     load : callable, optional
         Reads pool and policy again at SIGHUP.
     cors : tuple of str
@@ -95,6 +98,7 @@ class GatewaySettings:
     baseline: str | None = None
     keys: str | PathLike[str] | None = None
     load: Callable[[], Router] | None = None
+    traces: bool = False
 
     def __post_init__(self) -> None:
         if self.attempts < 1:
@@ -215,7 +219,7 @@ async def _make_gateway(
     return Gateway(
         session, upstream, breakers, Metrics(session, breakers, board, keys),
         Conversations(router.pool, settings.stickiness),
-        settings.attempts, settings.wait, settings.body_timeout, keys,
+        settings.attempts, settings.wait, settings.body_timeout, keys, Tracer(settings.traces),
     )  # fmt: skip
 
 

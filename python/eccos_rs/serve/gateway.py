@@ -19,10 +19,13 @@ from eccos_rs.serve.dialects.translate import Translation, answer, encode
 from eccos_rs.serve.keys import Keys
 from eccos_rs.serve.relay import Relay, RelayedStream
 from eccos_rs.serve.request import ROUTED_NAMES, RoutingRequest, read_request
+from eccos_rs.serve.tracing import Span, Tracer, log_request
 from eccos_rs.serve.upstream import Outbound, Reply, UpstreamError
 from eccos_rs.serve.wire import CLIENT_LEFT, RequestError, cancel_on_disconnect, error_body, read_body
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from starlette.requests import Request
 
     from eccos_rs.routing.query import Query
@@ -68,6 +71,8 @@ class Gateway:
         Seconds within which a body must have come.
     keys : Keys
         Of the clients, with their limits.
+    tracer : Tracer
+        Of every request.
     """
 
     session: Session
@@ -79,6 +84,7 @@ class Gateway:
     wait: float = 30.0
     body_timeout: float = 30.0
     keys: Keys = field(default_factory=lambda: Keys(()))
+    tracer: Tracer = field(default_factory=Tracer)
 
     async def complete(self, request: Request, dialect: str = "chat") -> Response:
         """Serve a request of any dialect."""
@@ -88,13 +94,16 @@ class Gateway:
         key = request.scope.get("eccos.key")
         wanted = self._placed(self.keys.limit(key, read_request(request, body, self.session.pool, dialect)))
         wanted = replace(wanted, key=key)
-        response = await cancel_on_disconnect(request, self._answer(wanted, arrived))
+        with self.tracer.request(wanted, request.headers) as span:
+            response = await cancel_on_disconnect(request, self._answer(wanted, arrived, span))
+            if response is None:
+                span.fail("client_left")
         if response is None:
             return Response(status_code=CLIENT_LEFT)
         return response
 
-    async def _answer(self, wanted: RoutingRequest, arrived: float) -> Response:
-        lease, reply, overhead, how = await self._first_event(wanted, arrived)
+    async def _answer(self, wanted: RoutingRequest, arrived: float, span: Span) -> Response:
+        lease, reply, overhead, how = await self._first_event(wanted, arrived, span.headers)
         assert lease.model is not None  # acquire raises for a deferred query
         assert lease.llm is not None
         headers = {**reply.headers, **_headers(lease, overhead, how)}
@@ -109,6 +118,11 @@ class Gateway:
                 usage=usage, prompt=lease.input_tokens,
             )  # fmt: skip
 
+        def ended(usage: Usage, cost: float | None, failed: bool) -> None:
+            span.answered(lease, usage, cost, reply.ttft, failed=failed)
+            seconds = time.monotonic() - arrived
+            log_request(lease, usage, cost, seconds=seconds, how=how, status=reply.status)
+
         relay = Relay(
             lease,
             reply,
@@ -116,6 +130,7 @@ class Gateway:
             arrived=arrived,
             allowance=wanted.allowance(lease.llm),
             on_spent=lambda cost, tokens: self.keys.settle(wanted.key, lease.cost, cost, tokens),
+            on_end=ended,
             on_answer=answered,
         )
         if reply.whole is None:
@@ -163,12 +178,19 @@ class Gateway:
             raise RequestError(400, "untranslatable", message)
         return replace(wanted, query=replace(wanted.query, models=allowed))
 
-    async def _first_event(self, wanted: RoutingRequest, arrived: float) -> tuple[Lease, Reply, float, str]:
+    async def _first_event(
+        self, wanted: RoutingRequest, arrived: float, headers: Mapping[str, str]
+    ) -> tuple[Lease, Reply, float, str]:
         """Ask model after model until one begins to answer; returns the seconds before it was asked."""
         failures: list[tuple[str, UpstreamError]] = []
         spent_upstream = 0.0
         outbound = Outbound(
-            wanted.body, wanted.dialect, wanted.chat, wanted.headers, keep_cache=wanted.continues
+            wanted.body,
+            wanted.dialect,
+            wanted.chat,
+            wanted.headers,
+            dict(headers),
+            keep_cache=wanted.continues,
         )
         for _ in range(self.attempts):
             try:

@@ -55,6 +55,8 @@ class Relay:
         Told the usage of an answer that came to its end.
     on_spent : callable
         Told US dollars and tokens, once.
+    on_end : callable
+        Told usage, US dollars and whether it failed, once.
     """
 
     def __init__(
@@ -67,6 +69,7 @@ class Relay:
         allowance: Allowance,
         on_answer: Callable[[Usage], None],
         on_spent: Callable[[float, int], None],
+        on_end: Callable[[Usage, float | None, bool], None],
     ) -> None:
         assert lease.model is not None  # only a lease that holds a model can have an answer
         self.lease = lease
@@ -77,6 +80,7 @@ class Relay:
         self._allowance = allowance
         self._on_answer = on_answer
         self._on_spent = on_spent
+        self._on_end = on_end
         self._usage = Usage()
         self.answer_id: str | None = None
         self._passed = 0
@@ -111,6 +115,7 @@ class Relay:
         )  # fmt: skip
         used = (usage.input_tokens or 0) + (usage.output_tokens or 0)
         self._on_spent(self.lease.cost if paid is None else paid, used)
+        self._on_end(usage, paid, failed or side is not None)
         self._metrics.requests.labels(self.model, str(self.reply.status)).inc()
         self._metrics.duration.labels(self.model).observe(time.monotonic() - self._arrived)
         if side is not None:
@@ -129,6 +134,7 @@ class Relay:
         self._ended = True
         self.lease.release(output_tokens=0, cost=0.0, abandoned=True)
         self._on_spent(0.0, 0)
+        self._on_end(Usage(), 0.0, True)
         self._metrics.requests.labels(self.model, str(self.reply.status)).inc()
 
     def _counted(self) -> Usage:

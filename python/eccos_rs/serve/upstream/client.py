@@ -60,6 +60,8 @@ class Outbound:
         The same as a chat completion request, for endpoints of other dialects.
     headers : mapping of str to str
         Of the client's, those that belong to the dialect; sent to endpoints of the same.
+    trace : mapping of str to str
+        Headers that pass a trace on.
     keep_cache : bool
         Ask for the prefix to be cached where the endpoint must be asked.
     sent : bool
@@ -70,6 +72,7 @@ class Outbound:
     dialect: str = "chat"
     chat: ChatRequest | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
+    trace: Mapping[str, str] = field(default_factory=dict)
     keep_cache: bool = False
     sent: bool = False
 
@@ -240,7 +243,8 @@ class Upstream:
         url: URL = config.url(dialect, streaming=outbound.streaming)
         own = outbound.headers if dialect == outbound.dialect else {}
         options: dict[str, Any] = {
-            "headers": {**config.headers, **own}, "timeout": config.timeout, "allow_redirects": False,
+            "headers": {**config.headers, **own, **outbound.trace},
+            "timeout": config.timeout, "allow_redirects": False,
             "proxy": config.proxy, "trace_request_ctx": trace,
         }  # fmt: skip
         try:
