@@ -28,7 +28,7 @@ pub fn neighbour_sums(
     temperature: f32,
 ) -> Result<NeighbourSums, ShapeError> {
     let (queries, neighbours, width) = shape;
-    let fits = neighbours > 0 && width > 0 && packed.len() % width == 0;
+    let fits = neighbours > 0 && width > 0 && packed.len().is_multiple_of(width);
     if !fits || similarity.len() != queries * neighbours || index.len() != similarity.len() {
         return Err(ShapeError::new("the shape of similarity, index or labels does not fit"));
     }

@@ -1,6 +1,7 @@
 //! Word pieces of plain texts: what BERT's tokeniser comes down to where a text is printable ASCII.
 
 use std::collections::HashMap;
+use std::panic::resume_unwind;
 use std::thread;
 
 use serde::Deserialize;
@@ -66,7 +67,7 @@ impl WordPieces {
         thread::scope(|scope| {
             let parts = texts.chunks(texts.len().div_ceil(threads));
             let working: Vec<_> = parts.map(|part| scope.spawn(move || some(part))).collect();
-            working.into_iter().flat_map(|part| part.join().expect("tokenising does not panic")).collect()
+            working.into_iter().flat_map(|part| part.join().unwrap_or_else(|panic| resume_unwind(panic))).collect()
         })
     }
 

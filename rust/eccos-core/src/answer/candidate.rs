@@ -76,7 +76,9 @@ impl Candidate {
         let quality = self.goal == Goal::Quality;
         self.bound = if quality { self.bound.min(branched) } else { self.bound.max(branched) };
         let apart = if quality { self.bound - own } else { own - self.bound };
-        self.proven = complete && apart <= REQUIREMENT * size(self.goal, &self.measured);
+        // Quality lies in [0, 1], where the same rounding is absolute, as it is for its floor.
+        let scale = size(self.goal, &self.measured).max(if quality { 1.0 } else { 0.0 });
+        self.proven = complete && apart <= REQUIREMENT * scale;
         if self.proven {
             self.bound = own;
         }

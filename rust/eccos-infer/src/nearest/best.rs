@@ -53,6 +53,7 @@ impl Best {
     }
 }
 
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "the signature that sorting asks for")]
 fn order(one: &(f32, u32), other: &(f32, u32)) -> Ordering {
     other.0.total_cmp(&one.0).then(one.1.cmp(&other.1))
 }

@@ -49,15 +49,18 @@ impl Kernel {
 
     /// Scores up to `self.queries()` queries (q, width) against rows (r, width): `scores[i * r + j]`.
     pub(super) fn score(self, queries: &[f32], rows: &[u16], width: usize, scores: &mut [f32]) {
-        assert!(width % LANES == 0 && queries.len() % width == 0 && rows.len() % width == 0);
+        assert!(
+            width.is_multiple_of(LANES) && queries.len().is_multiple_of(width) && rows.len().is_multiple_of(width)
+        );
         let (q, r) = (queries.len() / width, rows.len() / width);
         assert!(q <= self.queries() && scores.len() >= q * r);
         match self {
             Self::Portable => portable::score(queries, rows, width, scores),
-            // SAFETY: `available` has seen the features that each is compiled for.
             #[cfg(target_arch = "x86_64")]
+            // SAFETY: `available` has seen the features that it is compiled for.
             Self::Avx2 => unsafe { avx2::score(queries, rows, width, scores) },
             #[cfg(target_arch = "x86_64")]
+            // SAFETY: `available` has seen the features that it is compiled for.
             Self::Avx512 => unsafe { avx512::score(queries, rows, width, scores) },
         }
     }
@@ -160,6 +163,7 @@ macro_rules! version {
                     let mut wide = [$zero(); R];
                     for (j, wide) in wide.iter_mut().enumerate() {
                         // SAFETY: j < R and at + lanes <= width, so the load ends within `rows`.
+                        #[allow(clippy::cast_ptr_alignment, reason = "read unaligned")]
                         let $half = unsafe { rows.as_ptr().add(j * width + at).cast::<$halves>() };
                         // SAFETY: the same; the load needs no alignment.
                         *wide = $widen(unsafe { $half.read_unaligned() });

@@ -49,7 +49,7 @@ impl Vectors {
     /// If `dimension` is zero, `vectors` is no whole number of rows, or a number is not finite in half precision
     /// (65,504 is the largest).
     pub fn new(vectors: &[f32], dimension: usize) -> Result<Self, ShapeError> {
-        if dimension == 0 || vectors.len() % dimension != 0 {
+        if dimension == 0 || !vectors.len().is_multiple_of(dimension) {
             return Err(ShapeError::new(format!(
                 "vectors: got {} numbers, wanted rows of {dimension}",
                 vectors.len()
@@ -125,7 +125,7 @@ impl Vectors {
     ///
     /// If `queries` is no whole number of rows, or `k` is zero or more than there are vectors.
     pub fn search(&self, queries: &[f32], k: usize, threads: usize) -> Result<Found, ShapeError> {
-        if queries.len() % self.dimension != 0 {
+        if !queries.len().is_multiple_of(self.dimension) {
             let sentence = format!("queries: got {} numbers, wanted rows of {}", queries.len(), self.dimension);
             return Err(ShapeError::new(sentence));
         }
