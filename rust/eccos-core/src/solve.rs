@@ -193,12 +193,17 @@ impl<'a> Run<'a> {
         if self.control.expired() { Stage::Round } else { Stage::Stated }
     }
 
-    /// True when even split queries do not fit the capacities.
+    /// True when it is proven that the capacities cannot hold everyone: not even split, or by a complete search.
     fn capacities_are_short(&mut self) -> bool {
         let goal = self.extreme_goal();
         let problem = self.problem;
         let everyone = Prepared::new(problem, problem.routable.as_deref(), goal, None).without_groups();
-        self.relax(&everyone, None, true).is_some_and(|relaxed| relaxed.outcome == Outcome::Infeasible)
+        let Some(relaxed) = self.relax(&everyone, None, true) else { return false };
+        if relaxed.outcome != Outcome::Optimal {
+            return relaxed.outcome == Outcome::Infeasible;
+        }
+        let whole = self.whole(&everyone, &relaxed);
+        whole.proven && whole.model.is_none()
     }
 
     /// Out of time: every query to its model of least value with room, at the best multipliers known.

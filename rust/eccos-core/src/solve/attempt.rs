@@ -61,7 +61,7 @@ impl Run<'_> {
         Some(relaxed)
     }
 
-    fn whole(&mut self, prepared: &Prepared<'_>, relaxed: &Relaxed) -> Whole {
+    pub(super) fn whole(&mut self, prepared: &Prepared<'_>, relaxed: &Relaxed) -> Whole {
         let exact = if self.options.tolerance == 0.0 { EXACT_NODES } else { 0 };
         let packing = self.packing.as_ref().filter(|packing| packing.model.len() == prepared.len());
         let effort = Effort {
