@@ -70,7 +70,7 @@ impl Candidate {
 
     /// Takes the bound that branching proved of the perturbed program, which lies below the data as given. An assignment
     /// within rounding of a bound on the data is its own bound.
-    pub fn raise_bound(&mut self, prepared: &Prepared<'_>, scaled: f64, complete: bool) {
+    pub fn raise_bound(&mut self, prepared: &Prepared<'_>, scaled: f64, rounding: f64, complete: bool) {
         let own = objective(self.goal, &self.measured);
         let branched = unscaled_bound(prepared, scaled);
         let quality = self.goal == Goal::Quality;
@@ -78,7 +78,9 @@ impl Candidate {
         let apart = if quality { self.bound - own } else { own - self.bound };
         // Quality lies in [0, 1], where the same rounding is absolute, as it is for its floor.
         let scale = size(self.goal, &self.measured).max(if quality { 1.0 } else { 0.0 });
-        self.proven = complete && apart <= REQUIREMENT * scale;
+        // The bound's own allowance for rounding, from the size of the data: it must not stand against a proof at 0.
+        let allowance = 2.0 * (unscaled_bound(prepared, scaled + rounding) - branched).abs();
+        self.proven = complete && apart <= allowance.max(REQUIREMENT * scale);
         if self.proven {
             self.bound = own;
         }

@@ -70,6 +70,8 @@ pub(crate) struct Whole {
     pub steps: usize,
     /// Branch and bound was complete: the assignment is best, or there is none.
     pub proven: bool,
+    /// What of the bound is allowance for rounding.
+    pub rounding: f64,
 }
 
 /// The models of a core's queries, and their objective.
@@ -140,6 +142,7 @@ pub(crate) fn search(relaxed: &Relaxed, effort: &Effort<'_>, work: &mut Work) ->
     Whole {
         model: search.model,
         bound: bound - ROUNDING * scale + relaxed.held,
+        rounding: ROUNDING * scale,
         nodes: search.nodes,
         steps: search.steps,
         proven: search.proven,

@@ -37,7 +37,7 @@ impl Run<'_> {
         }
         let measured = Measured::joined(prepared, &relaxed.fixed, &relaxed.places, &key);
         let mut candidate = Candidate::new(prepared, &relaxed, answer::spread(prepared, &key), measured);
-        candidate.raise_bound(prepared, whole.bound, whole.proven);
+        candidate.raise_bound(prepared, whole.bound, whole.rounding, whole.proven);
         let met = self.meets(&candidate);
         // A rounding that the measure does not accept is no answer to the stated problem.
         if met || prepared.is_extreme() && candidate.measured.capacities_hold(self.problem) {
