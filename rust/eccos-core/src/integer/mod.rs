@@ -14,7 +14,7 @@ mod rounding;
 
 use crate::control::Control;
 use crate::dual::{Limits, State, Work};
-use crate::program::{Lp, hash};
+use crate::program::{Lp, PERTURBED_ZERO, hash};
 use crate::relax::Relaxed;
 
 use anneal::Anneal;
@@ -70,7 +70,7 @@ pub(crate) struct Whole {
     pub steps: usize,
     /// Branch and bound was complete: the assignment is best, or there is none.
     pub proven: bool,
-    /// What of the bound is allowance for rounding.
+    /// What of the bound is allowance for rounding, and for what ties cost among pairs that cost nothing.
     pub rounding: f64,
 }
 
@@ -142,7 +142,7 @@ pub(crate) fn search(relaxed: &Relaxed, effort: &Effort<'_>, work: &mut Work) ->
     Whole {
         model: search.model,
         bound: bound - ROUNDING * scale + relaxed.held,
-        rounding: ROUNDING * scale,
+        rounding: ROUNDING * scale + PERTURBED_ZERO * lp.n as f64,
         nodes: search.nodes,
         steps: search.steps,
         proven: search.proven,

@@ -18,6 +18,8 @@ pub(crate) const LANES: usize = 16;
 /// optimum stays within as much of the optimum of the data, whatever their range; and what a magnitude of 0 counts as.
 const PERTURBATION: f64 = 5e-10;
 const LEAST: f64 = 1e-3;
+/// The most that the perturbation takes from a pair of magnitude 0.
+pub(crate) const PERTURBED_ZERO: f64 = PERTURBATION * LEAST;
 
 /// One family of rows in this program.
 #[derive(Clone, Debug)]

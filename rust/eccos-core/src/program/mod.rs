@@ -4,6 +4,6 @@ mod lp;
 mod prepare;
 mod values;
 
-pub(crate) use lp::{LANES, Lp, Sparse, dot, hash};
+pub(crate) use lp::{LANES, Lp, PERTURBED_ZERO, Sparse, dot, hash};
 pub(crate) use prepare::{By, FORBIDDEN, NO_ROW, Prepared, Source};
 pub(crate) use values::{dual_value, least_value, pair_value};
