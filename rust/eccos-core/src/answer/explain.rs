@@ -209,7 +209,14 @@ fn growth(problem: &Problem<'_>, reasons: &[Reason], control: &Control<'_>) -> V
     let n = prepared.len();
     let count = n.min(LOOKED_AT.div_ceil(problem.models()).max(1024));
     let share = count as f64 / n.max(1) as f64;
-    let limit: Vec<f64> = prepared.limit.iter().map(|b| b * share).collect();
+    let mut limit: Vec<f64> = prepared.limit.iter().map(|b| b * share).collect();
+    for term in prepared.terms.iter().filter(|term| term.by == By::Model && !matches!(term.source, Source::Load(_))) {
+        // Part of a request is no room: with whole capacities the vertices are whole as well.
+        for &row in term.rows.iter().filter(|row| **row != NO_ROW) {
+            let whole = (prepared.limit[row as usize] / term.scale + 1e-9).floor();
+            limit[row as usize] = whole * term.scale * share;
+        }
+    }
     let mut lp = Lp::build(&prepared, (0..count).map(|t| t * n / count), limit);
     lp.p.iter_mut().filter(|p| **p < FORBIDDEN).enumerate().for_each(|(at, p)| *p = -1e-9 * hash(at as u64, 0));
     lp.ceiling[1..].fill(1.0);
@@ -226,6 +233,12 @@ fn growth(problem: &Problem<'_>, reasons: &[Reason], control: &Control<'_>) -> V
             }
         }
     }
+    let mut bought = vec![0.0; lp.rows()];
+    for (t, element) in state.basis.elements.iter().enumerate() {
+        if let Element::Ceiling(row) = element {
+            bought[*row as usize] = -state.fraction(t);
+        }
+    }
     let mut members = vec![0.0; problem.models()];
     model.iter().for_each(|&j| members[usize::from(j)] += 1.0);
     let over = lp.residual(&model);
@@ -233,17 +246,23 @@ fn growth(problem: &Problem<'_>, reasons: &[Reason], control: &Control<'_>) -> V
     for term in prepared.terms.iter().filter(|term| term.by == By::Model) {
         for (j, &row) in term.rows.iter().enumerate().filter(|(_, row)| **row != NO_ROW) {
             let row = row as usize;
-            if over[row] <= 1e-9 * lp.limit[row] {
-                continue;
-            }
-            let more = over[row] / share / term.scale;
             match term.source {
                 Source::Load(resource) => {
+                    if over[row] <= 1e-9 * lp.limit[row] {
+                        continue;
+                    }
+                    let more = over[row] / share / term.scale;
                     // Room to arrange whole queries in: half of one of those that go there.
                     let typical = (over[row] + lp.limit[row]) / f64::max(members[j], 1.0) / term.scale;
                     out.push((resource, j, more * (1.0 + 1e-9) + 0.5 * typical));
                 }
-                _ => out.push((0, j, (more - 1e-6).ceil())),
+                // Requests are whole at a vertex: what the relaxation buys is what is needed.
+                _ => {
+                    let more = (bought[row] / share / term.scale - 1e-6).ceil();
+                    if more > 0.0 {
+                        out.push((0, j, more));
+                    }
+                }
             }
         }
     }
