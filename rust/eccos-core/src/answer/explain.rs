@@ -246,22 +246,18 @@ fn growth(problem: &Problem<'_>, reasons: &[Reason], control: &Control<'_>) -> V
     for term in prepared.terms.iter().filter(|term| term.by == By::Model) {
         for (j, &row) in term.rows.iter().enumerate().filter(|(_, row)| **row != NO_ROW) {
             let row = row as usize;
-            match term.source {
-                Source::Load(resource) => {
-                    if over[row] <= 1e-9 * lp.limit[row] {
-                        continue;
-                    }
+            if let Source::Load(resource) = term.source {
+                if over[row] > 1e-9 * lp.limit[row] {
                     let more = over[row] / share / term.scale;
                     // Room to arrange whole queries in: half of one of those that go there.
                     let typical = (over[row] + lp.limit[row]) / f64::max(members[j], 1.0) / term.scale;
                     out.push((resource, j, more * (1.0 + 1e-9) + 0.5 * typical));
                 }
+            } else {
                 // Requests are whole at a vertex: what the relaxation buys is what is needed.
-                _ => {
-                    let more = (bought[row] / share / term.scale - 1e-6).ceil();
-                    if more > 0.0 {
-                        out.push((0, j, more));
-                    }
+                let more = (bought[row] / share / term.scale - 1e-6).ceil();
+                if more > 0.0 {
+                    out.push((0, j, more));
                 }
             }
         }
