@@ -213,7 +213,7 @@ def test_the_command(tmp_path, capsys):
     made = ("route", tmp_path / "q.txt", "--out-dir", tmp_path / "out")
     assert command(*made) == 0
     assert "certified gap" in capsys.readouterr().out
-    assert command(*made) == 1
+    assert command(*made) == 2
     assert "--resume goes on with it" in capsys.readouterr().err
     assert command(*made, "--resume", "--json") == 0
     assert json.loads(capsys.readouterr().out)["rows"] == 2

@@ -133,7 +133,7 @@ def test_add_puts_a_model_or_its_scores_into_the_file(file, tmp_path):
     [
         (("gpt-5-mini",), 1, "is in"),
         (("gpt-5-mini", "--scores", "mmlu_pro=81"), 1, "as a percentage it would be 0.81"),
-        (("gpt-5-mini", "--scores", "mmlu_pro=good"), 1, "must be a number from 0 to 1, got 'good'"),
+        (("gpt-5-mini", "--scores", "mmlu_pro=good"), 2, "must be a number from 0 to 1, got 'good'"),
         (("gpt-5-mini", "--scores", "no-such.csv"), 1, "neither BENCHMARK=SHARE nor a file"),
         (("zzz",), 1, "knows no model 'zzz'"),
         (("zzz", "--input-price", "1"), 2, "needs both"),
@@ -157,7 +157,7 @@ def test_add_refuses_what_makes_no_sense_and_leaves_the_file(arguments, status, 
 )
 def test_a_table_of_scores_that_makes_no_sense_is_told(text, sentence, file, tmp_path, capsys):
     (tmp_path / "s.csv").write_text(text, encoding="utf-8")
-    assert run("pool", "add", "gpt-5-mini", "--pool", file, "--scores", tmp_path / "s.csv") == 1
+    assert run("pool", "add", "gpt-5-mini", "--pool", file, "--scores", tmp_path / "s.csv") == 2
     assert sentence in capsys.readouterr().err
 
 

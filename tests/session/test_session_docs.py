@@ -44,7 +44,11 @@ def test_the_example_of_aios():
         def get_router_config():
             return {"strategy": "eccos", "performance_requirement": 0.6}
 
-    adapter = type("Adapter", (), {"llm_configs": [{"name": "gpt-4o"}, {"name": "llama-3.1-8b"}]})()
+    parts = {
+        "llm_configs": [{"name": "gpt-4o"}, {"name": "llama-3.1-8b"}],
+        "_process_batch_for_model": lambda self, index, tasks: None,
+    }
+    adapter = type("Adapter", (), parts)()
     names["choose"](adapter, "eccos", Config, names["RouterStrategy"])
     assert [llm.slots for llm in adapter.router.router.pool] == [3, 3]
     assert adapter.router.get_model_idxs([None], ["What is 2 + 2?"])[0] in (0, 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -68,7 +69,7 @@ def find_files(sources: Sequence[str | Path]) -> list[Path]:
         elif source.is_file():
             files.append(source)
         else:
-            raise InputError(f"{source}: there is no such file or folder")
+            raise FileNotFoundError(errno.ENOENT, "there is no such file or folder", str(source))
     return files
 
 
