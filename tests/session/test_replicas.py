@@ -181,7 +181,7 @@ PACED = """
 @pytest.mark.parametrize("processes", [1, 4])
 def test_several_processes_keep_one_pace(store, processes):
     """The spend of all follows the pace of one; each alone would spend as much as all may."""
-    seconds, every = 12.0, 0.1
+    seconds, every = 45.0, 0.1
     per_query = float(make_router().costs(population(64)).mean())
     # What a tenth to the whole of the queries of an idle machine can spend.
     per_second = 2.5 * per_query * processes
@@ -201,5 +201,5 @@ def test_several_processes_keep_one_pace(store, processes):
         found.append(json.loads(out))
     spent, on_pace, _ = found[-1]
     assert max(each[0] for each in found) <= 1.02 * spent  # all see one spend
-    # Each alone would spend as much as all may. How little a busy machine spends is no fault.
-    assert 0.0 < spent / on_pace < 1.35, found
+    # Each alone would spend as much as all may; in the first seconds they know little of each other. How little a busy machine spends is no fault.
+    assert 0.0 < spent / on_pace < 1.06, found
