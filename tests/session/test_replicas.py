@@ -201,5 +201,6 @@ def test_several_processes_keep_one_pace(store, processes):
         found.append(json.loads(out))
     spent, on_pace, _ = found[-1]
     assert max(each[0] for each in found) <= 1.02 * spent  # all see one spend
-    # Each alone would spend as much as all may; in the first seconds they know little of each other. How little a busy machine spends is no fault.
+    # Each alone would spend as much as all may; in the first seconds they know little of each other.
+    # How little a busy machine spends is no fault.
     assert 0.0 < spent / on_pace < 1.06, found
