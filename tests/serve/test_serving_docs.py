@@ -70,11 +70,12 @@ def test_the_python_of_litellm(monkeypatch):
     assert names["plugin"].session.session.closed
 
 
-def test_the_least_litellm_is_the_one_that_was_tested():
+def test_the_page_of_litellm_names_the_least_and_the_tested_one():
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     least = re.fullmatch(r"litellm>=([\d.]+)", extras["litellm"][0])[1]
     page = (ROOT / "docs" / "litellm.md").read_text(encoding="utf-8")
-    assert f"LiteLLM {least} or later; tested with {least}.0" in page
+    pinned = re.search(r"^litellm==([\d.]+)$", (ROOT / "constraints.txt").read_text(), re.MULTILINE)[1]
+    assert f"LiteLLM {least} or later; tested with {pinned}" in page
 
 
 def test_every_setting_of_the_gateway_that_is_named_is_there():
@@ -99,7 +100,7 @@ def test_the_commands_of_the_gateway(tmp_path, monkeypatch):
     assert len(lines) == 4
     assert len(serve) == 2
 
-    (toml,) = blocks("gateway.md", "toml")
+    toml = blocks("gateway.md", "toml")[0]
     pool = Pool.from_toml(toml)
     assert pool[0].endpoint.api_key_env == "OPENAI_API_KEY"
     assert pool[0].slots == 32

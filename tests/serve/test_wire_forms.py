@@ -154,7 +154,9 @@ def test_every_providers_usage_is_understood(stated, wanted):
 
 def test_usage_where_it_is_nested():
     inner = {"usage": {"input_tokens": 3, "output_tokens": 4}, "service_tier": "flex"}
-    assert read_usage({"type": "response.completed", "response": inner}) == Usage(3, 4, tier="flex")
+    assert read_usage({"type": "response.completed", "response": inner}) == Usage(
+        3, 4, tier="flex", stated=True
+    )
     assert read_usage({"type": "message_start", "message": inner}).output_tokens == 4
     gemini = {
         "promptTokenCount": 100,
@@ -162,7 +164,7 @@ def test_usage_where_it_is_nested():
         "thoughtsTokenCount": 50,
         "cachedContentTokenCount": 60,
     }
-    assert read_usage({"usageMetadata": gemini}) == Usage(100, 55, 60, 0, 50)
+    assert read_usage({"usageMetadata": gemini}) == Usage(100, 55, 60, 0, 50, stated=True)
     assert read_usage({"usage": None}) is None
     assert read_usage([]) is None
 
@@ -172,7 +174,7 @@ def test_later_usage_completes_earlier():
         {"message": {"usage": {"input_tokens": 10, "cache_read_input_tokens": 90, "output_tokens": 1}}}
     )
     last = read_usage({"type": "message_delta", "usage": {"output_tokens": 77}})
-    assert last.over(start) == Usage(100, 77, 90)
+    assert last.over(start) == Usage(100, 77, 90, stated=True)
 
 
 def test_an_absurd_usage_is_clamped_and_logged(caplog):

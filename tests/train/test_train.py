@@ -357,5 +357,5 @@ def test_a_folder_that_is_no_bundle_is_not_replaced(tmp_path):
     (tmp_path / "precious").mkdir()
     process = command(source, "--out", tmp_path / "precious")
     _, errors = process.communicate(timeout=60)
-    assert process.returncode == 1
+    assert process.returncode == 2
     assert "exists and is not a bundle" in errors

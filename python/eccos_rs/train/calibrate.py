@@ -23,8 +23,9 @@ __all__ = ["Labels", "Sources", "fit_back_off", "fit_calibration", "log_loss", "
 # Pulls the two slopes to 1 with the force of some tens of queries: small data keep near what was forecast.
 SLOPE_RIDGE = 5.0
 WEIGHTS = np.linspace(0.0, 1.0, 11)
-#: From so many models on it is asked how much of what sets them apart is more than noise.
-LEAST_MODELS = 3
+#: From so many models on it is asked how much of what sets them apart is more than noise: how much fewer vary
+#: cannot be told, and a model that is always right would be pulled to the rest.
+LEAST_MODELS = 8
 #: No coefficient is pulled harder than this: the inverse of the least variance between models.
 MOST_PULL = 1e4
 
