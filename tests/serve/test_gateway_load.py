@@ -309,9 +309,10 @@ def test_the_page_shows_every_figure_and_asks_for_no_other(upstream):
         ask(url)
         page, figures = httpx.get(url), stats(url)
     script = page.text.split("<script>")[1]
-    models = figures.pop("models")
-    asked = {path for path in re.findall(r"\bs((?:\.[a-z_0-9]+)+)", script) if path != ".models.map"}
-    assert asked == flat(figures)
+    models, details = figures.pop("models"), figures.pop("model_details")
+    asked = {path.removesuffix(".map") for path in re.findall(r"\bs((?:\.[a-z_0-9]+)+)", script)}
+    assert asked - {".models", ".model_details"} == flat(figures)
     assert set(re.findall(r"\bm(\.[a-z_]+)", script)) == flat(models[0])
+    assert set(re.findall(r"\bd(\.[a-z_0-9]+)", script)) >= flat(details[models[0]["name"]])
     assert not re.search(r"(?:src|href)\s*=|@import|url\(|//", page.text)
     assert "default-src 'none'" in page.headers["content-security-policy"]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from eccos_rs.predict.bundle import Bundle, write_bundle
-from eccos_rs.predict.index import EXACT_ROWS, ExactIndex, HnswIndex, has_hnswlib
+from eccos_rs.predict.index import EXACT_ROWS, HnswIndex, has_hnswlib
 from eccos_rs.records.fingerprint import encode_fingerprints
 from eccos_rs.train.fit import KINDS
 
@@ -163,11 +163,12 @@ def _index(embedding: NDArray[np.float32], neighbours: int) -> tuple[bytes, int]
 def _least_ef(path: Path, embedding: NDArray[np.float32], neighbours: int) -> int:
     """Return the least `ef` that finds enough of the nearest of points half way between two known ones."""
     chosen = np.random.default_rng(0).integers(0, len(embedding), size=(2, _TRIED))
-    exact, near = ExactIndex(embedding), min(RECALLED, neighbours)
+    near = min(RECALLED, neighbours)
     asked = embedding[chosen].sum(axis=0)
     asked /= np.maximum(np.linalg.norm(asked, axis=1, keepdims=True), 1e-12)
-    # By similarity, not by row: of equal vectors any will do.
-    least = exact.search(asked, near)[0][:, -1:] - np.float32(1e-6)
+    # By similarity, not by row: of equal vectors any will do. In single precision, as the graph has it: the exact
+    # search of the product rounds its vectors to half.
+    least = np.partition(asked @ embedding.T, -near, axis=1)[:, [-near]] - np.float32(1e-6)
     ef = neighbours
     for factor in HNSW_SEARCH:
         ef = round(factor * neighbours)
