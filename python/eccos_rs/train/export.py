@@ -166,8 +166,8 @@ def _least_ef(path: Path, embedding: NDArray[np.float32], neighbours: int) -> in
     near = min(RECALLED, neighbours)
     asked = embedding[chosen].sum(axis=0)
     asked /= np.maximum(np.linalg.norm(asked, axis=1, keepdims=True), 1e-12)
-    # By similarity, not by row: of equal vectors any will do. In single precision, as the graph has it: the exact
-    # search of the product rounds its vectors to half.
+    # By similarity, not by row: of equal vectors any will do. In single precision, as the graph has it: the
+    # product's exact search rounds its vectors to half.
     least = np.partition(asked @ embedding.T, -near, axis=1)[:, [-near]] - np.float32(1e-6)
     ef = neighbours
     for factor in HNSW_SEARCH:
