@@ -60,16 +60,21 @@ class LocalShare(LocalLimiter):
         """Return the requests and tokens of each model in the last window."""
         return [(_used(model.requests, now), _used(model.tokens, now)) for model in self.models]
 
-    def begin(self, uses: Sequence[ModelUse], replicas: int, now: float) -> None:
-        """Cap every limit: the shared state is lost, and this was known of it last."""
+    def begin(self, uses: Sequence[ModelUse], replicas: int, now: float, unsaid: Sequence[int] = ()) -> None:
+        """Cap every limit: the shared state is lost, and this was known of it last.
+
+        `unsaid` lists the models of slots released since the last message: the shared state counts them as
+        this session's, so nobody else has been given them.
+        """
         self._replicas = max(replicas, 1)
         self._lost_at = time.monotonic()
         self.unseen = [(0, 0)] * len(self._limits)
-        for model, limit, use, (requests, tokens) in zip(
-            self.models, self._limits, uses, self.used(now), strict=True
+        for at, (model, limit, use, (requests, tokens)) in enumerate(
+            zip(self.models, self._limits, uses, self.used(now), strict=True)
         ):
             if limit.slots is not None:
-                model.slots = self._cap(limit.slots, use.in_flight, model.in_flight)
+                own = model.in_flight + unsaid.count(at)
+                model.slots = self._cap(limit.slots, use.in_flight, own)
             if model.requests is not None and limit.requests is not None:
                 model.requests.limit = self._cap(limit.requests, use.requests, requests)
             if model.tokens is not None and limit.tokens is not None:

@@ -400,7 +400,7 @@ class SharedLimiter:
             what = "grants nothing" if self._on_loss == "refuse" else "keeps to its share of every limit"
             logger.error("the shared limits at %s are lost (%s): this session %s", self.url, why, what)
             now = time.monotonic() if self._loop is None else self._loop.time()
-            self._own.begin(self._uses, self._replicas, now)
+            self._own.begin(self._uses, self._replicas, now, self._freed)
         self.fault = why
         self._settled, self._cancelled, self._freed = [], [], []
         if self._asked is not None:
