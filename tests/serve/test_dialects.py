@@ -69,10 +69,10 @@ CHAT_TOOLS = [
 
 @pytest.mark.parametrize("streaming", [False, True])
 @pytest.mark.parametrize("what", ["hello", "call"])
-def test_the_openai_client_speaks_chat_to_every_kind(served, what, streaming):
+def test_the_openai_client_speaks_chat_to_every_kind(served, what, streaming, closing):
     front, there = served
     there.what = what
-    client = openai.OpenAI(base_url=f"{front}/v1", api_key="none", max_retries=0)
+    client = closing(openai.OpenAI(base_url=f"{front}/v1", api_key="none", max_retries=0))
     options = {"stream": True, "stream_options": {"include_usage": True}} if streaming else {}
     got = client.chat.completions.create(
         model="eccos", messages=TURNS, tools=CHAT_TOOLS, max_tokens=2000, **options
@@ -102,10 +102,10 @@ def test_the_openai_client_speaks_chat_to_every_kind(served, what, streaming):
 
 @pytest.mark.parametrize("streaming", [False, True])
 @pytest.mark.parametrize("what", ["hello", "call"])
-def test_the_anthropic_client_speaks_messages_to_every_kind(served, what, streaming):
+def test_the_anthropic_client_speaks_messages_to_every_kind(served, what, streaming, closing):
     front, there = served
     there.what = what
-    client = anthropic.Anthropic(base_url=front, api_key="none", max_retries=0)
+    client = closing(anthropic.Anthropic(base_url=front, api_key="none", max_retries=0))
     turns = [
         {"role": "user", "content": "Weather?"},
         {
@@ -143,10 +143,10 @@ def test_the_anthropic_client_speaks_messages_to_every_kind(served, what, stream
 
 @pytest.mark.parametrize("streaming", [False, True])
 @pytest.mark.parametrize("what", ["hello", "call"])
-def test_the_openai_client_speaks_responses_to_every_kind(served, what, streaming):
+def test_the_openai_client_speaks_responses_to_every_kind(served, what, streaming, closing):
     front, there = served
     there.what = what
-    client = openai.OpenAI(base_url=f"{front}/v1", api_key="none", max_retries=0)
+    client = closing(openai.OpenAI(base_url=f"{front}/v1", api_key="none", max_retries=0))
     items = [
         {"role": "user", "content": "Weather?"},
         {"type": "function_call", "call_id": "call_1", "name": "weather", "arguments": '{"city":"Oslo"}'},
@@ -306,13 +306,13 @@ RESPONSE = {
 }
 
 
-def test_a_response_that_lies_with_an_endpoint_is_gone_on_from_there():
+def test_a_response_that_lies_with_an_endpoint_is_gone_on_from_there(closing):
     there = Scripted(lambda body, path: plain(RESPONSE))
     with running(there, lifespan="off") as url:
         endpoint = Endpoint(f"{url}/v1")
         pool = Pool([LLM("small", 1, 4, endpoint=endpoint), LLM("large", 10, 40, endpoint=endpoint)])
         with gateway(pool) as front:
-            client = openai.OpenAI(base_url=f"{front}/v1", api_key="none", max_retries=0)
+            client = closing(openai.OpenAI(base_url=f"{front}/v1", api_key="none", max_retries=0))
             first = client.responses.create(model="large", input="x")
             assert first.id == "resp_up"
             client.responses.create(model="eccos", input="y", previous_response_id="resp_up")
@@ -320,7 +320,7 @@ def test_a_response_that_lies_with_an_endpoint_is_gone_on_from_there():
             assert spent(front) == pytest.approx(2 * (10 * 10 + 1000 * 40) / 1e6)
 
 
-def test_completions_and_embeddings_are_passed_through():
+def test_completions_and_embeddings_are_passed_through(closing):
     def answer(body, path):
         if path == "/v1/embeddings":
             row = {"object": "embedding", "index": 0, "embedding": [0.5, 1.0]}
@@ -350,7 +350,7 @@ def test_completions_and_embeddings_are_passed_through():
         endpoint = Endpoint(f"{url}/v1")
         pool = Pool([LLM("small", 1, 4, endpoint=endpoint), LLM("large", 10, 40, endpoint=endpoint)])
         with gateway(pool) as front:
-            client = openai.OpenAI(base_url=f"{front}/v1", api_key="none", max_retries=0)
+            client = closing(openai.OpenAI(base_url=f"{front}/v1", api_key="none", max_retries=0))
             assert client.embeddings.create(model="small", input=["a", "b"]).data[0].embedding == [0.5, 1.0]
             assert spent(front) == pytest.approx(4e-6)
             assert client.completions.create(model="eccos", prompt="x").choices[0].text == "hello"

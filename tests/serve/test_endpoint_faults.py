@@ -272,10 +272,10 @@ def test_a_body_goes_on_byte_for_byte_but_for_the_model():
         assert there.raw[0] == raw
 
 
-def test_the_openai_client_sees_no_usage_that_it_did_not_ask_for():
+def test_the_openai_client_sees_no_usage_that_it_did_not_ask_for(closing):
     pieces = [b": hello\n\n", b"\n", *WORDS, b": ping\n" + data(FINAL), DONE]
     with served(lambda *_: stream(*pieces)) as (front, _):
-        client = openai.OpenAI(base_url=f"{front}/v1", api_key="none", max_retries=0)
+        client = closing(openai.OpenAI(base_url=f"{front}/v1", api_key="none", max_retries=0))
         chunks = list(client.chat.completions.create(**chat("hi"), stream=True))
         assert "".join(each.choices[0].delta.content or "" for each in chunks) == "one two three"
         assert spent(front) == pytest.approx((10 * 1 + 1000 * 4) / 1e6)

@@ -112,8 +112,8 @@ def test_unknown_paths_and_methods_answer_the_error_object(front, method, path, 
         assert got.headers["allow"]
 
 
-def test_one_model_can_be_asked_for(front):
-    client = openai.OpenAI(base_url=f"{front}/v1", api_key="none", max_retries=0)
+def test_one_model_can_be_asked_for(front, closing):
+    client = closing(openai.OpenAI(base_url=f"{front}/v1", api_key="none", max_retries=0))
     for name in ("eccos", "auto", "small", "large"):
         assert client.models.retrieve(name).id == name
     with pytest.raises(openai.NotFoundError):
