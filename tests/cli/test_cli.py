@@ -324,6 +324,18 @@ def test_a_folder_that_cannot_be_written_is_told(tmp_path, capsys, monkeypatch):
     assert "Permission denied" in capsys.readouterr().err
 
 
+def test_an_interrupt_that_passed_through_exec_ends_in_130():
+    """An import may run a text by exec(), as torch does: Python then kills itself with SIGINT at its end."""
+    code = (
+        "from eccos_rs.cli import main\n"
+        "main.program = lambda arguments: lambda *a, **k: exec('raise KeyboardInterrupt')\n"
+        "main.main([])"
+    )
+    line = [sys.executable, "-c", code]
+    done = subprocess.run(line, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (130, "eccos: interrupted\n")
+
+
 def test_ctrl_c_ends_in_130_with_nothing_half_written(tmp_path):
     queries = tmp_path / "many.txt"
     queries.write_text(

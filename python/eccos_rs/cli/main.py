@@ -8,7 +8,7 @@ import os
 import sys
 from importlib import import_module
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -65,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except EccosError as error:
         _fail(str(error), USAGE if _is_usage(error) else 1)
     except KeyboardInterrupt:
-        _fail("interrupted", INTERRUPTED)
+        _interrupted()
     except BrokenPipeError:
         # The reader went away (`eccos route … | head`): nothing more to say, and nowhere to say it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -110,7 +110,7 @@ def _escaped(error: UnicodeError) -> tuple[str, int]:
     return "".join(f"\\u{high << 8 | low:04x}" for high, low in pairs), error.end
 
 
-def _fail(sentence: str, status: int = 1) -> None:
+def _fail(sentence: str, status: int = 1) -> NoReturn:
     sys.stderr.write(f"eccos: {sentence}\n")
     sys.stderr.flush()
     raise SystemExit(status) from None
@@ -179,9 +179,16 @@ def _interruptible(function: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return function(*positional, **named)
         except KeyboardInterrupt:
-            _fail("interrupted", INTERRUPTED)
+            _interrupted()
 
     return run
+
+
+def _interrupted() -> NoReturn:
+    # An interrupt that passed through exec() of a text, as the imports of torch do, leaves a mark by which
+    # Python kills itself with SIGINT at its end, whatever status was asked for; the next exec() wipes it.
+    exec("pass")
+    _fail("interrupted", INTERRUPTED)
 
 
 if __name__ == "__main__":
