@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,10 @@ from tests.helpers.paths import ROOT
 # How long an example takes is the machine's affair: speed is checked by benchmarks.
 settings.register_profile("eccos", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("eccos")
+
+# A shell's background job ignores Ctrl-C and so would every process that a test starts and interrupts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -342,12 +342,7 @@ def test_ctrl_c_ends_in_130_with_nothing_half_written(tmp_path):
         "\n".join(f"What is {n} times {n + 1}? Explain it to a child." for n in range(100_000))
     )
     out = tmp_path / "plan.jsonl"
-    # A shell's background job ignores SIGINT; this one shall not, wherever the tests run.
-    code = (
-        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
-        "from eccos_rs.cli.main import main; main(sys.argv[1:])"
-    )
-    command = [sys.executable, "-c", code, "route", str(queries), "-f", "jsonl", "-o", str(out)]
+    command = [sys.executable, "-m", "eccos_rs", "route", str(queries), "-f", "jsonl", "-o", str(out)]
     with subprocess.Popen(command, stderr=subprocess.PIPE) as process:
         time.sleep(5)
         assert process.poll() is None, process.stderr.read()
