@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from eccos_rs.predict.open import open_predictor
+
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from settings import MEAN_OUTPUT_TOKENS, ONCE, TOKENS_PER_SECOND
@@ -32,7 +34,7 @@ def bundle() -> Bundle:
 @pytest.fixture(scope="session")
 def predictor(bundle: Bundle) -> Any:
     """Open the hybrid predictor on the CPU without its cache: every query takes the whole way."""
-    return bundle.predictor("hybrid", device="cpu", cache_size=0)
+    return open_predictor(bundle, "hybrid", device="cpu", cache_size=0)
 
 
 @pytest.fixture(scope="session")

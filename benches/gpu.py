@@ -23,6 +23,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from eccos_rs.predict.open import open_predictor
+
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from settings import MEAN_OUTPUT_TOKENS, TOKENS_PER_SECOND
@@ -73,13 +75,13 @@ def best(work: Callable[[], Any], seconds: float) -> tuple[float, float]:
 def check_device_rule(bundle: Any, has_gpu: bool) -> None:
     from eccos_rs.errors import DeviceError
 
-    auto = bundle.predictor("trained").device
+    auto = open_predictor(bundle, "trained").device
     check("auto takes what there is", auto == ("cuda" if has_gpu else "cpu"), f"device={auto}")
     if has_gpu:
         return
     for device in ("cuda", "tensorrt"):
         try:
-            got = bundle.predictor("trained", device=device).device
+            got = open_predictor(bundle, "trained", device=device).device
             check(f"device={device} is refused", False, f"it ran on {got}")
         except DeviceError as error:
             check(f"device={device} is refused", True, str(error))
@@ -88,8 +90,8 @@ def check_device_rule(bundle: Any, has_gpu: bool) -> None:
 def check_float16_on_cpu(bundle: Any) -> None:
     """Check the arithmetic of the GPU's graph, which can be done anywhere."""
     given = queries("mixed", 64)
-    wanted = bundle.predictor("hybrid", device="cpu", variant="float32").predict(given)
-    compare(wanted, bundle.predictor("hybrid", device="cpu", variant="float16").predict(given))
+    wanted = open_predictor(bundle, "hybrid", device="cpu", variant="float32").predict(given)
+    compare(wanted, open_predictor(bundle, "hybrid", device="cpu", variant="float16").predict(given))
 
 
 def compare(wanted: Any, got: Any) -> None:
@@ -113,8 +115,8 @@ def queries(kind: str, count: int) -> list[Any]:
 def check_accuracy(bundle: Any, device: str) -> None:
     """Compare the GPU with float32 on the CPU: large slices, and small batches, which are replayed."""
     asked = queries("mixed", 512)
-    wanted = bundle.predictor("hybrid", device="cpu", variant="float32").predict(asked)
-    predictor = bundle.predictor("hybrid", device=device, cache_size=0)
+    wanted = open_predictor(bundle, "hybrid", device="cpu", variant="float32").predict(asked)
+    predictor = open_predictor(bundle, "hybrid", device=device, cache_size=0)
     compare(wanted, predictor.predict(asked))
     for size in (1, 3, 16):
         got = predictor.predict(asked[:size])
@@ -139,7 +141,7 @@ def check_auc(bundle: Any, device: str) -> None:
     columns = [list(table.models).index(name) for name in bundle.models]
     success = table.quality[rows][:, columns]
     auc = {
-        name: mean_auc(bundle.predictor("trained", **how).predict(given).quality, success)
+        name: mean_auc(open_predictor(bundle, "trained", **how).predict(given).quality, success)
         for name, how in {"cpu": {"device": "cpu", "variant": "float32"}, device: {"device": device}}.items()
     }
     difference = auc[device] - auc["cpu"]
@@ -165,7 +167,7 @@ def _placement(encoder: Any, search: Any) -> tuple[bool, str]:
     import onnxruntime as ort
 
     from eccos_rs.predict.cuda import provider_list
-    from eccos_rs.predict.encoder import session_options
+    from eccos_rs.predict.graph import session_options
 
     options = session_options()
     options.enable_profiling, options.profile_file_prefix = True, "gpu_placement"
@@ -189,7 +191,7 @@ def time_whole(bundle: Any, device: str, seconds: float, until: float) -> None:
     from eccos_rs import Pool, Router
 
     start = time.perf_counter()
-    predictor = bundle.predictor("hybrid", device=device, cache_size=0)
+    predictor = open_predictor(bundle, "hybrid", device=device, cache_size=0)
     say(f"{predictor}: made and warmed up in {time.perf_counter() - start:.1f} s")
     check_started(predictor)
     router = Router(Pool.load(bundle.pool_path), predictor)
@@ -238,7 +240,7 @@ def time_loop(bundle: Any, device: str) -> None:
             np.argsort(-near)[:16]
 
     slow, _ = best(loop, 1.0)
-    predictor = bundle.predictor("hybrid", device=device, cache_size=0)
+    predictor = open_predictor(bundle, "hybrid", device=device, cache_size=0)
     asked = queries("mixed", 256)
     fast, _ = best(lambda: predictor.predict(asked), 2.0)
     say(f"  a torch loop over 256 queries: {1e3 * slow:.1f} ms; eccos-rs: {1e3 * fast:.1f} ms")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from eccos_rs.predict.open import open_predictor
 from settings import MEAN_OUTPUT_TOKENS, ONCE, TOKENS_PER_SECOND
 from texts import KINDS, LENGTHS, texts
 
@@ -93,7 +94,7 @@ def test_stage(timed: Any, predictor: Any, batch: int, stage: str) -> None:
 @pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
 def test_repeated_queries(timed: Any, bundle: Any, share: float) -> None:
     """The cache: what a batch costs when a share of its texts was seen before."""
-    predictor = bundle.predictor("hybrid", device="cpu")
+    predictor = open_predictor(bundle, "hybrid", device="cpu")
     from eccos_rs import Query
 
     known, fresh = texts("mixed", 64, seed=1), texts("mixed", 64, seed=2)
@@ -117,7 +118,9 @@ def test_repeated_queries(timed: Any, bundle: Any, share: float) -> None:
 @pytest.mark.parametrize("threads", [1, 2])
 def test_arithmetic(timed: Any, bundle: Any, of_length: Any, variant: str, threads: int) -> None:
     """Both CPU graphs at ~128 tokens, batch 16."""
-    predictor = bundle.predictor("trained", device="cpu", variant=variant, threads=threads, cache_size=0)
+    predictor = open_predictor(
+        bundle, "trained", device="cpu", variant=variant, threads=threads, cache_size=0
+    )
     ids = predictor._tokenizer(of_length(128, 16)).ids
     assert np.isfinite(predictor._encoder.run(ids).success_logit).all()
     timed(

@@ -16,6 +16,7 @@ import numpy as np
 
 from eccos_rs import Policy, Pool, Query
 from eccos_rs.predict.bundle import Bundle
+from eccos_rs.predict.open import open_predictor
 from eccos_rs.records import RecordTable
 from eccos_rs.routing.problem import build_problem
 from eccos_rs.routing.promise import solve
@@ -41,7 +42,9 @@ def main() -> None:
     whole = np.isfinite(table.quality).all(axis=1) & np.isfinite(table.cost).all(axis=1)
     table, pool = table.select(whole), Pool.load(bundle.pool_path).select(names)
     queries = [Query(text) for text in table.query]
-    prediction = bundle.predictor("hybrid", device="cpu").predict(queries).select(names).without_embedding()
+    prediction = (
+        open_predictor(bundle, "hybrid", device="cpu").predict(queries).select(names).without_embedding()
+    )
     rng = np.random.default_rng(0)
     size = min(chosen.size, len(table))
     batches = [rng.choice(len(table), size, replace=False) for _ in range(chosen.batches)]

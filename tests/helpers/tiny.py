@@ -120,7 +120,8 @@ def make_bundle(folder: Path, *, rows: int = 80, seed: int = 0, name: str | None
     import tomli_w
 
     from eccos_rs.predict.bundle import write_bundle
-    from eccos_rs.predict.encoder import CpuEncoder, Layout
+    from eccos_rs.predict.encoder import CpuEncoder
+    from eccos_rs.predict.graph import Layout
     from eccos_rs.predict.tokenize import TextTokenizer
     from eccos_rs.train.emit import ARITHMETICS, build_graph
     from eccos_rs.train.emit_search import build_search_graph

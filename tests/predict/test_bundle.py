@@ -12,6 +12,7 @@ import pytest
 import eccos_rs.predict.bundle as bundles
 from eccos_rs.errors import BundleError, InputError
 from eccos_rs.predict.bundle import DEFAULT_BUNDLE, Bundle, write_bundle
+from eccos_rs.predict.open import open_predictor
 from tests.helpers import tiny
 
 tomli_w = pytest.importorskip("tomli_w")
@@ -176,4 +177,11 @@ def test_a_file_name_with_a_folder_is_refused(tmp_path: Path) -> None:
 
 def test_an_unknown_kind_of_predictor(made: Bundle) -> None:
     with pytest.raises(InputError, match="kind: got 'best', wanted one of trained, retrieval, hybrid"):
-        made.predictor("best")
+        open_predictor(made, "best")
+
+
+def test_the_old_way_to_a_predictor_works_and_says_what_to_write(made: Bundle) -> None:
+    wanted = r"Bundle is deprecated: use eccos_rs.predict.open.open_predictor\(bundle, ...\)"
+    with pytest.warns(DeprecationWarning, match=wanted):
+        predictor = made.predictor("trained", device="cpu", threads=1)
+    assert type(predictor).__name__ == "TrainedPredictor"

@@ -7,6 +7,7 @@ import pytest
 
 from eccos_rs.predict.bundle import DEFAULT_BUNDLE, SHIPPED, Bundle
 from eccos_rs.predict.hybrid import HybridPredictor
+from eccos_rs.predict.open import open_predictor
 from eccos_rs.routing.query import Query
 
 pytestmark = pytest.mark.skipif(
@@ -40,7 +41,7 @@ HISTORY = [
 
 @pytest.fixture(scope="module")
 def hybrid() -> HybridPredictor:
-    made = Bundle.load().predictor("hybrid", device="cpu", threads=1)
+    made = open_predictor(Bundle.load(), "hybrid", device="cpu", threads=1)
     assert isinstance(made, HybridPredictor)
     return made
 

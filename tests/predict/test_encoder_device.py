@@ -15,6 +15,7 @@ from eccos_rs.errors import DeviceError
 from eccos_rs.predict import cuda
 from eccos_rs.predict import device as devices
 from eccos_rs.predict.cuda import TOKEN_BUDGET, gpu_variant, pad, provider_list, slices_by_length
+from eccos_rs.predict.open import open_predictor
 from tests.helpers import tiny
 
 if TYPE_CHECKING:
@@ -43,12 +44,12 @@ def test_a_gpu_that_is_not_there_is_an_error(bundle: Bundle, device: str) -> Non
     with pytest.raises(
         DeviceError, match=f"device='{device}' cannot be had here: .*(driver|GPU).*pip install"
     ):
-        bundle.predictor(device=device)
+        open_predictor(bundle, device=device)
 
 
 @without_gpu
 def test_auto_takes_the_cpu_and_says_so(bundle: Bundle) -> None:
-    assert bundle.predictor(device="auto").device == "cpu"
+    assert open_predictor(bundle, device="auto").device == "cpu"
 
 
 @without_gpu
@@ -58,8 +59,8 @@ def test_a_provider_that_does_not_start_is_never_a_silent_cpu_run(
     """All looks ready, yet ONNX Runtime falls back: asked for, an error; on auto, the CPU, said openly."""
     monkeypatch.setattr(devices, "missing_libraries", lambda: ())
     with pytest.raises(DeviceError, match="CUDAExecutionProvider"):
-        bundle.predictor(device="cuda")
-    assert bundle.predictor(device="auto").device == "cpu"
+        open_predictor(bundle, device="cuda")
+    assert open_predictor(bundle, device="auto").device == "cpu"
 
 
 def test_missing_libraries_name_the_line_that_installs_them(
@@ -69,7 +70,7 @@ def test_missing_libraries_name_the_line_that_installs_them(
     with pytest.raises(
         DeviceError, match=r"libcublasLt\.so\.13, libcurand\.so\.10 .*pip install 'eccos-rs\[cuda\]'"
     ):
-        bundle.predictor(device="cuda")
+        open_predictor(bundle, device="cuda")
     report = devices.device_report()
     assert report.missing == ("libcublasLt.so.13", "libcurand.so.10", "libcudnn.so.9")
     assert report.install == "pip install 'eccos-rs[cuda]'"
@@ -121,7 +122,8 @@ def test_threads_stay_within_the_affinity_mask(bundle: Bundle) -> None:
     script = (
         "import os, sys; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\n"
         "from eccos_rs.predict.bundle import Bundle; from eccos_rs.routing.query import Query\n"
-        "predictor = Bundle.load(sys.argv[1]).predictor(device='cpu', threads=8)\n"
+        "from eccos_rs.predict.open import open_predictor\n"
+        "predictor = open_predictor(Bundle.load(sys.argv[1]), device='cpu', threads=8)\n"
         "predictor.predict([Query('what is it')]); predictor.predict([Query(str(n)) for n in range(50)])\n"
         "print(predictor._encoder._threads, predictor._encoder._pool is None)"
     )
@@ -189,9 +191,10 @@ def test_padding_leaves_no_row_without_a_token() -> None:
 
 def test_the_float16_graph_runs_padded_on_the_cpu_as_on_a_gpu(bundle: Bundle) -> None:
     """No GPU needed to see that packing, padding and unpacking put every row where it belongs."""
-    from eccos_rs.predict.encoder import Encoded, Layout, cpu_session, graph_file
+    from eccos_rs.predict.encoder import cpu_session
+    from eccos_rs.predict.graph import Encoded, Layout, graph_file
 
-    predictor: Any = bundle.predictor("trained", device="cpu", variant="float32")
+    predictor: Any = open_predictor(bundle, "trained", device="cpu", variant="float32")
     ids = predictor._tokenizer(tiny.texts(30)).ids
     wanted = predictor._encoder.run(ids)
     session = cpu_session(graph_file(bundle, "float16"), 1)
@@ -218,7 +221,7 @@ def test_the_gpu_code_runs_whole_on_the_cpu_provider(
     encoder = cuda.CudaEncoder(bundle, variant=variant)
     assert (encoder.device, encoder.variant) == ("cuda", variant)
     assert set(encoder._recorded) == {(queries, tokens) for queries in (1, 4, 16) for tokens in (32, 48)}
-    predictor: Any = bundle.predictor("trained", device="cpu", variant="float32")
+    predictor: Any = open_predictor(bundle, "trained", device="cpu", variant="float32")
     for count in (1, 3, 16, 40):
         ids = predictor._tokenizer(tiny.texts(count, seed=count)).ids
         wanted, got = predictor._encoder.run(ids), encoder.run(ids)

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from eccos_rs.predict.device import int8_saturates
-from eccos_rs.predict.encoder import CpuEncoder, Encoded, Layout
+from eccos_rs.predict.encoder import CpuEncoder
+from eccos_rs.predict.graph import Encoded, Layout
 from tests.helpers import tiny
 
 if TYPE_CHECKING:

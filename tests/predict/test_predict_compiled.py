@@ -15,6 +15,7 @@ from eccos_rs.predict.bundle import Bundle
 from eccos_rs.predict.calibration import BackOff, Calibration, Scores, blend, logit
 from eccos_rs.predict.labels import LabelTable, shrink
 from eccos_rs.predict.neighbours import NeighbourSettings, estimate_from_neighbours
+from eccos_rs.predict.open import open_predictor
 from eccos_rs.predict.tokenize import TextTokenizer
 from eccos_rs.predict.trained import BundlePredictor
 from eccos_rs.records import RecordTable
@@ -216,7 +217,7 @@ def test_sums_of_labels_are_those_of_the_definition() -> None:
 @pytest.mark.parametrize("kind", ["trained", "retrieval", "hybrid"])
 def test_a_subclass_with_scores_of_its_own_is_asked_for_them(bundle: Bundle, kind: str) -> None:
     """And so the shipped bundle's forecasts are compared with numpy's from text to number."""
-    base = type(bundle.predictor(kind, device="cpu"))
+    base = type(open_predictor(bundle, kind, device="cpu"))
     seen: list[int] = []
 
     class Watched(base):  # type: ignore[misc,valid-type]
@@ -229,7 +230,7 @@ def test_a_subclass_with_scores_of_its_own_is_asked_for_them(bundle: Bundle, kin
     asked = [Query(f"What is {number} + {number**2}, and why?") for number in range(20)]
     wanted = Watched(bundle, device="cpu").predict(asked)
     assert seen == [20]
-    got = bundle.predictor(kind, device="cpu").predict(asked)
+    got = open_predictor(bundle, kind, device="cpu").predict(asked)
     for name in ("quality", "output_tokens", "quality_std", "log_tokens_std"):
         np.testing.assert_allclose(getattr(got, name), getattr(wanted, name), rtol=2e-4, err_msg=name)
     np.testing.assert_array_equal(got.embedding, wanted.embedding)

@@ -16,7 +16,9 @@ from eccos_rs.errors import BundleError, InputError
 from eccos_rs.predict import device as devices
 from eccos_rs.predict import trained
 from eccos_rs.predict.bundle import Bundle
-from eccos_rs.predict.encoder import graph_file, open_encoder
+from eccos_rs.predict.encoder import open_encoder
+from eccos_rs.predict.graph import graph_file
+from eccos_rs.predict.open import open_predictor
 from eccos_rs.predict.protocol import Prediction, Predictor
 from eccos_rs.routing.query import Query
 from tests.helpers import tiny
@@ -75,7 +77,7 @@ def same(one: Prediction, other: Prediction) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_shapes_ranges_and_names(bundle: Bundle, kind: str) -> None:
-    predictor = bundle.predictor(kind, device="cpu")
+    predictor = open_predictor(bundle, kind, device="cpu")
     assert isinstance(predictor, Predictor)
     assert predictor.device == "cpu"
     assert predictor.variant in ("int8", "float32")
@@ -94,7 +96,7 @@ def test_shapes_ranges_and_names(bundle: Bundle, kind: str) -> None:
 
 def test_the_kinds_differ_and_the_blend_lies_between(bundle: Bundle) -> None:
     asked = queries(30)
-    made = {kind: bundle.predictor(kind, device="cpu").predict(asked).quality for kind in KINDS}
+    made = {kind: open_predictor(bundle, kind, device="cpu").predict(asked).quality for kind in KINDS}
     low = np.minimum(made["trained"], made["retrieval"]) - 1e-3
     high = np.maximum(made["trained"], made["retrieval"]) + 1e-3
     assert ((made["hybrid"] >= low) & (made["hybrid"] <= high)).all()
@@ -103,14 +105,16 @@ def test_the_kinds_differ_and_the_blend_lies_between(bundle: Bundle) -> None:
 
 def test_a_known_query_finds_itself(bundle: Bundle, large: Bundle) -> None:
     for each in (bundle, large):
-        made = each.predictor("retrieval", device="cpu", variant="float32").predict([Query(tiny.texts(5)[3])])
+        made = open_predictor(each, "retrieval", device="cpu", variant="float32").predict(
+            [Query(tiny.texts(5)[3])]
+        )
         assert made.similarity[0] == pytest.approx(1, abs=1e-4)
 
 
 @pytest.mark.parametrize("variant", ["int8", "float32", "float16"])
 def test_a_forecast_does_not_depend_on_its_batch(bundle: Bundle, variant: str) -> None:
     asked = queries(40)
-    predictor = bundle.predictor("trained", device="cpu", variant=variant, cache_size=0)
+    predictor = open_predictor(bundle, "trained", device="cpu", variant=variant, cache_size=0)
     whole = predictor.predict(asked)
     for row in (0, 17, 39):
         alone = predictor.predict([asked[row]])
@@ -120,17 +124,19 @@ def test_a_forecast_does_not_depend_on_its_batch(bundle: Bundle, variant: str) -
 
 def test_any_number_of_threads_gives_the_same_bytes(large: Bundle) -> None:
     asked = queries(50)
-    made = [large.predictor(device="cpu", threads=threads).predict(asked) for threads in (1, 2, None)]
+    made = [open_predictor(large, device="cpu", threads=threads).predict(asked) for threads in (1, 2, None)]
     same(made[0], made[1])
     same(made[0], made[2])
 
 
 def test_slices_are_put_together_in_order(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = queries(23)
-    wanted = bundle.predictor(device="cpu").predict(asked)
+    wanted = open_predictor(bundle, device="cpu").predict(asked)
     monkeypatch.setattr(trained, "SLICE", 5)
     seen: list[tuple[int, int]] = []
-    sliced = bundle.predictor(device="cpu").predict(asked, progress=lambda done, of: seen.append((done, of)))
+    sliced = open_predictor(bundle, device="cpu").predict(
+        asked, progress=lambda done, of: seen.append((done, of))
+    )
     # The neighbours of a slice are found by another matrix product than those of the whole.
     np.testing.assert_allclose(sliced.quality, wanted.quality, atol=1e-5)
     np.testing.assert_array_equal(sliced.input_tokens, wanted.input_tokens)
@@ -138,21 +144,21 @@ def test_slices_are_put_together_in_order(bundle: Bundle, monkeypatch: pytest.Mo
 
 
 def test_an_empty_batch(bundle: Bundle) -> None:
-    made = bundle.predictor(device="cpu").predict([])
+    made = open_predictor(bundle, device="cpu").predict([])
     assert len(made) == 0
     assert made.quality.shape == (0, 3)
 
 
 @pytest.mark.parametrize("text", ODD, ids=range(len(ODD)))
 def test_any_text_has_a_forecast(bundle: Bundle, text: str) -> None:
-    made = bundle.predictor(device="cpu").predict([Query(text)])
+    made = open_predictor(bundle, device="cpu").predict([Query(text)])
     assert np.isfinite(made.quality).all()
     assert made.input_tokens[0] >= max(1, len(text) // 16)
 
 
 def test_a_long_text_is_counted_beyond_what_is_read(bundle: Bundle) -> None:
     one, ten = (
-        bundle.predictor(device="cpu")
+        open_predictor(bundle, device="cpu")
         .predict([Query("the sum of " * n) for n in (10_000, 100_000)])
         .input_tokens
     )
@@ -161,7 +167,7 @@ def test_a_long_text_is_counted_beyond_what_is_read(bundle: Bundle) -> None:
 
 
 def test_the_cache_answers_the_same_and_is_bounded(bundle: Bundle) -> None:
-    predictor = bundle.predictor(device="cpu", cache_size=8)
+    predictor = open_predictor(bundle, device="cpu", cache_size=8)
     asked = queries(6)
     first = predictor.predict(asked)
     assert (predictor.cache.hits, predictor.cache.misses) == (0, 6)
@@ -173,7 +179,7 @@ def test_the_cache_answers_the_same_and_is_bounded(bundle: Bundle) -> None:
 
 
 def test_repeated_texts_are_encoded_once(bundle: Bundle) -> None:
-    predictor = bundle.predictor(device="cpu")
+    predictor = open_predictor(bundle, device="cpu")
     one, other = queries(2)
     made = predictor.predict([one, other, one, one])
     assert predictor.cache.misses == 2
@@ -183,7 +189,7 @@ def test_repeated_texts_are_encoded_once(bundle: Bundle) -> None:
 
 
 def test_the_cache_does_not_hide_what_was_learned(bundle: Bundle) -> None:
-    predictor = bundle.predictor("retrieval", device="cpu")
+    predictor = open_predictor(bundle, "retrieval", device="cpu")
     before = predictor.predict(queries(1))
     predictor.retrieval.add(before.embedding[0], 1, 0.0)
     after = predictor.predict(queries(1))
@@ -192,7 +198,7 @@ def test_the_cache_does_not_hide_what_was_learned(bundle: Bundle) -> None:
 
 
 def test_threads_may_share_a_predictor(bundle: Bundle) -> None:
-    predictor = bundle.predictor(device="cpu", cache_size=4)
+    predictor = open_predictor(bundle, device="cpu", cache_size=4)
     asked = queries(12)
     wanted, failures = predictor.predict(asked), []
 
@@ -213,13 +219,13 @@ def test_threads_may_share_a_predictor(bundle: Bundle) -> None:
 
 def test_wrong_arguments_are_named(bundle: Bundle) -> None:
     with pytest.raises(InputError, match="threads: got 0"):
-        bundle.predictor(threads=0)
+        open_predictor(bundle, threads=0)
     with pytest.raises(InputError, match="device: got 'tpu', wanted one of auto, cpu, cuda, tensorrt"):
-        bundle.predictor(device="tpu")
+        open_predictor(bundle, device="tpu")
     with pytest.raises(InputError, match="variant: got 'int4', this bundle has float32, int8, float16"):
-        bundle.predictor(device="cpu", variant="int4")
+        open_predictor(bundle, device="cpu", variant="int4")
     with pytest.raises(InputError, match="cache_size: got -1"):
-        bundle.predictor(device="cpu", cache_size=-1)
+        open_predictor(bundle, device="cpu", cache_size=-1)
 
 
 def test_a_calibration_without_the_kind_is_a_bundle_error(bundle: Bundle, tmp_path: Any) -> None:
@@ -229,13 +235,13 @@ def test_a_calibration_without_the_kind_is_a_bundle_error(bundle: Bundle, tmp_pa
     files["calibration.toml"] = b"[trained]\n"
     broken = write_bundle(tmp_path / "broken", tiny.manifest("broken", 80), files)
     with pytest.raises(BundleError, match=r"calibration\.toml: the table \[hybrid\]"):
-        broken.predictor(device="cpu")
+        open_predictor(broken, device="cpu")
     with pytest.raises(BundleError, match="intercept: wanted 3 finite numbers"):
-        broken.predictor("trained", device="cpu")
+        open_predictor(broken, "trained", device="cpu")
 
 
 def test_columns_can_be_chosen_and_rows_joined(bundle: Bundle) -> None:
-    made = bundle.predictor(device="cpu").predict(queries(4))
+    made = open_predictor(bundle, device="cpu").predict(queries(4))
     picked = made.select(["large", "small"])
     np.testing.assert_array_equal(picked.quality, made.quality[:, [2, 0]])
     assert made.select(tiny.MODELS) is made
@@ -259,8 +265,9 @@ def peak():
     return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM"))
 
 from eccos_rs.predict.bundle import Bundle
+from eccos_rs.predict.open import open_predictor
 from eccos_rs.routing.query import Query
-predictor = Bundle.load(sys.argv[1]).predictor(device="cpu")
+predictor = open_predictor(Bundle.load(sys.argv[1]), device="cpu")
 predictor.predict([Query("what is the sum of 2 and 2 ?")])
 base = peak()
 many = predictor.predict([Query(f"what is the sum of {n} and {n % 7} ?") for n in range(8_000)])

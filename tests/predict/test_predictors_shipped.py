@@ -12,6 +12,7 @@ import pytest
 
 from eccos_rs.predict.bundle import DEFAULT_BUNDLE, SHIPPED, Bundle
 from eccos_rs.predict.index import ExactIndex, HnswIndex, Index, has_hnswlib, read_vectors
+from eccos_rs.predict.open import open_predictor
 from eccos_rs.predict.retrieval import vector_file
 from eccos_rs.routing.query import Query
 from tests.helpers.paths import ROOT
@@ -49,8 +50,8 @@ def test_it_is_small(bundle: Bundle) -> None:
 
 @pytest.mark.parametrize("variant", ["int8", "float16"])
 def test_the_graphs_agree_on_the_sample_queries(bundle: Bundle, samples: list[Query], variant: str) -> None:
-    wanted = bundle.predictor(device="cpu", variant="float32").predict(samples)
-    got = bundle.predictor(device="cpu", variant=variant).predict(samples)
+    wanted = open_predictor(bundle, device="cpu", variant="float32").predict(samples)
+    got = open_predictor(bundle, device="cpu", variant=variant).predict(samples)
     assert np.abs(got.quality - wanted.quality).mean() <= 0.015
     assert np.abs(np.log(got.output_tokens) - np.log(wanted.output_tokens)).mean() <= 0.05
     assert (got.embedding * wanted.embedding).sum(axis=1).min() > 0.97
@@ -60,7 +61,7 @@ def test_the_neighbours_are_the_nearest(bundle: Bundle, samples: list[Query]) ->
     """By the bundle's graph and by comparing all, against a product in float32."""
     table, size = bundle.table("retrieval"), int(bundle.table("encoder")["dimension"])
     known = read_vectors(vector_file(bundle), size, int(table["rows"]))
-    asked = bundle.predictor("trained", device="cpu").predict(samples).embedding
+    asked = open_predictor(bundle, "trained", device="cpu").predict(samples).embedding
     assert asked is not None
     wanted = np.argsort(-(asked @ known.T), axis=1, kind="stable")[:, :16]
     searched: list[Index] = [ExactIndex(known)]
@@ -76,8 +77,9 @@ MEASURE = """
 import json, time
 start = time.perf_counter()
 from eccos_rs.predict.bundle import Bundle
+from eccos_rs.predict.open import open_predictor
 from eccos_rs.routing.query import Query
-predictor = Bundle.load().predictor(device="cpu")
+predictor = open_predictor(Bundle.load(), device="cpu")
 predictor.predict([Query("What is 2 + 2?")])
 first = time.perf_counter() - start
 predictor.predict([Query(f"What is {n} + {n % 7}? " + "Say why. " * (n % 40)) for n in range(300)])

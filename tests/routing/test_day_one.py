@@ -8,6 +8,7 @@ import pytest
 from eccos_rs import LLM, Bundle, Pool, Query, Router
 from eccos_rs.errors import BundleError, InputError
 from eccos_rs.predict.bundle import DAY_ONE_BUNDLE, SHIPPED
+from eccos_rs.predict.open import open_predictor
 from eccos_rs.predict.prior.learned import LearnedPredictor
 from eccos_rs.records import Output, Record
 
@@ -166,7 +167,7 @@ def test_the_shipped_bundle_borrows_its_encoder_and_names_no_model() -> None:
     assert bundle.shared
     assert bundle.size < 20e6
     with pytest.raises(InputError, match="names no model; give the models to forecast"):
-        bundle.predictor(device="cpu")
+        open_predictor(bundle, device="cpu")
 
 
 def test_a_bundle_whose_lender_is_gone_says_what_is_missing(tmp_path) -> None:  # type: ignore[no-untyped-def]

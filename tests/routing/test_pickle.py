@@ -12,6 +12,7 @@ import pytest
 
 from eccos_rs import Policy, Pool, Query, Router
 from eccos_rs.errors import BundleError
+from eccos_rs.predict.open import open_predictor
 from tests.helpers import tiny
 from tests.helpers.paths import ROOT
 
@@ -32,7 +33,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 @pytest.mark.parametrize("kind", ["trained", "retrieval", "hybrid"])
 def test_a_router_of_any_kind_routes_the_same_after(bundle: Bundle, kind: str) -> None:
-    predictor = bundle.predictor(kind, device="cpu", threads=1, cache_size=7)
+    predictor = open_predictor(bundle, kind, device="cpu", threads=1, cache_size=7)
     router = Router(Pool.load(bundle.pool_path), predictor, Policy(min_quality=0.4))
     again = pickle.loads(pickle.dumps(router))
     assert again.policy == router.policy
@@ -43,7 +44,7 @@ def test_a_router_of_any_kind_routes_the_same_after(bundle: Bundle, kind: str) -
 
 
 def test_what_was_learned_goes_along(bundle: Bundle) -> None:
-    predictor = bundle.predictor("retrieval", device="cpu")
+    predictor = open_predictor(bundle, "retrieval", device="cpu")
     before = predictor.predict(QUERIES)
     for row in range(3):
         predictor.retrieval.add(before.embedding[row], 1, 1.0, 4.0)
@@ -59,7 +60,9 @@ def test_what_was_learned_goes_along(bundle: Bundle) -> None:
 
 
 def test_another_process_opens_it(bundle: Bundle, tmp_path: Path) -> None:
-    router = Router(Pool.load(bundle.pool_path), bundle.predictor(device="cpu"), Policy(min_quality=0.4))
+    router = Router(
+        Pool.load(bundle.pool_path), open_predictor(bundle, device="cpu"), Policy(min_quality=0.4)
+    )
     path = tmp_path / "router.pickle"
     path.write_bytes(pickle.dumps(router))
     code = f"import pickle; print(pickle.load(open({str(path)!r}, 'rb')).route(['what is 2']).status)"
@@ -69,7 +72,7 @@ def test_another_process_opens_it(bundle: Bundle, tmp_path: Path) -> None:
 
 def test_a_bundle_that_was_changed_meanwhile_is_refused(tmp_path: Path) -> None:
     made = tiny.make_bundle(tmp_path / "one")
-    kept = pickle.dumps(made.predictor("trained", device="cpu"))
+    kept = pickle.dumps(open_predictor(made, "trained", device="cpu"))
     tiny.make_bundle(tmp_path / "two", seed=1)
     (tmp_path / "one").rename(tmp_path / "gone")
     (tmp_path / "two").rename(tmp_path / "one")

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from eccos_rs.errors import InputError, PoolError, RecordError
+from eccos_rs.predict.open import open_predictor
 from eccos_rs.records import Output, Record, RecordTable, write_records
 from eccos_rs.routing.pool import LLM, Pool
 from eccos_rs.routing.query import Query
@@ -79,7 +80,7 @@ def test_a_trained_bundle_knows_hard_from_easy(trained):
         Query.of("Prove that the forest number 31 has no divisor below 12."),
     ]
     for kind in ("hybrid", "retrieval", "trained"):
-        made = trained.bundle.predictor(kind, device="cpu", threads=1).predict(queries)
+        made = open_predictor(trained.bundle, kind, device="cpu", threads=1).predict(queries)
         assert made.models == ("small", "middle", "large")
         assert (made.quality[0] > made.quality[1]).all(), kind
         assert (made.output_tokens[0] < made.output_tokens[1]).all(), kind
@@ -105,12 +106,12 @@ def test_the_graph_says_what_training_said(trained, encoder, tmp_path):
     texts = read_texts(data.table.query, SMALL.max_tokens)
     states = encode_texts(open_encoder(encoder), texts, "cpu")
     back_offs = {
-        kind: trained.bundle.predictor(kind, device="cpu", threads=1)._calibration.back_off
+        kind: open_predictor(trained.bundle, kind, device="cpu", threads=1)._calibration.back_off
         for kind in ("hybrid", "retrieval")
     }
     fitted = fit_predictor(data, states, options, back_offs=back_offs)
     wanted = fitted.predict(states[:20])
-    made = trained.bundle.predictor("hybrid", device="cpu", threads=1).predict(
+    made = open_predictor(trained.bundle, "hybrid", device="cpu", threads=1).predict(
         [Query.of(text) for text in data.table.query[:20]]
     )
     # int8 arithmetic and labels stored as float16 stand between the two.
@@ -213,7 +214,9 @@ def test_fine_tuning_runs_and_its_bundle_routes(tmp_path):
     made = train_bundle(data, tmp_path / "tuned", implied_prices(data.table), options, progress=silent)
     assert made.figures == {}
     quality = (
-        made.bundle.predictor("hybrid", device="cpu", threads=1).predict([Query.of("What is 1?")]).quality
+        open_predictor(made.bundle, "hybrid", device="cpu", threads=1)
+        .predict([Query.of("What is 1?")])
+        .quality
     )
     assert ((quality > 0) & (quality < 1)).all()
     assert "fine-tuned above layer 3" in " ".join(made.bundle.file("README.md").read_text().split())
@@ -249,7 +252,7 @@ def test_odd_data_get_sensible_forecasts(change, tmp_path):
     data = training_data(given)
     pool = Pool(LLM(name, 1.0, 2.0) for name in given.models)
     made = train_bundle(data, tmp_path / "odd", pool, options, progress=silent)
-    predictor = made.bundle.predictor("hybrid", device="cpu", threads=1)
+    predictor = open_predictor(made.bundle, "hybrid", device="cpu", threads=1)
     prediction = predictor.predict([Query.of(text) for text in given.query[:9]])
     for values in (prediction.quality, prediction.output_tokens, prediction.log_tokens_std):
         assert np.isfinite(values).all()

@@ -107,11 +107,12 @@ def _sizes(text: str) -> list[int]:
 
 def _router(bundle: str | None, predictor: str, device: str, threads: int | None) -> Router:
     from eccos_rs.predict.bundle import Bundle
+    from eccos_rs.predict.open import open_predictor
     from eccos_rs.routing.pool import Pool
     from eccos_rs.routing.router import Router
 
     loaded = Bundle.load(bundle)
-    made = loaded.predictor(predictor, device=device, threads=threads, cache_size=0)
+    made = open_predictor(loaded, predictor, device=device, threads=threads, cache_size=0)
     return Router(Pool.load(loaded.pool_path), made)
 
 

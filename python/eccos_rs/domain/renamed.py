@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import warnings
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
-__all__ = ["renamed"]
+__all__ = ["moved", "renamed"]
 
 
 def renamed(module: str, name: str, old: Mapping[str, Any]) -> Any:
@@ -32,3 +33,20 @@ def renamed(module: str, name: str, old: Mapping[str, Any]) -> Any:
         f"{module}.{name} is deprecated: use {old[name].__name__}", DeprecationWarning, stacklevel=3
     )
     return old[name]
+
+
+def moved(home: str, name: str) -> Callable[..., Any]:
+    """Return a method that became the function `name` of the module `home`: it works, and says so."""
+
+    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        owner = type(self).__name__
+        warnings.warn(
+            f"a method of {owner} is deprecated: use {home}.{name}({owner.lower()}, ...)",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        return getattr(import_module(home), name)(self, *args, **kwargs)
+
+    call.__name__ = name
+    call.__doc__ = f"Deprecated: use `{home}.{name}`."
+    return call

@@ -11,13 +11,14 @@ import numpy.typing as npt
 from eccos_rs.errors import BundleError
 from eccos_rs.evaluate.evidence import neighbour_means
 from eccos_rs.evaluate.methods.base import Predictions
+from eccos_rs.predict.open import open_predictor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from eccos_rs.predict.bundle import Bundle
     from eccos_rs.predict.calibration import Scores
-    from eccos_rs.predict.encoder import Encoded
+    from eccos_rs.predict.graph import Encoded
     from eccos_rs.predict.neighbours import NeighbourEstimate
     from eccos_rs.predict.protocol import Prediction
     from eccos_rs.records import RecordTable
@@ -60,7 +61,7 @@ class Forecasts:
     def __init__(self, bundle: Bundle, device: str, threads: int | None) -> None:
         self.bundle = bundle
         self.options: dict[str, Any] = {"device": device, "threads": threads}
-        self.hybrid = bundle.predictor("hybrid", **self.options)
+        self.hybrid = open_predictor(bundle, "hybrid", **self.options)
 
     def described(self) -> str:
         """Say in which arithmetic, and where, the encoder runs."""
@@ -78,7 +79,7 @@ class Forecasts:
         return self.hybrid.predict(queries, progress=count)
 
     def _other(self, kind: str, queries: Sequence[Query]) -> Prediction:
-        made = self.bundle.predictor(kind, **self.options)
+        made = open_predictor(self.bundle, kind, **self.options)
         made.cache = self.hybrid.cache
         return made.predict(queries)
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from eccos_rs.errors import BundleError, InputError, MissingExtraError
+from eccos_rs.domain.renamed import moved
+from eccos_rs.errors import BundleError, MissingExtraError
 from eccos_rs.predict.manifest import (
     MANIFEST,
     PLAIN_NAME,
@@ -25,9 +26,6 @@ from eccos_rs.predict.manifest import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from eccos_rs.predict.prior.known import ModelPrior
-    from eccos_rs.predict.trained import BundlePredictor
-    from eccos_rs.routing.pool import Pool
 
 __all__ = ["DAY_ONE_BUNDLE", "DEFAULT_BUNDLE", "SCHEMA_VERSION", "Bundle", "write_bundle"]
 
@@ -35,12 +33,11 @@ DEFAULT_BUNDLE = "qaserve-minilm"
 DAY_ONE_BUNDLE = "day-one"
 """Names no model: forecasts any from its published scores."""
 SHIPPED = Path(__file__).resolve().parents[1] / "models"
-KINDS = ("trained", "retrieval", "hybrid")
 
 
 @dataclass(frozen=True, eq=False)
 class Bundle:
-    """A trained router on disk, opened and checked.
+    """A trained router on disk, opened and checked; `open_predictor` makes a predictor of it.
 
     Attributes
     ----------
@@ -163,75 +160,7 @@ class Bundle:
             check_files(_lender(path, manifest), manifest["shared"]["files"])
         return cls(path=path, manifest=manifest, digest=hashlib.sha256(text).hexdigest())
 
-    def predictor(
-        self,
-        kind: str = "hybrid",
-        *,
-        device: str = "auto",
-        threads: int | None = None,
-        variant: str | None = None,
-        cache_size: int | None = None,
-        pool: Pool | None = None,
-    ) -> BundlePredictor:
-        """Make a predictor out of it.
-
-        Parameters
-        ----------
-        kind : {"hybrid", "trained", "retrieval"}
-            Heads and neighbours blended, the heads alone, or the neighbours alone.
-        device : {"auto", "cpu", "cuda", "tensorrt"}
-            ``auto`` takes CUDA when it can really be started, else the CPU; `predictor.device` says which.
-        threads : int, optional
-            CPU threads for the encoder; never more than the process may run on. The default is all of those.
-        variant : {"float32", "int8", "float16"}, optional
-            The encoder's arithmetic, of those that passed their accuracy check. The default is the fastest
-            one that the device computes without loss.
-        cache_size : int, optional
-            Number of texts whose encodings are remembered; 0 for none. The default is 8192 on a CPU, and none
-            on a GPU, where encoding again is as fast.
-        pool : Pool, optional
-            The models to forecast, for a bundle that names none; one that was saved has a pool of its own.
-
-        Returns
-        -------
-        TrainedPredictor, RetrievalPredictor, HybridPredictor or PriorPredictor
-            A `LearnedPredictor` of one of these, where the bundle was saved by a router that has learned.
-
-        Raises
-        ------
-        InputError
-            If `kind`, `device` or `variant` is not one of these.
-        DeviceError
-            If the device that was asked for cannot be had.
-        """
-        from eccos_rs.predict.hybrid import HybridPredictor
-        from eccos_rs.predict.prior.predictor import PriorPredictor
-        from eccos_rs.predict.prior.saving import restore_learned
-        from eccos_rs.predict.trained import RetrievalPredictor, TrainedPredictor
-
-        kinds: dict[str, type[BundlePredictor]] = {
-            "trained": TrainedPredictor,
-            "retrieval": RetrievalPredictor,
-            "hybrid": HybridPredictor,
-        }
-        if kind not in kinds:
-            raise InputError(f"kind: got {kind!r}, wanted one of {', '.join(KINDS)}")
-        options = {"device": device, "threads": threads, "variant": variant, "cache_size": cache_size}
-        if self.is_prior:
-            priors = self.priors(pool)
-            return restore_learned(self, PriorPredictor(self, priors, **options))  # type: ignore[arg-type]
-        return restore_learned(self, kinds[kind](self, **options))  # type: ignore[arg-type]  # as above
-
-    def priors(self, pool: Pool | None = None) -> list[ModelPrior]:
-        """Return what a bundle that names no model knows of each model of a pool; None takes its own."""
-        from eccos_rs.predict.prior.known import model_prior
-        from eccos_rs.routing.pool import Pool
-
-        if pool is None and not self.has_pool:
-            raise InputError(f"pool: the bundle {self.name!r} names no model; give the models to forecast")
-        own = Pool.load(self.pool_path) if pool is None else pool
-        categories = [str(name) for name in self.table("prior")["categories"]]
-        return [model_prior(model, categories) for model in own]
+    predictor = moved("eccos_rs.predict.open", "open_predictor")
 
     def __repr__(self) -> str:
         return (

@@ -18,7 +18,7 @@ import numpy as np
 
 from eccos_rs.errors import DeviceError
 from eccos_rs.predict import device as devices
-from eccos_rs.predict.encoder import graph_file, layout_of, open_graph, session_options, variants
+from eccos_rs.predict.graph import graph_file, layout_of, open_graph, session_options, variants
 from eccos_rs.predict.runtime import onnxruntime
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from eccos_rs.errors import BundleError
 from eccos_rs.predict.bundle import Bundle
 from eccos_rs.predict.cache import TextCache
 from eccos_rs.predict.calibration import Calibrated, Calibration, Scores, blend, expit, logit
-from eccos_rs.predict.encoder import Encoded, open_encoder
+from eccos_rs.predict.encoder import open_encoder
 from eccos_rs.predict.protocol import STAGES, Prediction
 from eccos_rs.predict.retrieval import Retrieval
 from eccos_rs.predict.tokenize import InputTokenEstimate, TextTokenizer, Tokens
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from eccos_rs.predict.graph import Encoded
     from eccos_rs.predict.neighbours import NeighbourEstimate
     from eccos_rs.routing.query import Query
 
@@ -38,7 +39,7 @@ CACHE_SIZE = 8192
 
 
 class BundlePredictor:
-    """What the predictors of a bundle have in common; make one with `Bundle.predictor`.
+    """What the predictors of a bundle have in common; make one with `open_predictor`.
 
     Attributes
     ----------

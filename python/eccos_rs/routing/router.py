@@ -111,6 +111,7 @@ class Router(Knowing):
         BundleError, DeviceError, PoolError
         """
         from eccos_rs.predict.bundle import Bundle
+        from eccos_rs.predict.open import open_predictor
 
         # The pool first: it is read in no time, and a typo in it should not wait for the weights.
         own = pool if pool is None or isinstance(pool, Pool) else Pool.load(pool)
@@ -119,7 +120,7 @@ class Router(Knowing):
             return cls.day_one(own, device=device, policy=policy, threads=threads)
         if own is None:
             own = Pool.load(bundle.pool_path) if bundle.has_pool else Pool.usual()
-        made = bundle.predictor(predictor, device=device, threads=threads, pool=own)
+        made = open_predictor(bundle, predictor, device=device, threads=threads, pool=own)
         return cls(own, made, policy)
 
     @classmethod
@@ -153,10 +154,11 @@ class Router(Knowing):
         [False, False]
         """
         from eccos_rs.predict.bundle import DAY_ONE_BUNDLE, Bundle
+        from eccos_rs.predict.open import open_predictor
 
         own = Pool.usual() if pool is None else pool if isinstance(pool, Pool) else Pool.load(pool)
         bundle = Bundle.load(DAY_ONE_BUNDLE)
-        made = cls(own, bundle.predictor(device=device, threads=threads, pool=own), policy)
+        made = cls(own, open_predictor(bundle, device=device, threads=threads, pool=own), policy)
         made.usual = pool is None
         return made
 

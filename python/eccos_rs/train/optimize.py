@@ -12,7 +12,8 @@ import numpy as np
 
 from eccos_rs.predict.calibration import expit
 from eccos_rs.predict.device import int8_saturates
-from eccos_rs.predict.encoder import CpuEncoder, Encoded, Layout
+from eccos_rs.predict.encoder import CpuEncoder
+from eccos_rs.predict.graph import Encoded, Layout
 from eccos_rs.train.emit import ARITHMETICS, build_graph
 from eccos_rs.train.emit_search import build_search_graph
 from eccos_rs.train.weights import WeightFile

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from eccos_rs.predict.encoder import CpuEncoder, Layout, States, default_variant, graph_file
+from eccos_rs.predict.encoder import CpuEncoder, default_variant
+from eccos_rs.predict.graph import Layout, States, graph_file
 from eccos_rs.predict.tokenize import TextTokenizer
 from eccos_rs.train.prior.graph import states_graph, states_width
 
