@@ -16,7 +16,7 @@ pub(crate) const FORBIDDEN: f64 = f64::INFINITY;
 /// An exactly attainable requirement must not fail on rounding: it is relaxed by this inside, checked with 1e-9 outside.
 const RELAX: f64 = 2e-10;
 /// Rows looked at to find the scales.
-const SAMPLE: usize = 512;
+const SAMPLE: usize = 64;
 
 /// Which price a term takes: that of the pair's model, or that of the query's group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -201,28 +201,29 @@ impl<'a> Prepared<'a> {
     /// Typical range within a query of the objective, the cost and the quality, over a sample; their typical magnitude
     /// where the range vanishes.
     fn ranges(&self) -> (f64, f64, f64) {
+        let cost = self.range(|c, _| c);
+        let quality = self.range(|_, a| a);
+        let objective = match self.goal {
+            Goal::Cost => cost,
+            Goal::Quality => quality,
+            Goal::Value(value) => self.range(|c, a| c - value * a),
+        };
+        (objective, cost, quality)
+    }
+
+    fn range(&self, of: impl Fn(f64, f64) -> f64) -> f64 {
         let (n, m) = (self.len(), self.problem.models());
-        let mut sum: [Range; 3] = Default::default();
+        let mut range = Range::default();
         for place in (0..n).step_by((n / SAMPLE).max(1)) {
             let query = self.query(place);
-            let mut row = [(f64::INFINITY, f64::NEG_INFINITY); 3];
+            let (mut low, mut high) = (f64::INFINITY, f64::NEG_INFINITY);
             for model in (0..m).filter(|&model| self.problem.may(query, model)) {
-                let (c, a) = (self.problem.cost(query, model), self.problem.quality(query, model));
-                let objective = match self.goal {
-                    Goal::Cost => c,
-                    Goal::Quality => a,
-                    Goal::Value(value) => c - value * a,
-                };
-                for (range, x) in row.iter_mut().zip([objective, c, a]) {
-                    *range = (range.0.min(x), range.1.max(x));
-                }
+                let x = of(self.problem.cost(query, model), self.problem.quality(query, model));
+                (low, high) = (low.min(x), high.max(x));
             }
-            for (total, (low, high)) in sum.iter_mut().zip(row) {
-                total.add(low, high);
-            }
+            range.add(low, high);
         }
-        let [objective, cost, quality] = sum.map(Range::typical);
-        (objective, cost, quality)
+        range.typical()
     }
 
     fn add_loads(&mut self) {
@@ -295,23 +296,37 @@ impl<'a> Prepared<'a> {
     }
 }
 
-#[derive(Default)]
+/// Width and magnitude of the rows of a sample, which has fewer than twice [`SAMPLE`] of them.
 struct Range {
-    widths: Vec<f64>,
-    magnitudes: Vec<f64>,
+    rows: usize,
+    widths: [f64; 2 * SAMPLE],
+    magnitudes: [f64; 2 * SAMPLE],
+}
+
+impl Default for Range {
+    fn default() -> Self {
+        Self { rows: 0, widths: [0.0; 2 * SAMPLE], magnitudes: [0.0; 2 * SAMPLE] }
+    }
 }
 
 impl Range {
     fn add(&mut self, low: f64, high: f64) {
         if high >= low {
-            self.widths.push(high - low);
-            self.magnitudes.push(high.abs().max(low.abs()));
+            self.widths[self.rows] = high - low;
+            self.magnitudes[self.rows] = high.abs().max(low.abs());
+            self.rows += 1;
         }
     }
 
     /// The median width; the median magnitude where widths vanish. A few enormous rows move neither.
     fn typical(mut self) -> f64 {
-        let (width, magnitude) = (median(&mut self.widths), median(&mut self.magnitudes));
+        let width = median(&mut self.widths[..self.rows]);
+        // Magnitudes are only looked at in full where they may be needed.
+        let largest = self.magnitudes[..self.rows].iter().copied().fold(0.0, f64::max);
+        if self.rows > 0 && width > 1e-9 * largest {
+            return width;
+        }
+        let magnitude = median(&mut self.magnitudes[..self.rows]);
         if width > 1e-9 * magnitude { width } else { magnitude }
     }
 }
