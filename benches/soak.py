@@ -92,7 +92,10 @@ async def ask(port: int, path: str, body: dict[str, object] | None, leave: float
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     raw = b"" if body is None else json.dumps(body).encode()
     kind = "GET" if body is None else "POST"
-    head = f"{kind} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {len(raw)}\r\n\r\n"
+    head = (
+        f"{kind} {path} HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\nconnection: close\r\n"
+        f"content-type: application/json\r\ncontent-length: {len(raw)}\r\n\r\n"
+    )
     writer.write(head.encode() + raw)
     try:
         async with asyncio.timeout(leave):
