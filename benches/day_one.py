@@ -329,7 +329,7 @@ def section_f(material, report):
 
 def prices(data, models):
     """Return US dollars per million input and output tokens, in the order of the models."""
-    from eccos_rs.routing.pool import Pool
+    from eccos_rs.pools.pool import Pool
 
     pool = Pool.load(Path(__file__).resolve().parents[1] / "models" / "qaserve-pool.toml")
     names = [name.partition("/")[2] for name in models]

@@ -28,10 +28,10 @@ import numpy as np
 from tests.helpers.redis import RedisServer
 from tests.helpers.sessions import ByNumber, make_pool, make_router, population, rows_of
 
+from eccos_rs.domain.query import Query
 from eccos_rs.errors import EccosError
+from eccos_rs.pools.pool import LLM, Pool
 from eccos_rs.routing.policy import Policy
-from eccos_rs.routing.pool import LLM, Pool
-from eccos_rs.routing.query import Query
 from eccos_rs.routing.router import Router
 from eccos_rs.session import Session
 from eccos_rs.session.control.pacing import period_of

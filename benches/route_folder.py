@@ -25,9 +25,9 @@ import pyarrow.parquet as pq
 
 from eccos_rs.bulk.job import FileJob, check_policy
 from eccos_rs.bulk.source import Source
+from eccos_rs.pools.pool import LLM, Pool
 from eccos_rs.predict.protocol import Prediction
 from eccos_rs.routing.policy import Policy
-from eccos_rs.routing.pool import LLM, Pool
 from eccos_rs.routing.router import Router
 
 MODELS = 6

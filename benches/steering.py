@@ -25,13 +25,13 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import GroupKFold
 
+from eccos_rs.domain.query import Query
+from eccos_rs.pools.pool import Pool
 from eccos_rs.predict.bundle import Bundle
 from eccos_rs.predict.protocol import Prediction
 from eccos_rs.records.grouping import text_groups
 from eccos_rs.records.table import RecordTable
 from eccos_rs.routing.policy import Policy
-from eccos_rs.routing.pool import Pool
-from eccos_rs.routing.query import Query
 from eccos_rs.routing.router import Router
 from eccos_rs.session import Session
 from eccos_rs.solver.assignment import assign

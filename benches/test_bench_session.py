@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from eccos_rs.domain.query import Query
 from eccos_rs.errors import EccosError
+from eccos_rs.pools.pool import LLM, Pool
 from eccos_rs.predict.protocol import Prediction
 from eccos_rs.routing.policy import Policy
-from eccos_rs.routing.pool import LLM, Pool
-from eccos_rs.routing.query import Query
 from eccos_rs.routing.router import Router
 from eccos_rs.session import Session
 from eccos_rs.solver.assignment import assign

@@ -60,13 +60,13 @@ _HOMES = {
     "Router": "routing.router",
     "Plan": "routing.plan",
     "PlanRow": "routing.plan",
-    "LLM": "routing.pool",
-    "Endpoint": "routing.pool",
-    "Limit": "routing.pool",
-    "PriceStep": "routing.pool",
-    "Pool": "routing.pool",
+    "LLM": "pools.pool",
+    "Endpoint": "pools.pool",
+    "Limit": "pools.pool",
+    "PriceStep": "pools.pool",
+    "Pool": "pools.pool",
     "Policy": "routing.policy",
-    "Query": "routing.query",
+    "Query": "domain.query",
     "assign": "solver.assignment",
     "Assignment": "solver.assignment",
     "Status": "solver.assignment",
@@ -104,6 +104,7 @@ _HOMES = {
 }
 
 if TYPE_CHECKING:
+    from eccos_rs.domain.query import Query
     from eccos_rs.errors import (
         BundleError,
         DeviceError,
@@ -120,6 +121,7 @@ if TYPE_CHECKING:
         RecordError,
         StoreError,
     )
+    from eccos_rs.pools.pool import LLM, Endpoint, Limit, Pool, PriceStep
     from eccos_rs.predict.bundle import Bundle
     from eccos_rs.predict.hybrid import HybridPredictor
     from eccos_rs.predict.protocol import Prediction, Predictor
@@ -128,8 +130,6 @@ if TYPE_CHECKING:
     from eccos_rs.routing.call import route
     from eccos_rs.routing.plan import Plan, PlanRow
     from eccos_rs.routing.policy import Policy
-    from eccos_rs.routing.pool import LLM, Endpoint, Limit, Pool, PriceStep
-    from eccos_rs.routing.query import Query
     from eccos_rs.routing.router import Router
     from eccos_rs.session.blocking import SyncSession
     from eccos_rs.session.facade import Session

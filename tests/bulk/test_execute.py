@@ -18,9 +18,9 @@ from eccos_rs.bulk.job import FileJob, check_policy
 from eccos_rs.bulk.source import Source
 from eccos_rs.cli.main import main
 from eccos_rs.errors import InputError
+from eccos_rs.pools.pool import Pool
 from eccos_rs.records.collect.endpoint import Retry
 from eccos_rs.routing.policy import Policy
-from eccos_rs.routing.pool import Pool
 from eccos_rs.routing.router import Router
 from tests.bulk.test_route_folder import NAMES, ByText
 from tests.helpers.endpoints import misbehaving, pool_toml

@@ -20,9 +20,9 @@ from eccos_rs.bulk.job import FileJob, check_policy
 from eccos_rs.bulk.source import Source, find_files
 from eccos_rs.cli.main import main
 from eccos_rs.errors import InputError
+from eccos_rs.pools.pool import LLM, Pool
 from eccos_rs.predict.protocol import Prediction
 from eccos_rs.routing.policy import Policy
-from eccos_rs.routing.pool import LLM, Pool
 from eccos_rs.routing.router import Router
 
 NAMES = ("small", "mid", "large")

@@ -16,7 +16,7 @@ _SCRIPT = """
     from tests.helpers.sessions import make_pool, make_router, population, rows_of
     from eccos_rs.errors import EccosError, StoreError
     from eccos_rs.routing.policy import Policy
-    from eccos_rs.routing.query import Query
+    from eccos_rs.domain.query import Query
     from eccos_rs.session import Session
 
     ROWS = rows_of(population(64))

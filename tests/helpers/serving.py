@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import uvicorn
 
+from eccos_rs.pools.pool import LLM, Endpoint, Pool
 from eccos_rs.predict.protocol import Prediction
 from eccos_rs.records.record import Output, Record
 from eccos_rs.records.table import RecordTable
-from eccos_rs.routing.pool import LLM, Endpoint, Pool
 from eccos_rs.serve.protocol import BoundedHttp
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp
 
-    from eccos_rs.routing.query import Query
+    from eccos_rs.domain.query import Query
 
 MODELS = ("small", "large")
 TEXTS = tuple(f"What is {number} plus {number}?" for number in range(40))

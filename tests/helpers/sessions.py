@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from eccos_rs.pools.pool import LLM, Pool
 from eccos_rs.predict.protocol import Prediction
-from eccos_rs.routing.pool import LLM, Pool
 from eccos_rs.routing.router import Router
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Sequence
 
+    from eccos_rs.domain.query import Query
     from eccos_rs.routing.policy import Policy
-    from eccos_rs.routing.query import Query
 
 MODELS = ("small", "mid", "large")
 

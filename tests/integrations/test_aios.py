@@ -13,13 +13,13 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
+from eccos_rs.domain.query import Query
 from eccos_rs.errors import InputError, PoolError, RecordError
 from eccos_rs.integrations.aios import EccosRouting
 from eccos_rs.integrations.bootstrap import StorePredictor
+from eccos_rs.pools.pool import LLM, Pool
 from eccos_rs.predict.protocol import Prediction
 from eccos_rs.routing.policy import Policy
-from eccos_rs.routing.pool import LLM, Pool
-from eccos_rs.routing.query import Query
 from tests.helpers.sessions import ByNumber, make_pool, population
 
 CONFIGS = [{"name": "large", "backend": "openai"}, {"name": "small", "backend": "ollama"}, {"name": "mid"}]

@@ -14,8 +14,8 @@ import pytest
 os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # its map is fetched from the network otherwise
 
 from eccos_rs.errors import InputError, PoolError
+from eccos_rs.pools.pool import Pool
 from eccos_rs.routing.policy import Policy
-from eccos_rs.routing.pool import Pool
 from eccos_rs.session import SyncSession
 from tests.helpers.sessions import ByNumber, population
 

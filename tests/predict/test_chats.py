@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from eccos_rs.domain.query import Query
 from eccos_rs.predict.bundle import DEFAULT_BUNDLE, SHIPPED, Bundle
 from eccos_rs.predict.hybrid import HybridPredictor
 from eccos_rs.predict.open import open_predictor
-from eccos_rs.routing.query import Query
 
 pytestmark = pytest.mark.skipif(
     not (SHIPPED / DEFAULT_BUNDLE / "bundle.toml").is_file(), reason="no bundle is shipped in this checkout"

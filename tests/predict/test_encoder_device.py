@@ -121,7 +121,7 @@ def test_the_report_speaks_of_this_machine() -> None:
 def test_threads_stay_within_the_affinity_mask(bundle: Bundle) -> None:
     script = (
         "import os, sys; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\n"
-        "from eccos_rs.predict.bundle import Bundle; from eccos_rs.routing.query import Query\n"
+        "from eccos_rs.predict.bundle import Bundle; from eccos_rs.domain.query import Query\n"
         "from eccos_rs.predict.open import open_predictor\n"
         "predictor = open_predictor(Bundle.load(sys.argv[1]), device='cpu', threads=8)\n"
         "predictor.predict([Query('what is it')]); predictor.predict([Query(str(n)) for n in range(50)])\n"

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eccos_rs import _core
+from eccos_rs.domain.query import Query
 from eccos_rs.predict.bundle import Bundle
 from eccos_rs.predict.calibration import BackOff, Calibration, Scores, blend, logit
 from eccos_rs.predict.labels import LabelTable, shrink
@@ -19,7 +20,6 @@ from eccos_rs.predict.open import open_predictor
 from eccos_rs.predict.tokenize import TextTokenizer
 from eccos_rs.predict.trained import BundlePredictor
 from eccos_rs.records import RecordTable
-from eccos_rs.routing.query import Query
 
 if TYPE_CHECKING:
     from pathlib import Path

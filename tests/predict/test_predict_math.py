@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from eccos_rs.domain.query import Query
 from eccos_rs.errors import BundleError, InputError
 from eccos_rs.predict import Prediction
 from eccos_rs.predict.calibration import BackOff, Calibration, Scores, blend, expit, logit
@@ -13,7 +14,6 @@ from eccos_rs.predict.features import FEATURE_NAMES, summarise_tokens, token_fea
 from eccos_rs.predict.logistic import fit_logistic
 from eccos_rs.predict.neighbours import NeighbourSettings, estimate_from_neighbours
 from eccos_rs.predict.onboarding import PredictorWithNewcomers, fit_newcomer
-from eccos_rs.routing.query import Query
 
 RNG = np.random.default_rng
 

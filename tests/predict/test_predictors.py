@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from eccos_rs.domain.query import Query
 from eccos_rs.errors import BundleError, InputError
 from eccos_rs.predict import device as devices
 from eccos_rs.predict import trained
@@ -20,7 +21,6 @@ from eccos_rs.predict.encoder import open_encoder
 from eccos_rs.predict.graph import graph_file
 from eccos_rs.predict.open import open_predictor
 from eccos_rs.predict.protocol import Prediction, Predictor
-from eccos_rs.routing.query import Query
 from tests.helpers import tiny
 
 if TYPE_CHECKING:
@@ -266,7 +266,7 @@ def peak():
 
 from eccos_rs.predict.bundle import Bundle
 from eccos_rs.predict.open import open_predictor
-from eccos_rs.routing.query import Query
+from eccos_rs.domain.query import Query
 predictor = open_predictor(Bundle.load(sys.argv[1]), device="cpu")
 predictor.predict([Query("what is the sum of 2 and 2 ?")])
 base = peak()

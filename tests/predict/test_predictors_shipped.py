@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from eccos_rs.domain.query import Query
 from eccos_rs.predict.bundle import DEFAULT_BUNDLE, SHIPPED, Bundle
 from eccos_rs.predict.index import ExactIndex, HnswIndex, Index, has_hnswlib, read_vectors
 from eccos_rs.predict.open import open_predictor
 from eccos_rs.predict.retrieval import vector_file
-from eccos_rs.routing.query import Query
 from tests.helpers.paths import ROOT
 
 pytestmark = pytest.mark.skipif(
@@ -78,7 +78,7 @@ import json, time
 start = time.perf_counter()
 from eccos_rs.predict.bundle import Bundle
 from eccos_rs.predict.open import open_predictor
-from eccos_rs.routing.query import Query
+from eccos_rs.domain.query import Query
 predictor = open_predictor(Bundle.load(), device="cpu")
 predictor.predict([Query("What is 2 + 2?")])
 first = time.perf_counter() - start

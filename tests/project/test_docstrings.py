@@ -35,8 +35,8 @@ def test_there_are_examples():
     counts = [
         len(test.examples)
         for name in (
-            "eccos_rs.routing.query",
-            "eccos_rs.routing.pool",
+            "eccos_rs.domain.query",
+            "eccos_rs.pools.pool",
             "eccos_rs.routing.policy",
             "eccos_rs.solver.assignment",
         )

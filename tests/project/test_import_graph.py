@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from tests.helpers.imports import circles, imports, modules
+from tests.helpers.imports import arrows, circles, imports, modules, package_of
+
+# From the ground up; the root only looks public names up. A new package gets its place here and in
+# ARCHITECTURE.md.
+LAYERS = (
+    *("errors", "domain", "catalogue", "pools", "records", "predict", "solver"),
+    *("routing", "session", "online", "train", "evaluate", "bulk"),
+    *("integrations", "serve", "cli", "__main__"),
+)
 
 
 def test_a_circle_is_found():
@@ -11,3 +19,8 @@ def test_a_circle_is_found():
 
 def test_no_modules_import_each_other():
     assert circles(imports(modules())) == []
+
+
+def test_packages_import_downwards():
+    graph = {name: set(filter(package_of, to)) for name, to in imports(modules()).items() if package_of(name)}
+    assert arrows(graph, LAYERS) == []

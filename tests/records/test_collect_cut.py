@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from eccos_rs.errors import RecordError
+from eccos_rs.pools.pool import Pool
 from eccos_rs.records import read_records
 from eccos_rs.records.collect import CollectOptions, collect, estimate, read_tasks
 from eccos_rs.records.collect.endpoint import Retry
-from eccos_rs.routing.pool import Pool
 from tests.helpers.endpoints import Handler, Misbehaving, misbehaving, pool_toml, sum_tasks
 
 if TYPE_CHECKING:

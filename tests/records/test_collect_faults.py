@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from eccos_rs.errors import RecordError
+from eccos_rs.pools.pool import LLM, Endpoint, Pool
 from eccos_rs.records import read_records
 from eccos_rs.records.collect import CollectOptions, CollectSummary, Progress, collect
 from eccos_rs.records.collect.endpoint import Retry
-from eccos_rs.routing.pool import LLM, Endpoint, Pool
 from tests.helpers.endpoints import (
     Handler,
     Misbehaving,

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eccos_rs.errors import InputError, PoolError, RecordError
+from eccos_rs.pools.pool import LLM, Endpoint, Pool
 from eccos_rs.records.collect import CollectOptions, Task, collect, grade, read_tasks
 from eccos_rs.records.collect.endpoint import Caller, Retry, retry_after
 from eccos_rs.records.collect.grade import judged_score, number_of
@@ -20,7 +21,6 @@ from eccos_rs.records.collect.journal import Journal
 from eccos_rs.records.collect.money import Ledger
 from eccos_rs.records.collect.prompt import judge_messages, task_messages
 from eccos_rs.records.collect.usage import check_usage, most_input_tokens
-from eccos_rs.routing.pool import LLM, Endpoint, Pool
 
 if TYPE_CHECKING:
     from pathlib import Path

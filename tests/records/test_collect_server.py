@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from eccos_rs.pools.pool import Pool
 from eccos_rs.records import RecordTable
 from eccos_rs.records.collect import CollectOptions, collect
-from eccos_rs.routing.pool import Pool
 from tests.helpers.endpoints import journal_events, pool_toml
 
 if TYPE_CHECKING:

@@ -10,10 +10,10 @@ import re
 import pytest
 
 import eccos_rs.records
+from eccos_rs.pools.pool import Pool
 from eccos_rs.records import read_records
 from eccos_rs.records.collect import read_tasks
 from eccos_rs.records.importers import FORMATS
-from eccos_rs.routing.pool import Pool
 from tests.helpers.paths import ROOT
 
 PAGE = (ROOT / "docs" / "data.md").read_text(encoding="utf-8")

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eccos_rs import LLM, Endpoint, Pool, PoolError
-from eccos_rs.routing.endpoint import read_headers, read_key
+from eccos_rs.domain.endpoint import read_headers, read_key
 from tests.helpers.paths import DATA
 
 if TYPE_CHECKING:

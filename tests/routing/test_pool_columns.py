@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from eccos_rs import LLM, Policy, Pool, PoolError, Prediction, Query, QueryError, Router
-from eccos_rs.routing.pool import Limit, PriceStep
+from eccos_rs.pools.pool import Limit, PriceStep
 
 LOW, HIGH = (LLM("o3", 2.0, 8.0, effort=effort) for effort in ("low", "high"))
 

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from eccos_rs import LLM, Policy, Pool, Query, QueryError, Router
+from eccos_rs.domain.attachments import definition_tokens, image_tokens, text_tokens
+from eccos_rs.domain.query import LARGEST
 from eccos_rs.errors import NoModelError
-from eccos_rs.routing.attachments import definition_tokens, image_tokens, text_tokens
-from eccos_rs.routing.query import LARGEST
 from tests.helpers.given import GivenPredictor
 
 HUGE = [2**63, -(2**63) - 1, 10**400, -(10**400), 2**53 + 1]

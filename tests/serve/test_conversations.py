@@ -104,7 +104,7 @@ def test_what_the_cache_holds_is_weighed_where_its_price_is_known():
 
 
 def shared(now, **fields):
-    from eccos_rs.routing.pool import LLM
+    from eccos_rs.pools.pool import LLM
 
     models = [LLM("small", 1.0, 4.0, **fields), LLM("large", 10.0, 40.0, **fields)]
     return Conversations(models, 300.0, most=2, clock=lambda: now[0])

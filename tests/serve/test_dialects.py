@@ -10,7 +10,7 @@ import httpx
 import openai
 import pytest
 
-from eccos_rs.routing.pool import LLM, Endpoint, Pool
+from eccos_rs.pools.pool import LLM, Endpoint, Pool
 from tests.helpers.dialects import ANSWERS, CALL, MESSAGES, WEATHER
 from tests.helpers.scripted import Scripted, plain
 from tests.helpers.serving import running

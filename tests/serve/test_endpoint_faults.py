@@ -11,7 +11,7 @@ import httpx
 import openai
 import pytest
 
-from eccos_rs.routing.pool import LLM, Endpoint, Pool
+from eccos_rs.pools.pool import LLM, Endpoint, Pool
 from tests.helpers.scripted import COMPLETION, DONE, FINAL, WORDS, Scripted, data, plain, stream
 from tests.helpers.serving import chat, running
 from tests.serve.test_gateway import gateway

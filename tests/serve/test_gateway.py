@@ -11,8 +11,8 @@ import openai
 import pytest
 
 from eccos_rs.errors import PoolError
+from eccos_rs.pools.pool import LLM, Endpoint, Pool
 from eccos_rs.routing.policy import Policy
-from eccos_rs.routing.pool import LLM, Endpoint, Pool
 from eccos_rs.routing.router import Router
 from eccos_rs.serve.app import GatewaySettings, build_app
 from eccos_rs.serve.replay import ReplaySettings, build_replay_app

@@ -5,8 +5,8 @@ from __future__ import annotations
 import openai
 import pytest
 
+from eccos_rs.pools.pool import LLM, Endpoint, Pool
 from eccos_rs.routing.policy import Policy
-from eccos_rs.routing.pool import LLM, Endpoint, Pool
 from eccos_rs.routing.router import Router
 from eccos_rs.serve.app import GatewaySettings, build_app
 from tests.helpers.serving import FixedPredictor, chat, running

@@ -13,7 +13,7 @@ import time
 import httpx
 import pytest
 
-from eccos_rs.routing.pool import LLM, Endpoint, Pool
+from eccos_rs.pools.pool import LLM, Endpoint, Pool
 from eccos_rs.serve.replay import ReplaySettings, build_replay_app
 from tests.helpers.paths import ROOT
 from tests.helpers.serving import TEXTS, chat, pool_at, recorded, running

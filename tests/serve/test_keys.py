@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from eccos_rs.errors import InputError
-from eccos_rs.routing.pool import LLM, Endpoint, Pool
+from eccos_rs.pools.pool import LLM, Endpoint, Pool
 from eccos_rs.serve.keys import read_keys
 from eccos_rs.serve.replay import ReplaySettings, build_replay_app
 from tests.helpers.paths import ROOT
@@ -155,7 +155,7 @@ from functools import partial
 from pathlib import Path
 sys.path.insert(0, {root!r})
 from eccos_rs.routing.policy import Policy
-from eccos_rs.routing.pool import Pool
+from eccos_rs.pools.pool import Pool
 from eccos_rs.routing.router import Router
 from eccos_rs.serve.app import GatewaySettings, build_app, reload_pool
 from eccos_rs.serve.run import run

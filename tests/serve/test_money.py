@@ -65,7 +65,7 @@ def test_a_plain_call_that_is_left_counts_at_its_most(cap, tokens):
 
 
 def test_what_never_went_out_costs_nothing():
-    from eccos_rs.routing.pool import LLM, Endpoint, Pool
+    from eccos_rs.pools.pool import LLM, Endpoint, Pool
     from tests.serve.test_gateway import gateway
     from tests.serve.test_gateway_faults import free_address
 

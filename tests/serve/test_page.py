@@ -7,7 +7,7 @@ import asyncio
 import httpx
 import pytest
 
-from eccos_rs.routing.pool import LLM, Endpoint, Pool
+from eccos_rs.pools.pool import LLM, Endpoint, Pool
 from eccos_rs.serve import app as serving
 from eccos_rs.serve.board import Board
 from tests.helpers.browser import browser

@@ -14,9 +14,9 @@ import tomllib
 import httpx
 import pytest
 
+from eccos_rs.pools.pool import Pool
 from eccos_rs.records.record import Output, Record
 from eccos_rs.records.table import RecordTable
-from eccos_rs.routing.pool import Pool
 from eccos_rs.serve.replay import ReplaySettings, build_replay_app
 from tests.helpers.commands import free_port, serving
 from tests.helpers.paths import ROOT

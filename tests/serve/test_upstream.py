@@ -15,7 +15,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from eccos_rs.errors import PoolError
-from eccos_rs.routing.pool import LLM, Endpoint, Pool
+from eccos_rs.pools.pool import LLM, Endpoint, Pool
 from eccos_rs.serve.body import parse_body
 from eccos_rs.serve.upstream import Outbound, Upstream, UpstreamDisconnected, UpstreamError
 from tests.helpers.paths import ROOT

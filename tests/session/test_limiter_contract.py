@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from eccos_rs.routing.pool import LLM
+from eccos_rs.pools.pool import LLM
 from eccos_rs.session.limits import LocalLimiter
 from eccos_rs.session.limits.base import Claim
 from eccos_rs.session.limits.redis_backend import RedisBackend

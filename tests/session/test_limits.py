@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eccos_rs.routing.pool import LLM
+from eccos_rs.pools.pool import LLM
 from eccos_rs.session.limits import LocalLimiter, ModelLoad, Window
 
 steps = st.lists(st.tuples(st.floats(0, 20, allow_nan=False), st.integers(1, 30)), min_size=1, max_size=120)

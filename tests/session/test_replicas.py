@@ -9,9 +9,9 @@ import time
 
 import pytest
 
+from eccos_rs.domain.query import Query
 from eccos_rs.errors import Overloaded, StoreError
 from eccos_rs.routing.policy import Policy
-from eccos_rs.routing.query import Query
 from eccos_rs.session import Session
 from eccos_rs.session.control.pacing import period_of
 from tests.helpers.replicas import replica

@@ -10,10 +10,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from eccos_rs.domain.query import Query
 from eccos_rs.errors import EccosError, InputError, NoModelError, Overloaded, PolicyError, PoolError
+from eccos_rs.pools.pool import LLM, Pool
 from eccos_rs.routing.policy import Policy
-from eccos_rs.routing.pool import LLM, Pool
-from eccos_rs.routing.query import Query
 from eccos_rs.session import Session
 from eccos_rs.solver.assignment import assign
 from tests.helpers.sessions import ByNumber, make_pool, make_router, population, rows_of

@@ -8,9 +8,9 @@ import gc
 import numpy as np
 import pytest
 
+from eccos_rs.domain.query import Query
 from eccos_rs.errors import InputError, Overloaded
 from eccos_rs.routing.policy import Policy
-from eccos_rs.routing.query import Query
 from eccos_rs.session import Session
 from eccos_rs.solver.assignment import assign
 from tests.helpers.sessions import in_made_up_time, make_pool, make_router, population, rows_of

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from eccos_rs.domain.query import Query
 from eccos_rs.errors import EccosError
 from eccos_rs.routing.policy import Policy
-from eccos_rs.routing.query import Query
 from eccos_rs.session import Session, SyncSession
 from tests.helpers.sessions import MODELS, in_made_up_time, make_pool, make_router, population, rows_of
 

@@ -7,9 +7,9 @@ import time
 
 import pytest
 
+from eccos_rs.domain.query import Query
 from eccos_rs.errors import InputError, StoreError
 from eccos_rs.routing.policy import Policy
-from eccos_rs.routing.query import Query
 from eccos_rs.session import Session
 from tests.helpers.sessions import make_pool, make_router, population, rows_of
 

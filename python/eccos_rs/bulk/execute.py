@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
     from eccos_rs.bulk.job import FileJob
     from eccos_rs.bulk.joint import JointAnswer
-    from eccos_rs.routing.pool import LLM
-    from eccos_rs.routing.query import Query
+    from eccos_rs.domain.query import Query
+    from eccos_rs.pools.pool import LLM
 
 __all__ = ["ExecuteOptions", "Execution", "RunReport"]
 

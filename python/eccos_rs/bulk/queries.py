@@ -9,12 +9,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from eccos_rs.domain.attachments import definition_tokens
+from eccos_rs.domain.query import Query
+from eccos_rs.domain.rows import is_blank
 from eccos_rs.errors import InputError, QueryError, RecordError
 from eccos_rs.records.files import iter_values
 from eccos_rs.records.forms import Layout, layout_of
-from eccos_rs.routing.attachments import definition_tokens
-from eccos_rs.routing.query import Query
-from eccos_rs.routing.rows import is_blank
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator

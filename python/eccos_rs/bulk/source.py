@@ -17,7 +17,7 @@ from eccos_rs.records.forms import FORM_SUFFIXES, Layout, layout_of, suffix_of
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from eccos_rs.routing.query import Query
+    from eccos_rs.domain.query import Query
 
 __all__ = ["Part", "Source", "find_files"]
 

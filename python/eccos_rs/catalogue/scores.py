@@ -27,7 +27,7 @@ from eccos_rs.catalogue.names import parse_name
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from eccos_rs.routing.llm import LLM
+    from eccos_rs.domain.llm import LLM
 
 __all__ = ["REFERENCE", "ModelKnowledge", "Score", "benchmarks", "knowledge"]
 

@@ -21,9 +21,9 @@ from eccos_rs.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from eccos_rs.domain.query import Query
     from eccos_rs.routing.plan import Plan
     from eccos_rs.routing.policy import Policy
-    from eccos_rs.routing.query import Query
     from eccos_rs.routing.router import Router
 
 __all__ = ["bench"]
@@ -106,9 +106,9 @@ def _sizes(text: str) -> list[int]:
 
 
 def _router(bundle: str | None, predictor: str, device: str, threads: int | None) -> Router:
+    from eccos_rs.pools.pool import Pool
     from eccos_rs.predict.bundle import Bundle
     from eccos_rs.predict.open import open_predictor
-    from eccos_rs.routing.pool import Pool
     from eccos_rs.routing.router import Router
 
     loaded = Bundle.load(bundle)

@@ -88,12 +88,12 @@ def collect(
     Exit status 0 when every answer is there; 1 when something is missing at the end: the ceiling was reached,
     calls failed for good, or answers were cut off; 2 for bad usage.
     """
+    from eccos_rs.pools.pool import Pool
     from eccos_rs.records.collect import CollectOptions, read_tasks
     from eccos_rs.records.collect import collect as run
     from eccos_rs.records.collect import estimate as estimate_run
     from eccos_rs.records.collect.endpoint import Retry
     from eccos_rs.records.tokens import token_counter
-    from eccos_rs.routing.pool import Pool
 
     options = CollectOptions(
         max_cost=max_cost,

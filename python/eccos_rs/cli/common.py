@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from eccos_rs.bulk.queries import QueryRow, RowReader
-    from eccos_rs.routing.query import Query
+    from eccos_rs.domain.query import Query
 
 __all__ = [
     "INPUT_FORMS",

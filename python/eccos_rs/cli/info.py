@@ -15,9 +15,9 @@ from eccos_rs.domain.tables import light_table
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from eccos_rs.pools.pool import Pool
     from eccos_rs.predict.bundle import Bundle
     from eccos_rs.routing.knowing import Knowledge
-    from eccos_rs.routing.pool import Pool
 
 __all__ = ["info"]
 
@@ -63,8 +63,8 @@ def info(
 
 
 def _open(target: str | None) -> tuple[Bundle | None, Pool]:
+    from eccos_rs.pools.pool import Pool
     from eccos_rs.predict.bundle import Bundle
-    from eccos_rs.routing.pool import Pool
 
     if target is not None and (target.endswith(".toml") or Path(target).is_file()):
         return None, Pool.load(target)

@@ -250,7 +250,7 @@ def _narrowed(router: Router, models: str) -> Router:
 
 def without_live_limits(router: Router) -> Router:
     """Return the router with the limits of live traffic taken off: a file is not sent all at once."""
-    from eccos_rs.routing.pool import Pool
+    from eccos_rs.pools.pool import Pool
     from eccos_rs.routing.router import Router
 
     limits = {"slots": None, "requests_per_minute": None, "tokens_per_minute": None}

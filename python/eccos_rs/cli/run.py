@@ -102,9 +102,9 @@ def run(
     from eccos_rs.cli.common import json_text
     from eccos_rs.cli.folder import DEFERRED
     from eccos_rs.cli.stages import stage_bars
+    from eccos_rs.pools.pool import Pool
     from eccos_rs.predict.bundle import Bundle
     from eccos_rs.records.collect.endpoint import Retry
-    from eccos_rs.routing.pool import Pool
     from eccos_rs.routing.router import Router
 
     models = Pool.load(pool)

@@ -124,8 +124,8 @@ def evidence_from_bundle(
         Fewer than two of its models are in the data, or nothing is left to judge.
     """
     import eccos_rs
-    from eccos_rs.routing.pool import Pool
-    from eccos_rs.routing.query import Query
+    from eccos_rs.domain.query import Query
+    from eccos_rs.pools.pool import Pool
 
     names = [name for name in bundle.models if name in table.models]
     if len(names) < 2:

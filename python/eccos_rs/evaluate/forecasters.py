@@ -16,14 +16,14 @@ from eccos_rs.predict.open import open_predictor
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from eccos_rs.domain.query import Query
+    from eccos_rs.pools.pool import Pool
     from eccos_rs.predict.bundle import Bundle
     from eccos_rs.predict.calibration import Scores
     from eccos_rs.predict.graph import Encoded
     from eccos_rs.predict.neighbours import NeighbourEstimate
     from eccos_rs.predict.protocol import Prediction
     from eccos_rs.records import RecordTable
-    from eccos_rs.routing.pool import Pool
-    from eccos_rs.routing.query import Query
 
 __all__ = ["PLAIN", "Forecasts", "trained_texts"]
 

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from eccos_rs.domain.query import Query
 from eccos_rs.errors import InputError, PoolError, QueryError
 from eccos_rs.integrations.pricing import price_map, priced_llm
+from eccos_rs.pools.pool import LLM, Pool
 from eccos_rs.routing.policy import Policy
-from eccos_rs.routing.pool import LLM, Pool
-from eccos_rs.routing.query import Query
 from eccos_rs.routing.router import Router
 from eccos_rs.session import DualController
 from eccos_rs.solver.assignment import assign

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from eccos_rs.domain.query import Query
 from eccos_rs.errors import InputError, RecordError
 from eccos_rs.predict.index import ExactIndex
 from eccos_rs.predict.neighbours import NeighbourSettings
 from eccos_rs.predict.protocol import Prediction
 from eccos_rs.predict.retrieval import Retrieval
-from eccos_rs.routing.query import Query
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -10,6 +10,7 @@ from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from eccos_rs.domain.query import Query
 from eccos_rs.errors import InputError, NoModelError, QueryError
 from eccos_rs.integrations.calls import current_call, follow_calls
 from eccos_rs.integrations.pricing import (
@@ -17,16 +18,15 @@ from eccos_rs.integrations.pricing import (
     name_in_pool,
     pool_from_model_list,
 )
-from eccos_rs.routing.query import Query
 from eccos_rs.routing.router import Router
 from eccos_rs.session import SyncSession
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from eccos_rs.pools.pool import Pool
     from eccos_rs.predict.protocol import Predictor
     from eccos_rs.routing.policy import Policy
-    from eccos_rs.routing.pool import Pool
     from eccos_rs.session import Lease
 
 __all__ = ["EccosPlugin", "EccosStrategy", "pool_from_model_list"]

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from eccos_rs.domain.pricing import TOKENS_PER_PRICE_UNIT
 from eccos_rs.domain.validation import is_number, shown
 from eccos_rs.errors import MissingExtraError, PoolError
-from eccos_rs.routing.catalogued import llm_of_name
-from eccos_rs.routing.pool import LLM, Endpoint, Pool
+from eccos_rs.pools.catalogued import llm_of_name
+from eccos_rs.pools.pool import LLM, Endpoint, Pool
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

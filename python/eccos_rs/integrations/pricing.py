@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from eccos_rs.domain.pricing import TOKENS_PER_PRICE_UNIT
 from eccos_rs.domain.validation import nearest_name
 from eccos_rs.errors import MissingExtraError, PoolError
-from eccos_rs.routing.pool import LLM, Pool
+from eccos_rs.pools.pool import LLM, Pool
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping

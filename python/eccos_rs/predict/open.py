@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypedDict
 
 from eccos_rs.errors import InputError
+from eccos_rs.pools.pool import Pool
 from eccos_rs.predict.hybrid import HybridPredictor
 from eccos_rs.predict.prior.known import model_prior
 from eccos_rs.predict.prior.predictor import PriorPredictor
 from eccos_rs.predict.prior.saving import restore_learned
 from eccos_rs.predict.trained import RetrievalPredictor, TrainedPredictor
-from eccos_rs.routing.pool import Pool
 
 if TYPE_CHECKING:
     from eccos_rs.predict.bundle import Bundle

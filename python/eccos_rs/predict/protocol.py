@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from eccos_rs.routing.query import Query
+    from eccos_rs.domain.query import Query
 
 __all__ = ["Prediction", "Predictor"]
 

@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from eccos_rs.domain.query import Query
     from eccos_rs.predict.graph import Encoded
     from eccos_rs.predict.neighbours import NeighbourEstimate
-    from eccos_rs.routing.query import Query
 
 __all__ = ["BundlePredictor", "RetrievalPredictor", "TrainedPredictor"]
 

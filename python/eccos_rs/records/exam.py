@@ -29,8 +29,8 @@ from eccos_rs.records.tokens import estimate_tokens
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from eccos_rs.pools.pool import LLM, Pool
     from eccos_rs.records.collect import CollectSummary, Progress
-    from eccos_rs.routing.pool import LLM, Pool
 
 __all__ = ["ExamPlan", "ExamResult", "plan_exam", "read_questions", "run_exam"]
 

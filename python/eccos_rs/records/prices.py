@@ -55,7 +55,7 @@ def load_prices(path: str | Path) -> Prices:
     """
     path = Path(path)
     if suffix_of(path) == ".toml":
-        from eccos_rs.routing.pool import Pool
+        from eccos_rs.pools.pool import Pool
 
         return {model.name: (model.input_price, model.output_price) for model in Pool.load(path)}
     prices: dict[str, tuple[float, float]] = {}

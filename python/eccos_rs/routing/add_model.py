@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from eccos_rs.domain.query import Query
 from eccos_rs.errors import InputError
 from eccos_rs.predict.onboarding import Newcomer, PredictorWithNewcomers, fit_newcomer
 from eccos_rs.records import RecordTable
-from eccos_rs.routing.query import Query
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

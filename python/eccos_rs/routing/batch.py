@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from eccos_rs.domain.query import Query
+from eccos_rs.domain.rows import rows_in
 from eccos_rs.errors import InputError, QueryError
 from eccos_rs.predict.protocol import Prediction
-from eccos_rs.routing.query import Query
-from eccos_rs.routing.rows import rows_in
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

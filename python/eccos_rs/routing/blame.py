@@ -10,7 +10,7 @@ from eccos_rs.errors import EccosError, QueryError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from eccos_rs.routing.query import Query
+    from eccos_rs.domain.query import Query
 
 __all__ = ["blame_rows", "find_culprit"]
 

@@ -6,7 +6,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from eccos_rs.errors import InputError
-from eccos_rs.routing.pool import Pool
+from eccos_rs.pools.pool import Pool
 from eccos_rs.routing.router import Router
 
 if TYPE_CHECKING:

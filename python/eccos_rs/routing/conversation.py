@@ -17,7 +17,7 @@ from eccos_rs.domain.pricing import TOKENS_PER_PRICE_UNIT
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from eccos_rs.routing.pool import LLM
+    from eccos_rs.pools.pool import LLM
 
 __all__ = ["CacheTerms", "ConversationPolicy", "ConversationState", "StreamShape"]
 

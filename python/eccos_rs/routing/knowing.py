@@ -7,20 +7,20 @@ from collections import OrderedDict
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Self
 
+from eccos_rs.domain.query import Query
 from eccos_rs.errors import InputError
 from eccos_rs.predict.prior.learned import LearnedPredictor, Outcome
-from eccos_rs.routing.query import Query
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from os import PathLike
 
+    from eccos_rs.pools.pool import Pool
     from eccos_rs.predict.bundle import Bundle
     from eccos_rs.predict.prior.known import ModelPrior
     from eccos_rs.predict.protocol import Predictor
     from eccos_rs.records import Record, RecordTable
     from eccos_rs.routing.policy import Policy
-    from eccos_rs.routing.pool import Pool
 
 __all__ = ["Knowing", "Knowledge", "KnowledgeRow", "knowledge_of"]
 

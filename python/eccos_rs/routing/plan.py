@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
+    from eccos_rs.domain.query import Query
+    from eccos_rs.pools.pool import Pool
     from eccos_rs.predict.protocol import Prediction
     from eccos_rs.routing.policy import Policy
-    from eccos_rs.routing.pool import Pool
     from eccos_rs.routing.problem import Problem
     from eccos_rs.routing.promise import Margin
-    from eccos_rs.routing.query import Query
     from eccos_rs.solver.assignment import Assignment, Status
 
 __all__ = ["TOKENS_PER_SECOND", "Baseline", "Plan", "PlanRow"]

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from eccos_rs.domain.pricing import cost_matrix
+from eccos_rs.domain.query import all_plain
 from eccos_rs.domain.validation import did_you_mean
 from eccos_rs.errors import NoModelError, PolicyError, QueryError
-from eccos_rs.routing.query import all_plain
 from eccos_rs.routing.uncertainty import Uncertainty
 
 if TYPE_CHECKING:
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from eccos_rs.domain.query import Query
+    from eccos_rs.pools.pool import LLM, Pool
     from eccos_rs.predict.protocol import Prediction
     from eccos_rs.routing.policy import Policy
-    from eccos_rs.routing.pool import LLM, Pool
-    from eccos_rs.routing.query import Query
 
 __all__ = ["Problem", "build_problem", "costs_of", "input_tokens_of", "output_tokens_of", "query_costs"]
 

@@ -7,13 +7,13 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, Self
 
 from eccos_rs.errors import InputError, PolicyError, PoolError
+from eccos_rs.pools.pool import LLM, Pool
 from eccos_rs.predict.protocol import Prediction, Predictor
 from eccos_rs.routing.batch import Item, predict_slices, queries_of
 from eccos_rs.routing.blame import blame_rows
 from eccos_rs.routing.knowing import Knowing
 from eccos_rs.routing.plan import Plan
 from eccos_rs.routing.policy import Policy
-from eccos_rs.routing.pool import LLM, Pool
 from eccos_rs.routing.problem import Problem, build_problem, query_costs
 from eccos_rs.routing.promise import solve
 
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from eccos_rs.domain.query import Query
     from eccos_rs.records import Record, RecordTable
-    from eccos_rs.routing.query import Query
 
 __all__ = ["Router"]
 

@@ -17,7 +17,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from eccos_rs.domain.validation import check_number
 from eccos_rs.errors import InputError
-from eccos_rs.routing.pool import Pool
+from eccos_rs.pools.pool import Pool
 from eccos_rs.routing.router import Router
 from eccos_rs.serve.board import SAMPLE_SECONDS, Board
 from eccos_rs.serve.breaker import Breakers

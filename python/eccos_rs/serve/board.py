@@ -15,7 +15,7 @@ import eccos_rs
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from eccos_rs.routing.pool import LLM
+    from eccos_rs.pools.pool import LLM
     from eccos_rs.session import Lease
     from eccos_rs.session.stats import ModelStats, SessionStats
 

@@ -12,7 +12,7 @@ from eccos_rs.routing.conversation import ConversationPolicy, ConversationState
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from eccos_rs.routing.pool import LLM
+    from eccos_rs.pools.pool import LLM
     from eccos_rs.serve.usage import Usage
     from eccos_rs.session.request import Costing
 

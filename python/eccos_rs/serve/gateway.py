@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
-    from eccos_rs.routing.query import Query
+    from eccos_rs.domain.query import Query
     from eccos_rs.serve.breaker import Breakers
     from eccos_rs.serve.conversations import Conversations
     from eccos_rs.serve.metrics import Metrics

@@ -7,8 +7,8 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from eccos_rs.domain.query import Query
 from eccos_rs.errors import EccosError, InputError, NoModelError, Overloaded, QueryError
-from eccos_rs.routing.query import Query
 from eccos_rs.serve.conversations import conversation_key
 from eccos_rs.serve.dialects import checks
 from eccos_rs.serve.dialects.chat import ask_of, chat_query
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
-    from eccos_rs.routing.pool import LLM, Pool
+    from eccos_rs.pools.pool import LLM, Pool
     from eccos_rs.serve.body import JsonBody
     from eccos_rs.serve.dialects.base import ChatRequest
 

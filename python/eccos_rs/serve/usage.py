@@ -13,7 +13,7 @@ from eccos_rs.domain.pricing import TOKENS_PER_PRICE_UNIT, model_cost
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from eccos_rs.routing.pool import LLM
+    from eccos_rs.pools.pool import LLM
 
 __all__ = ["Allowance", "Usage", "answer_cost", "read_usage", "written_tokens"]
 

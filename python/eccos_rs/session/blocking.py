@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
     from types import TracebackType
 
-    from eccos_rs.routing.query import Query
+    from eccos_rs.domain.query import Query
     from eccos_rs.routing.router import Router
     from eccos_rs.session.lease import Lease
     from eccos_rs.session.stats import SessionStats

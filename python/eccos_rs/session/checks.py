@@ -12,8 +12,8 @@ from eccos_rs.predict.protocol import Prediction
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from eccos_rs.pools.pool import Pool
     from eccos_rs.routing.policy import Policy
-    from eccos_rs.routing.pool import Pool
 
 __all__ = ["checked_number", "checked_policy", "checked_prediction", "checked_timeout", "model_mask"]
 

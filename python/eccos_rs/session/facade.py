@@ -6,8 +6,8 @@ import asyncio
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, Self
 
+from eccos_rs.domain.query import Query
 from eccos_rs.errors import EccosError, Overloaded, StoreError
-from eccos_rs.routing.query import Query
 from eccos_rs.session.checks import checked_number, checked_policy, checked_prediction
 from eccos_rs.session.control.clock import WallClock
 from eccos_rs.session.control.dual import DualController

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
     from types import TracebackType
 
-    from eccos_rs.routing.pool import LLM
+    from eccos_rs.pools.pool import LLM
     from eccos_rs.session.limits.base import Grant
     from eccos_rs.session.request import PendingRequest
 

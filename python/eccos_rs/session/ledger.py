@@ -11,7 +11,7 @@ from eccos_rs.session.stats import ModelStats
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from eccos_rs.routing.pool import Pool
+    from eccos_rs.pools.pool import Pool
     from eccos_rs.session.control.dual import DualController
     from eccos_rs.session.control.pacing import Pacer
     from eccos_rs.session.control.tracking import Alarm

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from eccos_rs.routing.pool import Pool
-    from eccos_rs.routing.query import Query
+    from eccos_rs.domain.query import Query
+    from eccos_rs.pools.pool import Pool
 
 __all__ = ["Costing", "PendingRequest"]
 

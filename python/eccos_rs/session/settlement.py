@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from concurrent.futures import Future
 
-    from eccos_rs.routing.pool import Pool
+    from eccos_rs.pools.pool import Pool
     from eccos_rs.session.lease import Lease
     from eccos_rs.session.ledger import Ledger
     from eccos_rs.session.limits.base import RateLimiter

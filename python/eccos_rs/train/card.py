@@ -11,7 +11,7 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from eccos_rs.routing.pool import Pool
+    from eccos_rs.pools.pool import Pool
     from eccos_rs.train.data import TrainingData
     from eccos_rs.train.options import TrainOptions
 

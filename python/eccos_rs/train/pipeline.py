@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from eccos_rs.pools.pool import Pool
     from eccos_rs.predict.bundle import Bundle
-    from eccos_rs.routing.pool import Pool
     from eccos_rs.train.data import TrainingData
     from eccos_rs.train.fit import Fitted
     from eccos_rs.train.options import TrainOptions

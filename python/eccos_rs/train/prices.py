@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from eccos_rs.errors import PoolError
-from eccos_rs.routing.pool import LLM, Pool
+from eccos_rs.pools.pool import LLM, Pool
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -47,8 +47,8 @@ def add(
     Scores are shares from 0 to 1. They say before any label what a model can do; one overall score orders
     models, scores by category tell them apart.
     """  # noqa: D301 - \b keeps typer from joining the lines
-    from eccos_rs.routing.catalogued import same_column
-    from eccos_rs.routing.pool import LLM, Endpoint, Pool
+    from eccos_rs.pools.catalogued import same_column
+    from eccos_rs.pools.pool import LLM, Endpoint, Pool
 
     held = Pool.load(pool)
     known = {word for model in held for word in (model.name, model.identity)}

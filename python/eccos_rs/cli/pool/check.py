@@ -14,7 +14,7 @@ from eccos_rs.cli.common import console
 from eccos_rs.cli.pool.files import remarks
 
 if TYPE_CHECKING:
-    from eccos_rs.routing.pool import LLM, Pool
+    from eccos_rs.pools.pool import LLM, Pool
 
 __all__ = ["check"]
 
@@ -32,7 +32,7 @@ def check(
     Exit status 1 when a model cannot be used as it stands: its key is not set, or with --probe it does not
     answer. Old prices, prices that differ from the catalogue and models that will be taken away are said.
     """
-    from eccos_rs.routing.pool import Pool
+    from eccos_rs.pools.pool import Pool
 
     held = Pool.load(pool)
     rows = [_row(model) for model in held]

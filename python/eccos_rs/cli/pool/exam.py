@@ -49,10 +49,10 @@ def exam(
 
     Exit status 1 when a model answered too few to be scored, or the ceiling stopped the exam.
     """  # noqa: D301 - \b keeps typer from joining the lines
+    from eccos_rs.pools.pool import Pool
     from eccos_rs.records.collect import CollectOptions
     from eccos_rs.records.collect.endpoint import Retry
     from eccos_rs.records.exam import plan_exam, read_questions, run_exam
-    from eccos_rs.routing.pool import Pool
 
     held = Pool.load(pool)
     plan = plan_exam(read_questions(data), held, questions, max_cost)

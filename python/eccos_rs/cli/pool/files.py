@@ -14,7 +14,7 @@ from eccos_rs.errors import PoolError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from eccos_rs.routing.pool import LLM, Pool
+    from eccos_rs.pools.pool import LLM, Pool
 
 __all__ = ["remarks", "write_pool"]
 

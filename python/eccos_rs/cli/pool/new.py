@@ -41,8 +41,8 @@ def new(
     Prices come from a snapshot that ships, with its date; a name that is not in it is told with near ones.
     A model of your own is a [[model]] table with prices, added to the file by hand or by eccos pool add.
     """  # noqa: D301 - \b keeps typer from joining the lines
-    from eccos_rs.routing.catalogued import names_of_keys
-    from eccos_rs.routing.pool import Pool
+    from eccos_rs.pools.catalogued import names_of_keys
+    from eccos_rs.pools.pool import Pool
 
     chosen = list(names or ())
     if from_env:

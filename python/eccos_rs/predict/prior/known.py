@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from eccos_rs.catalogue.scores import ModelKnowledge
-    from eccos_rs.routing.pool import LLM
+    from eccos_rs.pools.pool import LLM
 
 __all__ = ["CATEGORY_STD", "PUBLISHED_CATEGORY_STD", "ModelPrior", "model_prior"]
 

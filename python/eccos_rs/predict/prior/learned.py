@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from eccos_rs.domain.query import Query
     from eccos_rs.predict.protocol import Prediction, Predictor
-    from eccos_rs.routing.query import Query
 
 __all__ = ["LearnedPredictor", "Outcome"]
 

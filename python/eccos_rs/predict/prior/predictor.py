@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from eccos_rs.domain.query import Query
     from eccos_rs.predict.encoder import Encoder
     from eccos_rs.predict.graph import States
     from eccos_rs.predict.prior.curves import Curves
     from eccos_rs.predict.prior.known import ModelPrior
-    from eccos_rs.routing.query import Query
 
     Array = NDArray[np.float64]
 

@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from eccos_rs.domain.query import Query
+    from eccos_rs.pools.pool import Pool
     from eccos_rs.predict.prior.known import ModelPrior
     from eccos_rs.predict.protocol import Prediction, Predictor
     from eccos_rs.predict.trained import BundlePredictor
-    from eccos_rs.routing.pool import Pool
-    from eccos_rs.routing.query import Query
 
 __all__ = ["LEARNED", "learned_of", "restore_learned", "save_learned"]
 

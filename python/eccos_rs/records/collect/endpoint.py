@@ -13,13 +13,13 @@ from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
+from eccos_rs.domain.endpoint import read_headers, read_key
 from eccos_rs.errors import EccosError, MissingExtraError, PoolError
-from eccos_rs.routing.endpoint import read_headers, read_key
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
 
-    from eccos_rs.routing.pool import LLM
+    from eccos_rs.pools.pool import LLM
 
 __all__ = ["CallError", "Caller", "Reply", "Retry"]
 

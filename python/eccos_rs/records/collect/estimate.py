@@ -12,10 +12,10 @@ from eccos_rs.records.collect.usage import message_text, most_input_tokens
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from eccos_rs.pools.pool import LLM
     from eccos_rs.records.collect.options import CollectOptions
     from eccos_rs.records.collect.state import State
     from eccos_rs.records.collect.task import Task
-    from eccos_rs.routing.pool import LLM
 
 __all__ = ["Estimate", "ModelEstimate", "estimate_cost"]
 

@@ -20,8 +20,8 @@ from eccos_rs.records.read import write_records
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from eccos_rs.pools.pool import LLM, Pool
     from eccos_rs.records.collect.task import Task
-    from eccos_rs.routing.pool import LLM, Pool
 
 __all__ = ["collect", "collect_async", "estimate"]
 

@@ -75,7 +75,7 @@ class Task:
         """The question with its options: what a router sees."""
         if not self.messages and self.system is None:
             return self.query + self.options
-        from eccos_rs.routing.query import Query
+        from eccos_rs.domain.query import Query
 
         return Query(messages=tuple(self.chat())).prompt
 
@@ -216,8 +216,8 @@ def _messages(value: Any, place: Place) -> tuple[Mapping[str, Any], ...]:
             value = json.loads(value)
         except ValueError:
             raise place.fail("got a text, wanted a list of chat messages") from None
+    from eccos_rs.domain.query import Query
     from eccos_rs.errors import QueryError
-    from eccos_rs.routing.query import Query
 
     try:
         chat = Query(messages=value).messages or ()

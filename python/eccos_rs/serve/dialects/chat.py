@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from eccos_rs.domain.attachments import definition_tokens
+from eccos_rs.domain.query import Query
 from eccos_rs.errors import InputError
-from eccos_rs.routing.attachments import definition_tokens
-from eccos_rs.routing.query import Query
 from eccos_rs.serve.dialects import checks
 from eccos_rs.serve.wire import RequestError
 

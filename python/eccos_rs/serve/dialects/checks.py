@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from eccos_rs.domain.query import LARGEST
 from eccos_rs.domain.validation import shown
-from eccos_rs.routing.query import LARGEST
 from eccos_rs.serve.wire import RequestError
 
 if TYPE_CHECKING:

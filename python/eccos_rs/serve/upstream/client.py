@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from yarl import URL
 
-    from eccos_rs.routing.pool import Pool
+    from eccos_rs.pools.pool import Pool
     from eccos_rs.serve.body import JsonBody
     from eccos_rs.serve.dialects.base import ChatRequest
 

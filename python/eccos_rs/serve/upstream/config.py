@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 from yarl import URL
 
+from eccos_rs.domain.endpoint import read_headers, read_key
 from eccos_rs.errors import PoolError
-from eccos_rs.routing.endpoint import read_headers, read_key
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from eccos_rs.routing.endpoint import Endpoint
-    from eccos_rs.routing.pool import LLM
+    from eccos_rs.domain.endpoint import Endpoint
+    from eccos_rs.pools.pool import LLM
 
 __all__ = ["EndpointConfig"]
 

@@ -15,7 +15,7 @@ from typing import IO, TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from eccos_rs.routing.pool import LLM
+    from eccos_rs.pools.pool import LLM
     from eccos_rs.session.limits.exchange import ModelLimit
 
 __all__ = ["Announcement", "limited_endpoints"]

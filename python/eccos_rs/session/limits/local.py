@@ -11,7 +11,7 @@ from eccos_rs.session.limits.window import MINUTE, ModelLoad
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from eccos_rs.routing.pool import LLM
+    from eccos_rs.pools.pool import LLM
     from eccos_rs.session.limits.base import Claim
     from eccos_rs.session.limits.elsewhere import Announcement
 

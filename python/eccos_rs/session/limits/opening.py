@@ -19,8 +19,8 @@ from eccos_rs.session.store.opening import sqlite_path
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from eccos_rs.pools.pool import Pool
     from eccos_rs.routing.policy import Policy
-    from eccos_rs.routing.pool import Pool
     from eccos_rs.session.limits.base import RateLimiter
     from eccos_rs.session.limits.exchange import ModelLimit
     from eccos_rs.session.limits.shared import OnStoreLoss

@@ -20,7 +20,7 @@ from eccos_rs.session.limits.window import MINUTE, Window
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from eccos_rs.routing.pool import LLM
+    from eccos_rs.pools.pool import LLM
     from eccos_rs.session.limits.base import Claim
     from eccos_rs.session.limits.elsewhere import Announcement
     from eccos_rs.session.limits.exchange import ModelUse, Publication, Reply, SharedBackend

@@ -7,7 +7,7 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from eccos_rs.routing.pool import LLM
+    from eccos_rs.pools.pool import LLM
 
 __all__ = ["MINUTE", "TIME_SLOTS", "ModelLoad", "Window"]
 

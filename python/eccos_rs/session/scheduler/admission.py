@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from eccos_rs.pools.pool import Pool
     from eccos_rs.predict.protocol import Prediction
     from eccos_rs.routing.policy import Policy
-    from eccos_rs.routing.pool import Pool
     from eccos_rs.routing.problem import Problem
     from eccos_rs.session.control.dual import History
     from eccos_rs.session.limits.window import ModelLoad

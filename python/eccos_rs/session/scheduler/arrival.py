@@ -12,9 +12,9 @@ from eccos_rs.session.request import PendingRequest
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from eccos_rs.domain.query import Query
+    from eccos_rs.pools.pool import Pool
     from eccos_rs.routing.policy import Policy
-    from eccos_rs.routing.pool import Pool
-    from eccos_rs.routing.query import Query
     from eccos_rs.session.request import Costing
 
 __all__ = ["Arrivals"]

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Sequence
 
+    from eccos_rs.pools.pool import Pool
     from eccos_rs.routing.policy import Policy
-    from eccos_rs.routing.pool import Pool
     from eccos_rs.session.control.dual import DualController
     from eccos_rs.session.lease import FeedbackReceipt, LeaseReport
     from eccos_rs.session.limits.base import Grant, RateLimiter

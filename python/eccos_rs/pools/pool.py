@@ -8,9 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from eccos_rs.domain.llm import LLM, Endpoint, Limit, PriceStep
 from eccos_rs.domain.validation import did_you_mean
 from eccos_rs.errors import PoolError
-from eccos_rs.routing.llm import LLM, Endpoint, Limit, PriceStep
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -213,7 +213,7 @@ class Pool(Sequence[LLM]):
         >>> pool["gpt-5-mini"].cached_input_price < pool["gpt-5-mini"].input_price
         True
         """
-        from eccos_rs.routing.catalogued import pool_of_names
+        from eccos_rs.pools.catalogued import pool_of_names
 
         return cls(pool_of_names(models, price_date))
 
@@ -261,13 +261,13 @@ class Pool(Sequence[LLM]):
     @classmethod
     def from_toml(cls, text: str) -> Pool:
         """Read a pool from the text of a pool file; see `load`."""
-        from eccos_rs.routing.pool_file import parse
+        from eccos_rs.pools.pool_file import parse
 
         return cls(*parse(text, SCHEMA_VERSION))
 
     def to_toml(self) -> str:
         """Return the text of the pool file that `load` reads back as this pool."""
-        from eccos_rs.routing.pool_file import render
+        from eccos_rs.pools.pool_file import render
 
         return render(self._models, self._limits, SCHEMA_VERSION)
 

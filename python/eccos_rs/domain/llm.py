@@ -8,9 +8,9 @@ from numbers import Integral
 from types import MappingProxyType
 from typing import Any
 
+from eccos_rs.domain.endpoint import Endpoint
 from eccos_rs.domain.validation import check_number, is_number, shown
 from eccos_rs.errors import PoolError
-from eccos_rs.routing.endpoint import Endpoint
 
 __all__ = ["LANES", "LLM", "Endpoint", "Limit", "PriceStep"]
 

@@ -6,9 +6,9 @@ import tomllib
 from dataclasses import MISSING, fields
 from typing import TYPE_CHECKING, Any
 
+from eccos_rs.domain.llm import LLM, Endpoint, Limit, PriceStep
 from eccos_rs.domain.validation import did_you_mean, shown
 from eccos_rs.errors import PoolError
-from eccos_rs.routing.llm import LLM, Endpoint, Limit, PriceStep
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -8,10 +8,10 @@ from numbers import Integral
 from operator import attrgetter
 from typing import Any
 
+from eccos_rs.domain.attachments import IMAGE_PARTS, definition_tokens, image_tokens
+from eccos_rs.domain.rows import is_blank, plain_value
 from eccos_rs.domain.validation import check_number, check_whole, did_you_mean, shown
 from eccos_rs.errors import QueryError
-from eccos_rs.routing.attachments import IMAGE_PARTS, definition_tokens, image_tokens
-from eccos_rs.routing.rows import is_blank, plain_value
 
 __all__ = ["LARGEST", "Query"]
 

@@ -10,9 +10,9 @@ from eccos_rs.catalogue.dated import dated_prices
 from eccos_rs.catalogue.models import CatalogueModel, ModelPrices, catalogue, days_old
 from eccos_rs.catalogue.names import EFFORTS, parse_name
 from eccos_rs.catalogue.scores import knowledge
+from eccos_rs.domain.llm import LANES, LLM, Endpoint, PriceStep
 from eccos_rs.domain.validation import shown
 from eccos_rs.errors import PoolError
-from eccos_rs.routing.llm import LANES, LLM, Endpoint, PriceStep
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -1,0 +1,1 @@
+"""Pools: who may answer, read from a file or made of names."""
