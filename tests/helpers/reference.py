@@ -19,7 +19,11 @@ import numpy as np
 from scipy.optimize import linprog
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import ArrayLike, NDArray
+
+    from eccos_rs import PooledCapacity
 
     Floats = NDArray[np.float64]
     Indices = NDArray[np.intp]
@@ -49,6 +53,7 @@ def rows(
     quality_value: float | None = None,
     load: ArrayLike | None = None,
     capacity: ArrayLike | None = None,
+    pools: Sequence[PooledCapacity] = (),
     allowed: ArrayLike | None = None,
     query_floor: ArrayLike | None = None,
     group: ArrayLike | None = None,
@@ -70,12 +75,11 @@ def rows(
         found.append(("quality", -a, -min_quality * n, TIGHT * n))
     if budget is not None:
         found.append(("budget", c, budget, TIGHT * budget))
+    w = np.ones((1, n, m)) if load is None else np.where(may, np.asarray(load, float), 0.0).reshape(-1, n, m)
+    for pool in pools:
+        inside = np.isin(np.arange(m), pool.models)
+        found.append(("pool", w[pool.resource] * inside, pool.capacity, 1e-12 * pool.capacity))
     if capacity is not None:
-        w = (
-            np.ones((1, n, m))
-            if load is None
-            else np.where(may, np.asarray(load, float), 0.0).reshape(-1, n, m)
-        )
         for r, limits in enumerate(np.atleast_2d(np.asarray(capacity, float))):
             for j in np.flatnonzero(np.isfinite(limits)):
                 found.append(("capacity", w[r] * (np.arange(m) == j), limits[j], 1e-12 * limits[j]))

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from eccos_rs import PooledCapacity
 from tests.helpers import problems
 
 
@@ -80,6 +81,23 @@ def _limits(g: np.random.Generator, problem: dict[str, Any], n: int, m: int) -> 
         capacity = np.stack([g.integers(0, n + 1, m), np.rint(g.random(m) * 900 * n)]).astype(float)
     capacity[..., g.random(m) < 0.25] = np.inf
     problem["capacity"] = capacity
+
+
+def draw_pooled(seed: int, most: int = 6) -> dict[str, Any]:
+    """Arguments of `assign` as `draw` makes them, with capacities that models share beside their own."""
+    problem = draw(seed, most)
+    g = np.random.default_rng([seed, 11])
+    n, m = problem["cost"].shape
+    load = np.asarray(problem.get("load", np.ones((1, n, m)))).reshape(-1, n, m)
+    pools = []
+    for at in range(int(g.integers(1, 4))):
+        models = np.flatnonzero(g.random(m) < 0.6)
+        models = models if len(models) else np.array([g.integers(m)])
+        r = int(g.integers(len(load)))
+        most_used = float(load[r][:, models].max(axis=1).sum())
+        capacity = float(np.rint(most_used * g.choice([0.3, 0.6, 0.8, 1.0]))) if g.random() < 0.9 else np.inf
+        pools.append(PooledCapacity(models.tolist(), capacity, resource=r, name=("", f"pool-{at}")[at % 2]))
+    return problem | {"pools": pools}
 
 
 def _groups(g: np.random.Generator, problem: dict[str, Any], n: int) -> None:

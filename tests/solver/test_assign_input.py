@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from eccos_rs import assign
+from eccos_rs import PooledCapacity, assign
 from eccos_rs.errors import EccosError, ProblemError
 from eccos_rs.solver import _arrays
 
@@ -126,8 +126,38 @@ CASES: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "5,000 limits": (
         {"group": [0, 0], "group_budget": np.ones(5000)},
-        "capacity, group_min_quality and group_budget hold 5000 finite limits, wanted at most 4096",
+        "capacity, pools, group_min_quality and group_budget hold 5000 finite limits, wanted at most 4096",
     ),
+    # pools
+    "pools of numbers": ({"pools": 3}, "pools is a int, wanted a list of PooledCapacity"),
+    "one pool": ({"pools": PooledCapacity([0], 1)}, "pools is a PooledCapacity, wanted a list of"),
+    "pool of numbers": ({"pools": [3]}, "pools[0] is a int, wanted a PooledCapacity"),
+    "pool of another model": (
+        {"pools": [PooledCapacity([0, 3], 1)]},
+        "pools[0].models holds 3, wanted models 0 to 2",
+    ),
+    "pool of model -1": ({"pools": [PooledCapacity([-1], 1)]}, "pools[0].models holds -1, wanted models 0"),
+    "pool of names": (
+        {"pools": [PooledCapacity(["a"], 1)]},
+        "pools[0].models has dtype <U1 and shape (1,), wanted",
+    ),
+    "pool of one number": ({"pools": [PooledCapacity(0, 1)]}, "pools[0].models is a int, wanted indices"),
+    "pool of a short mask": (
+        {"pools": [PooledCapacity([True, False], 1)]},
+        "pools[0].models is a mask of shape (2,), wanted (3,)",
+    ),
+    "empty pool": ({"pools": [PooledCapacity([], 1)]}, "pools[0].models is empty, wanted at least one model"),
+    "pool below 0": (
+        {"pools": [PooledCapacity([0], 9), PooledCapacity([0], -1)]},
+        "pools[1].capacity is -1, wanted a number >= 0, infinity for none",
+    ),
+    "pool of NaN": ({"pools": [PooledCapacity([0], NAN)]}, "pools[0].capacity is NaN, wanted a number >= 0"),
+    "pool of text": ({"pools": [PooledCapacity([0], "x")]}, "pools[0].capacity is 'x', wanted a number"),
+    "pool of another resource": (
+        {"pools": [PooledCapacity([0], 1, resource=1)]},
+        "pools[0].resource is 1, wanted a resource of load: 0 to 0",
+    ),
+    "pool without a name": ({"pools": [PooledCapacity([0], 1, name=3)]}, "pools[0].name is 3, wanted a text"),
     # effort
     "overload": ({"overload": "drop"}, "overload is 'drop', wanted 'defer' or 'raise'"),
     "unroutable": ({"unroutable": "drop"}, "unroutable is 'drop', wanted 'raise' or 'defer'"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
 from enum import StrEnum
 from html import escape
@@ -71,12 +71,15 @@ class Duals(Frozen):
         For one more unit of each capacity.
     group_quality, group_budget : (G,) float64
         For one more well answered query of the group, and for one more dollar of its budget.
+    pool : (P,) float64
+        For one more unit of each pooled capacity.
     """
 
     requirement: float
     capacity: Floats
     group_quality: Floats
     group_budget: Floats
+    pool: Floats = field(default_factory=lambda: np.zeros(0))
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,11 +94,14 @@ class Repair(Frozen):
         Raise the budget to this, in US dollars.
     capacity : (M,) or (R, M) float64 | None
         Or raise each capacity by this much.
+    pools : (P,) float64 | None
+        And each pooled capacity.
     """
 
     min_quality: float | None
     budget: float | None
     capacity: Floats | None
+    pools: Floats | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,6 +154,8 @@ class Assignment(Frozen):
         US dollars for one more unit of mean quality (infinite where no money buys more).
     capacity_price : (M,) or (R, M) float64
         US dollars for one more unit of each capacity.
+    pool_price : (P,) float64
+        US dollars for one more unit of each pooled capacity.
     duals : Duals
         The multipliers as the bound needs them.
     violation : float
@@ -196,6 +204,7 @@ class Assignment(Frozen):
     interrupted: bool = False
     proven: bool = False
     alternatives: Alternatives | None = None
+    pool_price: Floats = field(default_factory=lambda: np.zeros(0))
 
     @property
     def deferred(self) -> NDArray[np.intp]:
@@ -272,18 +281,24 @@ def short(number: float, *, down: bool = False) -> str:
     return f"{float(written):.6g}"
 
 
-def repair_sentence(repair: Repair, raised: Sequence[tuple[int, int, float]], resources: int) -> str | None:
+def repair_sentence(
+    repair: Repair,
+    raised: Sequence[tuple[int, int, float]],
+    pooled: Sequence[tuple[str, float]],
+    resources: int,
+) -> str | None:
     """Put the cheapest repair into words."""
     ways = []
     if repair.min_quality is not None:
         ways.append(f"lower min_quality to {short(repair.min_quality, down=True)}")
     if repair.budget is not None:
         ways.append(f"raise the budget to ${short(repair.budget)}")
-    if raised:
+    if raised or pooled:
         of = [
             f"of model {j} by {short(by)}" + (f" (resource {r})" if resources > 1 else "")
             for r, j, by in raised
         ]
+        of += [f"of {name} by {short(by)}" for name, by in pooled]
         shown = of if len(of) <= 6 else [*of[:6], f"and of {len(of) - 6} more"]
         ways.append("raise the capacity " + ", ".join(shown))
     return f"Cheapest repair: {', or '.join(ways)}." if ways else None

@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING, Any, TypedDict
 import numpy as np
 
 from eccos_rs.errors import ProblemError
+from eccos_rs.solver import limits
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import ArrayLike, NDArray
+
+    from eccos_rs.solver.limits import PooledCapacity
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -34,6 +37,8 @@ class Arrays(TypedDict):
     goal: tuple[str, float]
     load: Array | None
     capacity: NDArray[np.float64] | None
+    pools: list[tuple[NDArray[np.uint8], int, float]]
+    pool_names: list[str]
     allowed: NDArray[np.uint8] | None
     query_floor: NDArray[np.float64] | None
     priority: NDArray[np.int64] | None
@@ -197,6 +202,7 @@ def problem(
     *,
     load: ArrayLike | None = None,
     capacity: ArrayLike | None = None,
+    pools: Sequence[PooledCapacity] | None = None,
     allowed: ArrayLike | None = None,
     query_floor: ArrayLike | None = None,
     priority: ArrayLike | None = None,
@@ -218,6 +224,7 @@ def problem(
         )
     n, m = cost.shape
     loads, r = _loads(load, n, m)
+    shared = limits.pools(pools, m, r)
     ranks = None if priority is None else whole("priority", priority, np.int64)
     if ranks is not None:
         shaped("priority", ranks, (n,), "one a query")
@@ -228,6 +235,8 @@ def problem(
         "goal": asked,
         "load": loads,
         "capacity": _capacities(capacity, r, m),
+        "pools": [(pool.models, pool.resource, pool.capacity) for pool in shared],
+        "pool_names": [pool.name for pool in shared],
         "allowed": None if allowed is None else _mask(allowed, (n, m)),
         "query_floor": _floors(query_floor, n),
         "priority": ranks,
@@ -245,7 +254,7 @@ class Effort(TypedDict):
     time_limit: float | None
     node_limit: int | None
     threads: int | None
-    warm_start: tuple[str, float, tuple[Array, Array, Array]] | None
+    warm_start: tuple[str, float, tuple[Array, Array, Array, Array]] | None
 
 
 def effort(tolerance: float, time_limit: float | None, node_limit: int | None, threads: int | None) -> Effort:

@@ -10,7 +10,6 @@ assignment of the served queries has a smaller sum of `p` than
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -26,59 +25,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from eccos_rs.solver._answer import Assignment
-    from eccos_rs.solver._arrays import Arrays
+    from eccos_rs.solver._data import Data
 
     Floats = NDArray[np.float64]
     Verdict = tuple[str, bool, str]
 
 ROUNDING = _core.REQUIREMENT_TOLERANCE
 """Relative: what sums in another order, and a limit met exactly, may differ by. The solver's own number."""
-
-
-@dataclass(frozen=True)
-class Data:
-    """The problem in float64, forbidden pairs zeroed; `may` has the floors of the queries in it."""
-
-    cost: Floats
-    quality: Floats
-    load: Floats
-    capacity: Floats
-    allowed: NDArray[np.bool_]
-    may: NDArray[np.bool_]
-    mode: str
-    limit: float
-    group: NDArray[Any]
-    group_floor: Floats
-    group_budget: Floats
-    priority: NDArray[np.int64]
-    one_each: bool
-    defer_unroutable: bool
-
-
-def read(raw: Arrays) -> Data:
-    """Widen and fill in what was left out."""
-    n, m, r = raw["shape"]
-    allowed = np.ones((n, m), bool) if raw["allowed"] is None else raw["allowed"].astype(bool)
-    quality = np.where(allowed, raw["quality"], 0).astype(np.float64)
-    load = np.ones((r, n, m)) if raw["load"] is None else raw["load"].reshape(r, n, m).astype(np.float64)
-    floor, budget = raw["group_min_quality"], raw["group_budget"]
-    groups = max(0 if limits is None else len(limits) for limits in (floor, budget))
-    return Data(
-        cost=np.where(allowed, raw["cost"], 0).astype(np.float64),
-        quality=quality,
-        load=np.where(allowed, load, 0.0),
-        capacity=np.full((r, m), np.inf) if raw["capacity"] is None else raw["capacity"].reshape(r, m),
-        allowed=allowed,
-        may=allowed if raw["query_floor"] is None else allowed & ~(quality < raw["query_floor"][:, None]),
-        mode=raw["goal"][0],
-        limit=raw["goal"][1],
-        group=np.zeros(n, np.uint32) if raw["group"] is None else raw["group"],
-        group_floor=np.full(groups, np.nan) if floor is None else floor,
-        group_budget=np.full(groups, np.nan) if budget is None else budget,
-        priority=np.zeros(n, np.int64) if raw["priority"] is None else raw["priority"],
-        one_each=raw["load"] is None,
-        defer_unroutable=raw["defer_unroutable"],
-    )
 
 
 def _near(a: float, b: float, size: float = 0.0) -> bool:
@@ -103,6 +56,7 @@ class Recomputed:
         self.mean = self.total / len(self.served) if len(self.served) else float("nan")
         weights = [self._taken(load) for load in data.load]
         self.used = np.array([np.bincount(self.model, w, m) for w in weights]).reshape(data.capacity.shape)
+        self.used_pools = np.array([self.used[resource, models].sum() for models, resource, _ in data.pools])
 
     def _taken(self, values: NDArray[Any]) -> NDArray[Any]:
         return np.asarray(values[self.served, self.model])
@@ -148,8 +102,12 @@ class Recomputed:
             score += y * cost
             fixed -= y * data.limit if y else 0.0
         mu = duals.capacity.reshape(data.capacity.shape)
-        score += np.einsum("rj,rij->ij", mu, data.load[:, rows])
         fixed -= float((mu[mu > 0] * data.capacity[mu > 0]).sum())
+        for (models, resource, limit), shared in zip(data.pools, duals.pool, strict=True):
+            if shared > 0:
+                mu = mu + shared * (np.arange(len(mu))[:, None] == resource) * models
+                fixed -= float(shared * limit)
+        score += np.einsum("rj,rij->ij", mu, data.load[:, rows])
         fixed += self._charge_groups(score, cost, quality, data.group[rows])
         return np.where(may, score, np.inf), fixed
 
@@ -219,6 +177,11 @@ class Recomputed:
         finite = np.isfinite(data.capacity)
         most = float(over[finite].max(initial=0.0))
         yield "capacities", most <= 0, f"largest excess {most:.6g}"
+        if data.pools:
+            limits = np.array([limit for _, _, limit in data.pools])
+            finite = np.isfinite(limits)
+            most = float((self.used_pools - limits * (1 + slack))[finite].max(initial=0.0))
+            yield "pooled capacities", most <= 0, f"largest excess {most:.6g}"
         short, dear = self._groups()
         promised = {"group_quality", "group_budget"} & set(self.answer.reasons)
         if len(data.group_floor):
@@ -267,10 +230,13 @@ class Recomputed:
     def proof(self) -> Iterator[Verdict]:
         """Multipliers, bounds, gap."""
         answer, duals = self.answer, self.answer.duals
-        arrays = (duals.capacity, duals.group_quality, duals.group_budget)
+        arrays = (duals.capacity, duals.pool, duals.group_quality, duals.group_budget)
         proper = duals.requirement >= 0 and all(bool((y >= 0).all()) for y in arrays)
         unlimited = ~np.isfinite(self.data.capacity)
         proper = proper and not duals.capacity.reshape(unlimited.shape)[unlimited].any()
+        proper = proper and not any(
+            y for (_, _, limit), y in zip(self.data.pools, duals.pool, strict=True) if np.isinf(limit)
+        )
         yield "multipliers", proper, "all >= 0, and 0 where there is no limit"
         sign = -1.0 if self.aim == "quality" else 1.0
         rounding = ROUNDING * max(self.size, self.parts)
@@ -301,6 +267,10 @@ class Recomputed:
         finite = [at for at in np.ndindex(shape) if np.isfinite(data.capacity[at])]
         use: list[Floats] = [data.load[r, rows] * at_model[j] for r, j in finite]
         limit: list[float] = [float(data.capacity[at]) for at in finite]
+        for models, resource, shared in data.pools:
+            if np.isfinite(shared):
+                use.append(data.load[resource, rows] * models)
+                limit.append(shared)
         if data.mode == "quality" and not self.given_up:
             use.append(-data.quality[rows])
             limit.append(-(data.limit - ROUNDING) * n)
@@ -350,7 +320,7 @@ class Recomputed:
             ok,
             f"{status}, {len(self.left)} without a model, promises {'kept' if met else 'missed'}",
         )
-        if len(deferred) and data.one_each and status is Status.OVERLOADED:
+        if len(deferred) and data.one_each and not data.pools and status is Status.OVERLOADED:
             wrong = self._wrongly_deferred(deferred)
             yield "deferral", not wrong, wrong or "no deferred query could be served instead of a lower one"
 

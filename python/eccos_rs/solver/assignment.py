@@ -20,10 +20,15 @@ from eccos_rs.solver._answer import (
     sentence,
 )
 from eccos_rs.solver.certificate import Certificate, Claim, certify
+from eccos_rs.solver.limits import PooledCapacity
 from eccos_rs.solver.tradeoff import Frontier, frontier
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import ArrayLike
+
+    from eccos_rs.solver._arrays import Arrays
 
 __all__ = [
     "Alternatives",
@@ -32,6 +37,7 @@ __all__ = [
     "Claim",
     "Duals",
     "Frontier",
+    "PooledCapacity",
     "Repair",
     "Status",
     "assign",
@@ -51,6 +57,7 @@ def assign(
     quality_value: float | None = None,
     load: ArrayLike | None = None,
     capacity: ArrayLike | None = None,
+    pools: Sequence[PooledCapacity] | None = None,
     allowed: ArrayLike | None = None,
     query_floor: ArrayLike | None = None,
     priority: ArrayLike | None = None,
@@ -87,6 +94,8 @@ def assign(
         Use of each of R limited resources; >= 0. Default: every query is one request.
     capacity : (M,) or (R, M) array_like, optional
         Limits of the load; >= 0, infinity for none. Default: none.
+    pools : sequence of PooledCapacity, optional
+        Capacities that several models share, beside their own.
     allowed : (N, M) array_like of bool, optional
         Pairs that may be chosen. Cost, quality and load of a forbidden pair may be anything, NaN too.
     query_floor : float or (N,) array_like, optional
@@ -154,6 +163,7 @@ def assign(
         asked,
         load=load,
         capacity=capacity,
+        pools=pools,
         allowed=allowed,
         query_floor=query_floor,
         priority=priority,
@@ -167,8 +177,8 @@ def assign(
         effort["warm_start"] = _warm(warm_start, asked[0])
     raw = _core.assign(problem, effort, alternatives)
     if overload == "raise" and raw["status"] == "overloaded":
-        raise Overloaded(_explain(raw, problem["shape"])[0] or "the capacities are below the demand")
-    return _assignment(raw, asked[0], problem["shape"], start)
+        raise Overloaded(_explain(raw, problem)[0] or "the capacities are below the demand")
+    return _assignment(raw, asked[0], problem, start)
 
 
 def _warm(earlier: Assignment, mode: str) -> Any:
@@ -178,32 +188,41 @@ def _warm(earlier: Assignment, mode: str) -> Any:
     if earlier.mode != mode:
         return None
     duals = earlier.duals
-    return earlier.aim, duals.requirement, (duals.capacity, duals.group_quality, duals.group_budget)
+    return (
+        earlier.aim,
+        duals.requirement,
+        (duals.capacity, duals.pool, duals.group_quality, duals.group_budget),
+    )
 
 
-def _explain(raw: dict[str, Any], shape: tuple[int, int, int]) -> tuple[str | None, Repair | None]:
+def _explain(raw: dict[str, Any], problem: Arrays) -> tuple[str | None, Repair | None]:
     """Put the reasons into words, and the repair into words and numbers."""
     if raw["reasons"] is None:
         return None, None
-    _, m, r = shape
+    _, m, r = problem["shape"]
     words = [sentence(name, dict(numbers)) for name, numbers in raw["reasons"]]
-    floor, budget, raised = raw["repair"]
-    more = None
+    floor, budget, raised, pooled = raw["repair"]
+    more = more_pooled = None
     if raised:
         more = np.zeros((r, m))
         for resource, model, by in raised:
             more[resource, model] = by
         more = more if r > 1 else more[0]
-    repair = Repair(floor, budget, more)
-    last = repair_sentence(repair, raised, r)
+    if pooled:
+        more_pooled = np.zeros(len(problem["pools"]))
+        for pool, by in pooled:
+            more_pooled[pool] = by
+    repair = Repair(floor, budget, more, more_pooled)
+    named = [(problem["pool_names"][pool], by) for pool, by in pooled]
+    last = repair_sentence(repair, raised, named, r)
     return " ".join(words if last is None else [*words, last]), repair
 
 
-def _assignment(raw: dict[str, Any], mode: str, shape: tuple[int, int, int], start: float) -> Assignment:
+def _assignment(raw: dict[str, Any], mode: str, problem: Arrays, start: float) -> Assignment:
     """Make the answer of the core's dictionary, whose other keys are the names of the fields."""
-    explanation, repair = _explain(raw, shape)
-    _, m, r = shape
-    requirement, (capacity, group_quality, group_budget) = raw["duals"]
+    explanation, repair = _explain(raw, problem)
+    _, m, r = problem["shape"]
+    requirement, (capacity, pool, group_quality, group_budget) = raw["duals"]
     if r > 1:
         capacity = capacity.reshape(r, m)
         raw["capacity_price"] = raw["capacity_price"].reshape(r, m)
@@ -220,6 +239,7 @@ def _assignment(raw: dict[str, Any], mode: str, shape: tuple[int, int, int], sta
         {
             "requirement": requirement,
             "capacity": capacity,
+            "pool": pool,
             "group_quality": group_quality,
             "group_budget": group_budget,
         }

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from eccos_rs.errors import ProblemError
 from eccos_rs.solver import _arrays
-from eccos_rs.solver._recompute import Recomputed, read
+from eccos_rs.solver._data import read
+from eccos_rs.solver._recompute import Recomputed
 
 if TYPE_CHECKING:
     import numpy as np
@@ -57,6 +58,8 @@ class Certificate:
         Between the recomputed objective and the recomputed bound, or a better one proved by branching.
     load : (R, M) float64
         Use of every capacity.
+    pool_load : (P,) float64
+        Use of every pooled capacity.
     """
 
     claims: tuple[Claim, ...]
@@ -66,6 +69,7 @@ class Certificate:
     bound: float
     gap: float
     load: NDArray[np.float64]
+    pool_load: NDArray[np.float64]
 
     def __bool__(self) -> bool:
         return all(self.claims)
@@ -112,7 +116,7 @@ def certify(
     tolerance : float
         As given to `assign`: the gap up to which `optimal` may be said.
     **limits
-        The other arguments that describe the problem, as given to `assign`: load, capacity, allowed,
+        The other arguments that describe the problem, as given to `assign`: load, capacity, pools, allowed,
         query_floor, priority, group, group_min_quality, group_budget, unroutable.
 
     Returns
@@ -156,4 +160,6 @@ def certify(
         *(Claim(*verdict) for verdict in found.proof()),
         *(Claim(*verdict) for verdict in found.status(tolerance)),
     )
-    return Certificate(claims, found.cost, found.mean, found.objective, found.bound, found.gap, found.used)
+    return Certificate(
+        claims, found.cost, found.mean, found.objective, found.bound, found.gap, found.used, found.used_pools
+    )

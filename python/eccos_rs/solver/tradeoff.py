@@ -104,8 +104,8 @@ def frontier(
     threads : int, optional
         As for `assign`.
     **limits
-        load, capacity, allowed, query_floor, group, group_min_quality, group_budget, unroutable: as for
-        `assign`.
+        load, capacity, pools, allowed, query_floor, group, group_min_quality, group_budget, unroutable: as
+        for `assign`.
 
     Returns
     -------

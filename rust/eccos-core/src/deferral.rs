@@ -6,7 +6,7 @@
 //! each query then goes where it uses the smallest share of what is left.
 
 use crate::control::Control;
-use crate::problem::Problem;
+use crate::problem::{Problem, Room};
 
 /// Queries between two looks at the clock.
 const POLL: usize = 1024;
@@ -55,9 +55,13 @@ fn routable(problem: &Problem<'_>) -> Vec<u32> {
     problem.routable.clone().unwrap_or_else(|| (0..problem.queries() as u32).collect())
 }
 
-/// One request a query: the best set that fits, and where; `None` when everything does without looking.
+/// One request a query: the best set that fits, and where; `None` when everything does without looking, and when models
+/// share capacities, which slots of their own do not express.
 pub(crate) fn match_requests(problem: &Problem<'_>, control: &Control<'_>) -> Option<Matching> {
     problem.input.capacity?;
+    if !problem.input.pools.is_empty() {
+        return None;
+    }
     let (n, m) = (problem.routable.as_ref().map_or(problem.queries(), Vec::len), problem.models());
     let room: Vec<usize> = (0..m).map(|j| problem.whole_capacity(0, j).min(n as f64) as usize).collect();
     if problem.usable.is_none() {
@@ -209,31 +213,23 @@ impl<'a> Slots<'a> {
     }
 }
 
-/// Loads of their own: every query in turn to the model where it uses the smallest share of what is left.
+/// Loads of their own, or shared capacities: every query in turn to the model where it uses the smallest share of what is
+/// left.
 pub(crate) fn pack_loads(problem: &Problem<'_>, control: &Control<'_>) -> Packing {
-    let (m, resources) = (problem.models(), problem.input.resources);
-    let mut room: Vec<f64> = (0..resources * m).map(|at| problem.whole_capacity(at / m, at % m)).collect();
+    let m = problem.models();
+    let mut room = Room::new(problem);
     let mut placed = vec![];
     for (t, query) in by_priority(problem).into_iter().enumerate() {
         if t % POLL == POLL - 1 && control.stopped() {
             break;
         }
         let i = query as usize;
-        let share = |j: usize| {
-            let of = |r: usize| {
-                let (load, left) = (problem.load(r, i, j), room[r * m + j]);
-                if load == 0.0 { 0.0 } else { load / left.max(0.0) }
-            };
-            (0..resources).map(of).fold(0.0, f64::max)
-        };
-        let options = (0..m).filter(|&j| problem.may(i, j)).map(|j| (share(j), j));
+        let options = (0..m).filter(|&j| problem.may(i, j)).map(|j| (room.share(i, j), j));
         let Some((share, j)) = options.min_by(|a, b| a.0.total_cmp(&b.0)) else {
             continue;
         };
         if share <= 1.0 {
-            for r in 0..resources {
-                room[r * m + j] -= problem.load(r, i, j);
-            }
+            room.take(i, j);
             placed.push((query, j as u8));
         }
     }

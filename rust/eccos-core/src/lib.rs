@@ -7,6 +7,7 @@
 //! s.t. sum_j x[i,j] = 1                       every query once
 //!      sum a[i,j] x[i,j] >= min_quality * N   (or: maximise it under a budget, or give it a price)
 //!      sum_i w[r,i,j] x[i,j] <= L[r,j]        every resource r of every model j
+//!      sum_i sum_j w[r,i,j] x[i,j] <= L[p]    every pool p, over the models that share it
 //!      x[i,j] = 0                             where the pair is not allowed
 //! ```
 //!
@@ -42,6 +43,6 @@ pub use answer::{Counterfactuals, Explanation, Named, Reason, Repair, Solution, 
 pub use duals::Duals;
 pub use frontier::{Frontier, frontier};
 pub use options::Options;
-pub use problem::{Goal, Inputs, MAX_MODELS, Matrix, Objective, Problem, ProblemError, Unroutable};
+pub use problem::{Goal, Inputs, Label, MAX_MODELS, Matrix, Objective, Pooled, Problem, ProblemError, Unroutable};
 pub use solve::solve;
 pub use tolerance::{LOAD, REQUIREMENT};

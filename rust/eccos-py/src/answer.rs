@@ -6,8 +6,8 @@ use pyo3::prelude::*;
 
 pub type Vector<'py, T> = Bound<'py, PyArray1<T>>;
 
-/// Floor, budget, and additions to capacities: resource, model, by how much.
-type Repairs = (Option<f64>, Option<f64>, Vec<(usize, usize, f64)>);
+/// Floor, budget, and additions to capacities (resource, model, by how much) and to pools (which, by how much).
+type Repairs = (Option<f64>, Option<f64>, Vec<(usize, usize, f64)>, Vec<(usize, f64)>);
 
 /// An assignment.
 #[derive(IntoPyObject)]
@@ -23,7 +23,8 @@ pub struct Answer<'py> {
     gap: f64,
     quality_price: f64,
     capacity_price: Vector<'py, f64>,
-    duals: (f64, [Vector<'py, f64>; 3]),
+    pool_price: Vector<'py, f64>,
+    duals: (f64, [Vector<'py, f64>; 4]),
     violation: f64,
     reasons: Option<Vec<Named>>,
     repair: Option<Repairs>,
@@ -38,7 +39,7 @@ pub struct Answer<'py> {
 impl<'py> Answer<'py> {
     pub fn new(py: Python<'py>, solution: Solution, others: Option<Counterfactuals>) -> Self {
         let Solution { status, model, duals, stats, explanation, .. } = solution;
-        let prices = [duals.capacity, duals.group_quality, duals.group_budget];
+        let prices = [duals.capacity, duals.pool, duals.group_quality, duals.group_budget];
         Self {
             status: status.name(),
             model: model.into_pyarray(py),
@@ -51,10 +52,14 @@ impl<'py> Answer<'py> {
             gap: solution.gap,
             quality_price: solution.quality_price,
             capacity_price: solution.capacity_price.into_pyarray(py),
+            pool_price: solution.pool_price.into_pyarray(py),
             duals: (duals.requirement, prices.map(|values| values.into_pyarray(py))),
             violation: solution.violation,
             reasons: explanation.as_ref().map(eccos_core::Explanation::named),
-            repair: explanation.map(|why| (why.repair.min_quality, why.repair.budget, why.repair.capacity)),
+            repair: explanation.map(|why| {
+                let repair = why.repair;
+                (repair.min_quality, repair.budget, repair.capacity, repair.pool)
+            }),
             steps: stats.steps,
             nodes: stats.nodes,
             passes: stats.passes,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytemuck::checked::try_cast_slice;
-use eccos_core::{Duals, Goal, Inputs, Matrix, Objective, Unroutable};
+use eccos_core::{Duals, Goal, Inputs, Matrix, Objective, Pooled, Unroutable};
 use numpy::{Element, PyArrayDyn, PyArrayMethods, PyReadonlyArrayDyn};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -56,6 +56,8 @@ pub struct Arrays<'py> {
     goal: (String, f64),
     load: Option<Real<'py>>,
     capacity: Option<Array<'py, f64>>,
+    /// Mask of the models, resource, capacity.
+    pools: Vec<(Array<'py, u8>, usize, f64)>,
     allowed: Option<Array<'py, u8>>,
     query_floor: Option<Array<'py, f64>>,
     priority: Option<Array<'py, i64>>,
@@ -66,17 +68,23 @@ pub struct Arrays<'py> {
 }
 
 impl Arrays<'_> {
+    /// The shared capacities, for `inputs`.
+    pub fn pools(&self) -> PyResult<Vec<Pooled<'_>>> {
+        let pools = self.pools.iter().map(|(models, resource, capacity)| {
+            Ok(Pooled { models: mask("pools", models)?, resource: *resource, capacity: *capacity })
+        });
+        pools.collect()
+    }
+
     /// The same, for the core. Nothing is copied.
-    pub fn inputs(&self) -> PyResult<Inputs<'_>> {
+    pub fn inputs<'a>(&'a self, pools: &'a [Pooled<'a>]) -> PyResult<Inputs<'a>> {
         let objective = match (self.goal.0.as_str(), self.goal.1) {
             ("quality", min) => Objective::Quality { min },
             ("budget", max) => Objective::Budget { max },
             ("price", value) => Objective::Price { value },
             (mode, _) => return Err(problem_error(format!("goal is {mode:?}, wanted quality, budget or price"))),
         };
-        let allowed = self.allowed.as_ref().map(|mask| try_cast_slice::<u8, bool>(mask.slice())).transpose();
-        let allowed =
-            allowed.map_err(|_| problem_error("allowed holds a byte other than 0 and 1, wanted booleans"))?;
+        let allowed = self.allowed.as_ref().map(|allowed| mask("allowed", allowed)).transpose()?;
         let (queries, models, resources) = self.shape;
         Ok(Inputs {
             queries,
@@ -87,6 +95,7 @@ impl Arrays<'_> {
             resources,
             load: self.load.as_ref().map(Real::matrix),
             capacity: self.capacity.as_ref().map(Array::slice),
+            pools,
             allowed,
             query_floor: self.query_floor.as_ref().map(Array::slice),
             priority: self.priority.as_ref().map(Array::slice),
@@ -98,6 +107,11 @@ impl Arrays<'_> {
     }
 }
 
+fn mask<'a>(argument: &str, bytes: &'a Array<'_, u8>) -> PyResult<&'a [bool]> {
+    let refused = |_| problem_error(format!("{argument} holds a byte other than 0 and 1, wanted booleans"));
+    try_cast_slice(bytes.slice()).map_err(refused)
+}
+
 /// How to solve it.
 #[derive(FromPyObject)]
 #[pyo3(from_item_all)]
@@ -106,7 +120,7 @@ pub struct Effort<'py> {
     time_limit: Option<f64>,
     pub node_limit: Option<usize>,
     pub threads: Option<usize>,
-    warm_start: Option<(String, f64, [Array<'py, f64>; 3])>,
+    warm_start: Option<(String, f64, [Array<'py, f64>; 4])>,
 }
 
 impl Effort<'_> {
@@ -122,7 +136,7 @@ impl Effort<'_> {
             "quality" => Goal::Quality,
             _ => Goal::Value(*requirement),
         };
-        let [capacity, group_quality, group_budget] = prices.each_ref().map(|price| price.slice().to_vec());
-        Some(Duals { goal, requirement: *requirement, capacity, group_quality, group_budget })
+        let [capacity, pool, group_quality, group_budget] = prices.each_ref().map(|price| price.slice().to_vec());
+        Some(Duals { goal, requirement: *requirement, capacity, pool, group_quality, group_budget })
     }
 }

@@ -6,8 +6,8 @@ use crate::control::Control;
 use crate::dual::Element;
 use crate::dual::State;
 use crate::dual::{Limits, Outcome, Work};
-use crate::problem::{Goal, Objective, Problem};
-use crate::program::{By, FORBIDDEN, NO_ROW, Prepared, Source};
+use crate::problem::{Goal, Label, Objective, Problem};
+use crate::program::{FORBIDDEN, Prepared};
 use crate::program::{Lp, hash};
 
 /// Pairs of the program that looks for the cheapest growth of the capacities.
@@ -129,6 +129,8 @@ pub struct Repair {
     pub budget: Option<f64>,
     /// Or raise these capacities: resource, model, and by how much.
     pub capacity: Vec<(usize, usize, f64)>,
+    /// And these pools: which, and by how much.
+    pub pool: Vec<(usize, f64)>,
 }
 
 /// Why the problem could not be met as asked.
@@ -180,8 +182,15 @@ pub(crate) fn explain(
         }
     }
     let whole = matches!(candidate.verdict, Verdict::NoWhole | Verdict::Undecided) && deferred == Deferred::No;
-    if problem.input.capacity.is_some() && !whole && !control.expired() {
-        repair.capacity = growth(problem, &reasons, control);
+    if problem.has_capacities() && !whole && !control.expired() {
+        for (label, more) in growth(problem, &reasons, control) {
+            let m = problem.models();
+            match label {
+                Label::Capacity(at) => repair.capacity.push((at / m, at % m, more)),
+                Label::Pool(pool) => repair.pool.push((pool, more)),
+                _ => {}
+            }
+        }
     }
     Explanation { reasons, repair }
 }
@@ -195,7 +204,7 @@ pub(crate) fn explain(
 ///
 /// What is returned is enough for whole queries too: it is what a rounding of that program uses, the split queries at
 /// their best for the requirement. Large batches are estimated from a sample.
-fn growth(problem: &Problem<'_>, reasons: &[Reason], control: &Control<'_>) -> Vec<(usize, usize, f64)> {
+fn growth(problem: &Problem<'_>, reasons: &[Reason], control: &Control<'_>) -> Vec<(Label, f64)> {
     let hopeless =
         |reason: &Reason| matches!(reason, Reason::QualityAboveBest { .. } | Reason::BudgetBelowCheapest { .. });
     let served = problem.routable.as_deref();
@@ -209,14 +218,13 @@ fn growth(problem: &Problem<'_>, reasons: &[Reason], control: &Control<'_>) -> V
     let n = prepared.len();
     let count = n.min(LOOKED_AT.div_ceil(problem.models()).max(1024));
     let share = count as f64 / n.max(1) as f64;
-    let mut limit: Vec<f64> = prepared.limit.iter().map(|b| b * share).collect();
-    for term in prepared.terms.iter().filter(|term| term.by == By::Model && !matches!(term.source, Source::Load(_))) {
-        // Part of a request is no room: with whole capacities the vertices are whole as well.
-        for &row in term.rows.iter().filter(|row| **row != NO_ROW) {
-            let whole = (prepared.limit[row as usize] / term.scale + 1e-9).floor();
-            limit[row as usize] = whole * term.scale * share;
-        }
-    }
+    let requests = problem.input.load.is_none();
+    // Part of a request is no room: with whole capacities the vertices are whole as well.
+    let whole = |(&b, &(_, scale)): (&f64, &(Label, f64))| {
+        share * if requests && scale > 0.0 { (b / scale + 1e-9).floor() * scale } else { b }
+    };
+    let mut limit: Vec<f64> = prepared.limit.iter().zip(&prepared.labels).map(whole).collect();
+    limit[0] = prepared.limit[0] * share;
     let mut lp = Lp::build(&prepared, (0..count).map(|t| t * n / count), limit);
     lp.p.iter_mut().filter(|p| **p < FORBIDDEN).enumerate().for_each(|(at, p)| *p = -1e-9 * hash(at as u64, 0));
     lp.ceiling[1..].fill(1.0);
@@ -239,30 +247,25 @@ fn growth(problem: &Problem<'_>, reasons: &[Reason], control: &Control<'_>) -> V
             bought[*row as usize] = -state.fraction(t);
         }
     }
-    let mut members = vec![0.0; problem.models()];
-    model.iter().for_each(|&j| members[usize::from(j)] += 1.0);
+    let mut members = vec![0.0; lp.rows()];
+    model.iter().enumerate().for_each(|(i, &j)| lp.each(i, usize::from(j), |k, _| members[k] += 1.0));
     let over = lp.residual(&model);
-    let mut out = vec![];
-    for term in prepared.terms.iter().filter(|term| term.by == By::Model) {
-        for (j, &row) in term.rows.iter().enumerate().filter(|(_, row)| **row != NO_ROW) {
-            let row = row as usize;
-            if let Source::Load(resource) = term.source {
-                if over[row] > 1e-9 * lp.limit[row] {
-                    let more = over[row] / share / term.scale;
-                    // Room to arrange whole queries in: half of one of those that go there.
-                    let typical = (over[row] + lp.limit[row]) / f64::max(members[j], 1.0) / term.scale;
-                    out.push((resource, j, more * (1.0 + 1e-9) + 0.5 * typical));
-                }
-            } else {
-                // Requests are whole at a vertex: what the relaxation buys is what is needed.
-                let more = (bought[row] / share / term.scale - 1e-6).ceil();
-                if more > 0.0 {
-                    out.push((0, j, more));
-                }
-            }
+    let nested = problem.pools_are_nested();
+    let more = |row: usize, scale: f64| {
+        let unit = share * scale;
+        if !requests {
+            // Room to arrange whole queries in: half of one of those that go there.
+            let typical = (over[row] + lp.limit[row]) / f64::max(members[row], 1.0) / scale;
+            if over[row] > 1e-9 * lp.limit[row] { over[row] / unit * (1.0 + 1e-9) + 0.5 * typical } else { 0.0 }
+        } else if nested {
+            // Requests are whole at a vertex: what the relaxation buys is what is needed.
+            (bought[row] / unit - 1e-6).ceil()
+        } else {
+            (over[row] / unit - 1e-6).ceil()
         }
-    }
-    out
+    };
+    let rows = prepared.labels.iter().enumerate().skip(1);
+    rows.map(|(row, &(label, scale))| (label, more(row, scale))).filter(|(_, more)| *more > 0.0).collect()
 }
 
 /// The requirement against what is possible with and without the capacities.

@@ -1,6 +1,6 @@
 //! What an assignment costs and uses, in double precision on the data as given.
 
-use crate::problem::Problem;
+use crate::problem::{Pooled, Problem};
 use crate::program::{By, Prepared, Source};
 use crate::screen::Sums;
 use crate::tolerance::{LOAD, REQUIREMENT};
@@ -84,7 +84,7 @@ impl Measured {
         self.quality / self.assigned as f64
     }
 
-    /// True when every capacity holds.
+    /// True when every capacity holds, the models' own and those that they share.
     pub fn capacities_hold(&self, problem: &Problem<'_>) -> bool {
         let m = problem.models();
         let slack = if problem.input.load.is_some() { LOAD * self.assigned.max(1) as f64 } else { 0.0 };
@@ -92,7 +92,12 @@ impl Measured {
             let capacity = problem.whole_capacity(at / m, at % m);
             *load <= capacity * (1.0 + slack)
         };
-        self.load.iter().enumerate().all(fits)
+        let shared = |(at, pool): (usize, &Pooled<'_>)| {
+            let loads = self.load[pool.resource * m..].iter().zip(pool.models);
+            let load: f64 = loads.filter(|(_, inside)| **inside).map(|(load, _)| load).sum();
+            load <= problem.whole_pool(at) * (1.0 + slack)
+        };
+        self.load.iter().enumerate().all(fits) && problem.input.pools.iter().enumerate().all(shared)
     }
 
     /// By how much the mean quality falls short of `floor`; 0 within rounding.

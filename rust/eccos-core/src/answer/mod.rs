@@ -13,8 +13,8 @@ pub use solution::{Counterfactuals, Solution, Stats, Status};
 
 use crate::control::Control;
 use crate::options::Options;
-use crate::problem::{Goal, Objective, Problem};
-use crate::program::{By, NO_ROW, Prepared, Source};
+use crate::problem::{Goal, Label, Objective, Problem};
+use crate::program::Prepared;
 
 /// The models of the served places, spread over all queries.
 pub(crate) fn spread(prepared: &Prepared<'_>, key: &[u8]) -> Vec<i32> {
@@ -49,62 +49,28 @@ pub(crate) fn unscaled_bound(prepared: &Prepared<'_>, scaled: f64) -> f64 {
 
 /// Multipliers in units of the objective for one unit of the row.
 pub(crate) fn unscaled_duals(prepared: &Prepared<'_>, y: &[f64]) -> Duals {
-    let problem = prepared.problem;
-    let m = problem.models();
-    let mut duals = Duals {
-        goal: prepared.goal,
-        requirement: match prepared.goal {
-            Goal::Value(value) => value,
-            _ => y[0] * prepared.scale_q / prepared.scale_p,
-        },
-        capacity: vec![0.0; problem.input.resources * m],
-        group_quality: vec![0.0; problem.groups],
-        group_budget: vec![0.0; problem.groups],
-    };
-    for term in &prepared.terms {
-        let out = match term.source {
-            Source::Unit => &mut duals.capacity[..],
-            Source::Load(resource) => &mut duals.capacity[resource * m..(resource + 1) * m],
-            Source::MinusQuality => &mut duals.group_quality[..],
-            Source::Cost => &mut duals.group_budget[..],
-        };
-        for (slot, &row) in out.iter_mut().zip(&term.rows) {
-            if row != NO_ROW {
-                *slot = y[row as usize] * term.scale / prepared.scale_p;
-            }
-        }
+    let mut duals = Duals::zero(prepared.problem, prepared.goal);
+    for (&(label, scale), &y) in prepared.labels.iter().zip(y) {
+        duals.set(label, y * scale / prepared.scale_p);
+    }
+    if let Goal::Value(value) = prepared.goal {
+        duals.requirement = value;
     }
     duals
 }
 
 /// The caller's multipliers as a starting point; `None` when they do not fit the problem.
 pub(crate) fn scaled_duals(prepared: &Prepared<'_>, duals: &Duals) -> Option<Vec<f64>> {
-    let problem = prepared.problem;
-    let m = problem.models();
-    let fits = duals.capacity.len() == problem.input.resources * m
-        && duals.group_quality.len() == problem.groups
-        && duals.group_budget.len() == problem.groups;
+    let fits = duals.fits(prepared.problem);
     // Prices of another goal have another unit, and the price of quality is given in price mode.
     if !fits || std::mem::discriminant(&duals.goal) != std::mem::discriminant(&prepared.goal) {
         return None;
     }
-    let mut y = vec![0.0; prepared.rows()];
-    if prepared.scale_q > 0.0 {
-        y[0] = duals.requirement * prepared.scale_p / prepared.scale_q;
-    }
-    for term in &prepared.terms {
-        let from = match (term.by, term.source) {
-            (By::Model, Source::Load(resource)) => &duals.capacity[resource * m..],
-            (By::Model, _) => &duals.capacity[..],
-            (By::Group, Source::Cost) => &duals.group_budget[..],
-            (By::Group, _) => &duals.group_quality[..],
-        };
-        for (&value, &row) in from.iter().zip(&term.rows) {
-            if row != NO_ROW {
-                y[row as usize] = value * prepared.scale_p / term.scale;
-            }
-        }
-    }
+    // A requirement that is not there has no scale.
+    let scaled = |&(label, scale): &(Label, f64)| {
+        if scale > 0.0 { duals.of(label) * prepared.scale_p / scale } else { 0.0 }
+    };
+    let y: Vec<f64> = prepared.labels.iter().map(scaled).collect();
     y.iter().all(|y| y.is_finite() && *y >= 0.0).then_some(y)
 }
 
@@ -162,7 +128,7 @@ pub(crate) fn finish(
         _ if missed_quality => Status::QualityUnreachable,
         _ => Status::BudgetUnreachable,
     };
-    let (quality_price, capacity_price) = prices(candidate.goal, &candidate.duals, measured.assigned);
+    let prices = prices(candidate.goal, &candidate.duals, measured.assigned);
     let explanation = (deferred != Deferred::No || candidate.verdict != Verdict::Met)
         .then(|| explain::explain(problem, &candidate, control, deferred, stats.elapsed.as_secs_f64()));
     Solution {
@@ -173,8 +139,9 @@ pub(crate) fn finish(
         bound: candidate.bound,
         dual_bound: candidate.dual_bound,
         gap,
-        quality_price,
-        capacity_price,
+        quality_price: prices.quality,
+        capacity_price: prices.capacity,
+        pool_price: prices.pool,
         violation,
         explanation,
         stats: Stats { proven: candidate.proven, ..stats },
@@ -184,18 +151,25 @@ pub(crate) fn finish(
     }
 }
 
-/// Dollars for one more unit of mean quality, and of each capacity.
-fn prices(goal: Goal, duals: &Duals, queries: usize) -> (f64, Vec<f64>) {
-    match goal {
-        Goal::Cost | Goal::Value(_) => (duals.requirement * queries as f64, duals.capacity.clone()),
-        Goal::Quality => {
-            // Summed quality for a dollar, turned over.
-            let dollars = |quality: f64| {
-                if quality == 0.0 { 0.0 } else { quality / duals.requirement }
-            };
-            (queries as f64 / duals.requirement, duals.capacity.iter().map(|&q| dollars(q)).collect())
-        }
-    }
+/// Dollars for one more unit of mean quality, of each capacity, and of each pool.
+struct Prices {
+    quality: f64,
+    capacity: Vec<f64>,
+    pool: Vec<f64>,
+}
+
+fn prices(goal: Goal, duals: &Duals, queries: usize) -> Prices {
+    // In budget mode: summed quality for a dollar, turned over.
+    let turned = |&quality: &f64| if quality == 0.0 { 0.0 } else { quality / duals.requirement };
+    let dollars = |prices: &[f64]| match goal {
+        Goal::Cost | Goal::Value(_) => prices.to_vec(),
+        Goal::Quality => prices.iter().map(turned).collect(),
+    };
+    let quality = match goal {
+        Goal::Cost | Goal::Value(_) => duals.requirement * queries as f64,
+        Goal::Quality => queries as f64 / duals.requirement,
+    };
+    Prices { quality, capacity: dollars(&duals.capacity), pool: dollars(&duals.pool) }
 }
 
 /// An empty batch, or one of which nothing fits.
@@ -207,7 +181,7 @@ fn nothing(
     control: &Control<'_>,
 ) -> Solution {
     let model = vec![-1; problem.queries()];
-    let size = problem.input.resources * problem.models();
+    let duals = Duals::zero(problem, candidate.goal);
     Solution {
         status: match deferred {
             Deferred::No => Status::Optimal,
@@ -222,14 +196,9 @@ fn nothing(
         dual_bound: 0.0,
         gap: 0.0,
         quality_price: 0.0,
-        capacity_price: vec![0.0; size],
-        duals: Duals {
-            goal: candidate.goal,
-            requirement: 0.0,
-            capacity: vec![0.0; size],
-            group_quality: vec![0.0; problem.groups],
-            group_budget: vec![0.0; problem.groups],
-        },
+        capacity_price: duals.capacity.clone(),
+        pool_price: duals.pool.clone(),
+        duals,
         goal: candidate.goal,
         violation: 0.0,
         explanation: (deferred != Deferred::No)

@@ -83,6 +83,8 @@ pub struct Solution {
     pub quality_price: f64,
     /// R x M: dollars for one more unit of each capacity.
     pub capacity_price: Vec<f64>,
+    /// Dollars for one more unit of each pool's capacity.
+    pub pool_price: Vec<f64>,
     /// Raw multipliers, for warm starts and for certifying the bound.
     pub duals: Duals,
     /// By how much the requirement is missed: mean quality, or dollars over the budget; 0 when it is met.
@@ -133,7 +135,8 @@ fn reduced_value(problem: &Problem<'_>, solution: &Solution, query: usize, model
         Goal::Quality => duals.requirement * cost - quality,
     };
     for r in 0..problem.input.resources {
-        value += duals.capacity[r * problem.models() + model] * problem.load(r, query, model);
+        let shared: f64 = problem.pools_of(r, model).map(|pool| duals.pool[pool]).sum();
+        value += (duals.capacity[r * problem.models() + model] + shared) * problem.load(r, query, model);
     }
     if let Some(group) = problem.input.group {
         let group = group[query] as usize;

@@ -22,7 +22,7 @@ pub(crate) struct Ledger<'a> {
     pub room: Vec<f64>,
     /// Excess that still counts as none.
     slack: Vec<f64>,
-    /// The row of every model's slots when that is the only family.
+    /// The row of every model's own slots when those are the only family.
     slots: Option<Vec<u16>>,
     change: Sparse,
 }
@@ -30,7 +30,8 @@ pub(crate) struct Ledger<'a> {
 impl<'a> Ledger<'a> {
     pub fn new(lp: &'a Lp, model: &[u8]) -> Self {
         let room: Vec<f64> = lp.residual(model).iter().map(|r| -r).collect();
-        let slots = lp.is_unit().then(|| lp.families.first().map_or_else(|| vec![NO_ROW; lp.m], |f| f.rows.clone()));
+        let own = lp.is_unit() && !lp.families.iter().any(|family| family.shared);
+        let slots = own.then(|| lp.families.first().map_or_else(|| vec![NO_ROW; lp.m], |f| f.rows.clone()));
         // A requirement was relaxed by 2e-10 and is checked with 1e-9 outside; loads are exact but for half of what is
         // allowed for the rounding of their sum.
         let sum = 0.5 * LOAD * lp.n.max(1) as f64;

@@ -5,6 +5,7 @@
 
 use super::ledger::Ledger;
 use crate::dual::{Element, State};
+use crate::problem::Room;
 use crate::program::{Lp, Prepared, pair_value};
 
 /// Fractional queries of a vertex: query, then (fraction, model), heaviest first.
@@ -61,8 +62,8 @@ pub(crate) fn round_vertex(lp: &Lp, state: &State) -> Vec<u8> {
 /// many found none, and the sum of the least values, room or not.
 pub(crate) fn round_at_prices(prepared: &Prepared<'_>, y: &[f64]) -> (Vec<i32>, usize, f64) {
     let problem = prepared.problem;
-    let (m, resources) = (problem.models(), problem.input.resources);
-    let mut room: Vec<f64> = (0..resources * m).map(|at| problem.whole_capacity(at / m, at % m)).collect();
+    let m = problem.models();
+    let mut room = Room::new(problem);
     let mut model = vec![-1; problem.queries()];
     let (mut left, mut sum) = (0, 0.0);
     for place in 0..prepared.len() {
@@ -71,13 +72,13 @@ pub(crate) fn round_at_prices(prepared: &Prepared<'_>, y: &[f64]) -> (Vec<i32>, 
         for j in (0..m).filter(|&j| problem.may(i, j)) {
             let value = pair_value(prepared, i, j, y);
             least = least.min(value);
-            if value < best.0 && (0..resources).all(|r| problem.load(r, i, j) <= room[r * m + j]) {
+            if value < best.0 && room.fits(i, j) {
                 best = (value, Some(j));
             }
         }
         sum += least;
         if let Some(j) = best.1 {
-            (0..resources).for_each(|r| room[r * m + j] -= problem.load(r, i, j));
+            room.take(i, j);
             model[i] = j as i32;
         } else {
             left += 1;

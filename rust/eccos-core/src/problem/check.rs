@@ -41,6 +41,13 @@ pub(crate) fn shapes(input: &Inputs<'_>) -> Result<(), ProblemError> {
     if let Some(capacity) = input.capacity {
         length("capacity", capacity.len(), r * m, "resources x models")?;
     }
+    for (at, pool) in input.pools.iter().enumerate() {
+        length("pools", pool.models.len(), m, "a mask of the models for each")?;
+        if pool.resource >= r {
+            let place = format!("[{at}].resource");
+            return Err(value("pools", place, pool.resource as f64, "a resource of load, counted from 0"));
+        }
+    }
     if let Some(allowed) = input.allowed {
         length("allowed", allowed.len(), n * m, "queries x models")?;
     }
@@ -104,8 +111,16 @@ pub(crate) fn scalars(input: &Inputs<'_>) -> Result<(), ProblemError> {
         let place = format!("[{}, {}]", i / input.models, i % input.models);
         return Err(value("capacity", place, capacity[i], "a number >= 0, infinity for none"));
     }
+    if let Some(at) = input.pools.iter().position(|pool| pool.capacity.is_nan() || pool.capacity < 0.0) {
+        let place = format!("[{at}].capacity");
+        return Err(value("pools", place, input.pools[at].capacity, "a number >= 0, infinity for none"));
+    }
+    if let Some(at) = input.pools.iter().position(|pool| !pool.models.contains(&true)) {
+        return Err(value("pools", format!("[{at}].models"), 0.0, "at least one model"));
+    }
     let finite = |values: Option<&[f64]>| values.map_or(0, |values| values.iter().filter(|x| x.is_finite()).count());
     let limits = finite(input.capacity) + finite(input.group_min_quality) + finite(input.group_budget);
+    let limits = limits + input.pools.iter().filter(|pool| pool.capacity.is_finite()).count();
     if limits > MAX_LIMITS {
         return Err(ProblemError::Limits { got: limits });
     }

@@ -1,6 +1,10 @@
 //! The problem as the caller states it, checked once.
 
 mod check;
+mod limit;
+
+pub(crate) use limit::Room;
+pub use limit::{Label, Pooled};
 
 /// The most models a pool may have.
 pub const MAX_MODELS: usize = 256;
@@ -135,6 +139,8 @@ pub struct Inputs<'a> {
     pub load: Option<Matrix<'a>>,
     /// (R, M) limits, >= 0, infinity for none.
     pub capacity: Option<&'a [f64]>,
+    /// Capacities that several models share, beside their own.
+    pub pools: &'a [Pooled<'a>],
     /// (N, M) pairs that may be chosen; the other pairs may hold anything, NaN included.
     pub allowed: Option<&'a [bool]>,
     /// (N,) least quality of the pair chosen for each query; NaN for none.
@@ -164,6 +170,7 @@ impl<'a> Inputs<'a> {
             resources: 1,
             load: None,
             capacity: None,
+            pools: &[],
             allowed: None,
             query_floor: None,
             priority: None,
@@ -216,7 +223,7 @@ pub enum ProblemError {
     },
     /// More limits than the method is made for.
     #[error(
-        "capacity, group_min_quality and group_budget hold {got} finite limits, wanted at most {limit}",
+        "capacity, pools, group_min_quality and group_budget hold {got} finite limits, wanted at most {limit}",
         limit = check::MAX_LIMITS
     )]
     Limits {

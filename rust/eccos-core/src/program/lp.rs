@@ -29,6 +29,8 @@ pub(crate) struct Family {
     pub rows: Vec<u16>,
     /// Column-major coefficients; empty when all are 1.
     pub coef: Vec<f64>,
+    /// True when several models have the same row.
+    pub shared: bool,
 }
 
 /// The program. Columns are contiguous: entry (i, j) lies at `j * stride + i`.
@@ -62,6 +64,7 @@ impl Lp {
             by: term.by,
             rows: term.rows.clone(),
             coef: if term.source == Source::Unit { vec![] } else { vec![0.0; stride * m] },
+            shared: term.shared,
         });
         let ceiling = vec![f64::INFINITY; limit.len()];
         let mut lp = Self {
@@ -151,6 +154,7 @@ impl Lp {
             by: family.by,
             rows: family.rows.clone(),
             coef: pick(&family.coef, 0.0),
+            shared: family.shared,
         });
         let group =
             if self.group.is_empty() { vec![] } else { rows.iter().map(|&i| self.group[i as usize]).collect() };

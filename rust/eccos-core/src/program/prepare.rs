@@ -4,10 +4,10 @@
 //! min sum p[i,j] x[i,j]   s.t.   sum A_k(i,j) x[i,j] <= b_k   for every row k,   one model a query
 //! ```
 //!
-//! Row 0 is the requirement (`A = -q`), then come the capacities that can bind, then the limits of groups. Costs,
+//! Row 0 is the requirement (`A = -q`), then come the capacities and pools that can bind, then the limits of groups. Costs,
 //! qualities and loads are multiplied by powers of two, so that a typical row has range 1 and no bit is lost.
 
-use crate::problem::{Goal, Objective, Problem};
+use crate::problem::{Goal, Label, Objective, Problem};
 
 /// Marks "no row": a capacity that cannot bind, a group without a limit.
 pub(crate) const NO_ROW: u16 = u16::MAX;
@@ -47,6 +47,8 @@ pub(crate) struct Term {
     pub rows: Vec<u16>,
     /// Power of two applied to the coefficients.
     pub scale: f64,
+    /// True when several models have the same row.
+    pub shared: bool,
 }
 
 /// The problem over the served queries, scaled.
@@ -62,13 +64,16 @@ pub(crate) struct Prepared<'a> {
     pub terms: Vec<Term>,
     /// Limits `b_k` of all rows; row 0 is the requirement.
     pub limit: Vec<f64>,
+    /// What each row limits, and the power of two applied to it.
+    pub labels: Vec<(Label, f64)>,
 }
 
 impl<'a> Prepared<'a> {
     /// `requirement`: the limit of the goal's counterpart (mean quality, or dollars), or none.
     pub fn new(problem: &'a Problem<'a>, served: Option<&'a [u32]>, goal: Goal, requirement: Option<f64>) -> Self {
         let mut prepared =
-            Self { problem, served, goal, scale_p: 1.0, scale_q: 0.0, terms: vec![], limit: vec![0.0] };
+            Self { problem, served, goal, scale_p: 1.0, scale_q: 0.0, terms: vec![], limit: vec![], labels: vec![] };
+        prepared.add_row(Label::Requirement, 0.0, 0.0);
         let n = prepared.len();
         let (objective, cost, quality) = prepared.ranges();
         prepared.scale_p = power(objective);
@@ -79,6 +84,7 @@ impl<'a> Prepared<'a> {
             };
             prepared.scale_q = scale;
             prepared.limit[0] = -(floor * scale - RELAX * (floor * scale).abs());
+            prepared.labels[0].1 = scale;
         }
         prepared.add_loads();
         prepared.add_groups(power(quality), power(cost));
@@ -175,7 +181,7 @@ impl<'a> Prepared<'a> {
 
     /// True when all the terms are one family of request slots (or there is none): the fast passes apply.
     pub fn is_unit(&self) -> bool {
-        self.terms.iter().all(|term| term.source == Source::Unit)
+        self.terms.len() <= 1 && self.terms.iter().all(|term| term.source == Source::Unit)
     }
 
     /// True when groups have limits of their own.
@@ -193,6 +199,7 @@ impl<'a> Prepared<'a> {
         let first = self.terms.iter().filter(|term| term.by == By::Group).flat_map(|term| &term.rows).min();
         if let Some(&first) = first {
             self.limit.truncate(first as usize);
+            self.labels.truncate(first as usize);
         }
         self.terms.retain(|term| term.by == By::Model);
         self
@@ -229,7 +236,7 @@ impl<'a> Prepared<'a> {
     fn add_loads(&mut self) {
         let problem = self.problem;
         let (n, m) = (self.len() as f64, problem.models());
-        if problem.input.capacity.is_none() {
+        if !problem.has_capacities() {
             return;
         }
         for resource in 0..problem.input.resources {
@@ -240,15 +247,47 @@ impl<'a> Prepared<'a> {
                 let capacity = problem.whole_capacity(resource, model);
                 // A capacity that all queries together cannot reach needs no row.
                 if capacity.is_finite() && (weighted || capacity < n) {
-                    *row = self.limit.len() as u16;
-                    self.limit.push(capacity * scale);
+                    *row = self.add_row(Label::Capacity(resource * m + model), scale, capacity * scale);
                 }
             }
+            let source = if weighted { Source::Load(resource) } else { Source::Unit };
+            let first = self.terms.len();
             if rows.iter().any(|&row| row != NO_ROW) {
-                let source = if weighted { Source::Load(resource) } else { Source::Unit };
-                self.terms.push(Term { by: By::Model, source, rows, scale });
+                self.terms.push(Term { by: By::Model, source, rows, scale, shared: false });
+            }
+            self.add_pools(resource, first, (source, scale));
+        }
+    }
+
+    /// The pools of a resource, each in the first family whose models it leaves to others.
+    fn add_pools(&mut self, resource: usize, first: usize, (source, scale): (Source, f64)) {
+        let problem = self.problem;
+        let n = self.len() as f64;
+        for (at, pool) in problem.input.pools.iter().enumerate().filter(|(_, pool)| pool.resource == resource) {
+            let capacity = problem.whole_pool(at);
+            if !capacity.is_finite() || source == Source::Unit && capacity >= n {
+                continue;
+            }
+            let row = self.add_row(Label::Pool(at), scale, capacity * scale);
+            let free =
+                |term: &Term| term.rows.iter().zip(pool.models).all(|(&row, &inside)| !inside || row == NO_ROW);
+            let place = (first..self.terms.len()).find(|&t| free(&self.terms[t])).unwrap_or_else(|| {
+                let rows = vec![NO_ROW; problem.models()];
+                self.terms.push(Term { by: By::Model, source, rows, scale, shared: false });
+                self.terms.len() - 1
+            });
+            let term = &mut self.terms[place];
+            term.shared |= pool.models.iter().filter(|&&inside| inside).count() > 1;
+            for (slot, _) in term.rows.iter_mut().zip(pool.models).filter(|(_, inside)| **inside) {
+                *slot = row;
             }
         }
+    }
+
+    fn add_row(&mut self, label: Label, scale: f64, limit: f64) -> u16 {
+        self.limit.push(limit);
+        self.labels.push((label, scale));
+        self.limit.len() as u16 - 1
     }
 
     fn mean_load(&self, resource: usize) -> f64 {
@@ -273,24 +312,25 @@ impl<'a> Prepared<'a> {
                 size[self.group(self.query(place))] += 1.0;
             }
         }
-        let limits: [(Source, f64, Vec<Option<f64>>); 2] = [
+        type Labelled = fn(usize) -> Label;
+        let limits: [(Source, Labelled, f64, Vec<Option<f64>>); 2] = [
             (
                 Source::MinusQuality,
+                Label::GroupQuality,
                 quality,
                 (0..groups).map(|g| problem.group_floor(g).map(|floor| -floor * size[g])).collect(),
             ),
-            (Source::Cost, cost, (0..groups).map(|g| problem.group_budget(g)).collect()),
+            (Source::Cost, Label::GroupBudget, cost, (0..groups).map(|g| problem.group_budget(g)).collect()),
         ];
-        for (source, scale, limit) in limits {
+        for (source, label, scale, limit) in limits {
             let mut rows = vec![NO_ROW; groups];
             for (group, limit) in limit.iter().enumerate().filter(|(g, _)| size[*g] > 0.0) {
                 if let Some(limit) = limit {
-                    rows[group] = self.limit.len() as u16;
-                    self.limit.push(limit * scale + RELAX * (limit * scale).abs());
+                    rows[group] = self.add_row(label(group), scale, limit * scale + RELAX * (limit * scale).abs());
                 }
             }
             if rows.iter().any(|&row| row != NO_ROW) {
-                self.terms.push(Term { by: By::Group, source, rows, scale });
+                self.terms.push(Term { by: By::Group, source, rows, scale, shared: false });
             }
         }
     }

@@ -107,7 +107,7 @@ impl Sums {
             };
             for (sum, &row) in sums.into_iter().zip(&term.rows) {
                 if row != NO_ROW {
-                    rows[row as usize] = sum * term.scale;
+                    rows[row as usize] += sum * term.scale;
                 }
             }
         }
@@ -232,14 +232,11 @@ fn reach(prepared: &Prepared<'_>, query: usize, (j, key): (usize, usize), radius
     let mut sum = radius[0] * (prepared.pair(query, j).1 - prepared.pair(query, key).1).abs();
     for term in &prepared.terms {
         let part = |model: usize| match prepared.row(term, query, model) {
-            NO_ROW => (0.0, 0.0),
-            row => (radius[row as usize], prepared.coefficient(term, query, model)),
+            NO_ROW => (NO_ROW, 0.0, 0.0),
+            row => (row, radius[row as usize], prepared.coefficient(term, query, model)),
         };
         let (a, b) = (part(j), part(key));
-        sum += match term.by {
-            By::Model => a.0 * a.1 + b.0 * b.1,
-            By::Group => a.0 * (a.1 - b.1).abs(),
-        };
+        sum += if a.0 == b.0 { a.1 * (a.2 - b.2).abs() } else { a.1 * a.2.abs() + b.1 * b.2.abs() };
     }
     sum
 }

@@ -1,0 +1,115 @@
+"""Limits as data: capacities that several models share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from eccos_rs.errors import ProblemError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from numpy.typing import ArrayLike, NDArray
+
+__all__ = ["PooledCapacity"]
+
+
+@dataclass(frozen=True, slots=True)
+class PooledCapacity:
+    """One capacity over the loads of several models together.
+
+    What a provider grants an organisation, the slots of a GPU that serves several models, efforts of one
+    model. A model may be in any number of them, beside its own `capacity`.
+
+    Parameters
+    ----------
+    models : (K,) sequence of int, or (M,) array_like of bool
+        Indices of the models that share it, or a mask.
+    capacity : float
+        Limit of the sum of their loads; >= 0, infinity for none.
+    resource : int
+        The resource of `load` that it limits, counted from 0.
+    name : str
+        What explanations call it; "pools[0]" and so on without one.
+
+    Examples
+    --------
+    Models 0 and 1 of three share four slots:
+
+    >>> PooledCapacity([0, 1], 4, name="gpu-0")
+    PooledCapacity(models=[0, 1], capacity=4, resource=0, name='gpu-0')
+    """
+
+    models: Sequence[int] | ArrayLike
+    capacity: float
+    resource: int = 0
+    name: str = ""
+
+
+Pools = tuple["Pool", ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Pool:
+    """The same in the form that the core borrows."""
+
+    models: NDArray[np.uint8]
+    resource: int
+    capacity: float
+    name: str
+
+
+def pools(given: object, m: int, r: int) -> Pools:
+    """Make the pools plain; refuse what is none."""
+    if given is None:
+        return ()
+    if isinstance(given, PooledCapacity) or not isinstance(given, list | tuple):
+        raise ProblemError(f"pools is a {type(given).__name__}, wanted a list of PooledCapacity")
+    return tuple(_pool(f"pools[{at}]", pool, m, r) for at, pool in enumerate(given))
+
+
+def _pool(at: str, pool: object, m: int, r: int) -> Pool:
+    if not isinstance(pool, PooledCapacity):
+        raise ProblemError(f"{at} is a {type(pool).__name__}, wanted a PooledCapacity")
+    resource = pool.resource
+    if isinstance(resource, bool) or not isinstance(resource, int | np.integer) or not 0 <= resource < r:
+        raise ProblemError(f"{at}.resource is {resource!r}, wanted a resource of load: 0 to {r - 1}")
+    if not isinstance(pool.name, str):
+        raise ProblemError(f"{at}.name is {pool.name!r}, wanted a text")
+    try:
+        capacity = float(pool.capacity)
+    except (TypeError, ValueError):
+        raise ProblemError(f"{at}.capacity is {pool.capacity!r}, wanted a number") from None
+    return Pool(_members(f"{at}.models", pool.models, m), int(resource), capacity, pool.name or at)
+
+
+def _members(name: str, models: object, m: int) -> NDArray[np.uint8]:
+    """Make a mask of indices, or of a mask."""
+    if not isinstance(models, np.ndarray):
+        if not isinstance(models, list | tuple | range | set | frozenset):
+            raise ProblemError(f"{name} is a {type(models).__name__}, wanted indices of models or a mask")
+        models = _array(name, models)
+    if not models.size or (models.dtype == np.bool_ and not models.any()):
+        raise ProblemError(f"{name} is empty, wanted at least one model")
+    if models.dtype == np.bool_:
+        if models.shape != (m,):
+            raise ProblemError(f"{name} is a mask of shape {models.shape}, wanted {(m,)} (one a model)")
+        return np.ascontiguousarray(models).view(np.uint8)
+    if models.ndim != 1 or models.dtype.kind not in "iu":
+        raise ProblemError(f"{name} has dtype {models.dtype} and shape {models.shape}, wanted whole numbers")
+    outside = models[(models < 0) | (models >= m)]
+    if outside.size:
+        raise ProblemError(f"{name} holds {outside[0]}, wanted models 0 to {m - 1}")
+    mask = np.zeros(m, np.uint8)
+    mask[models.astype(np.intp)] = 1
+    return mask
+
+
+def _array(name: str, values: Iterable[object]) -> NDArray[np.generic]:
+    try:
+        return np.array(list(values))
+    except (TypeError, ValueError) as error:
+        raise ProblemError(f"{name} is no array: {error}; wanted indices of models or a mask") from error

@@ -1,0 +1,115 @@
+//! Limits as data: what a row of the program limits, and limits over several models at once.
+
+use super::Problem;
+
+/// What a row limits: a place in the arguments of the caller, and in the multipliers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Label {
+    /// The requirement: mean quality, or the budget.
+    Requirement,
+    /// One model's capacity: its place in `capacity`, resource by resource.
+    Capacity(usize),
+    /// A pooled capacity.
+    Pool(usize),
+    /// A group's least mean quality.
+    GroupQuality(usize),
+    /// A group's budget.
+    GroupBudget(usize),
+}
+
+/// A limit on the loads of several models together.
+#[derive(Clone, Copy, Debug)]
+pub struct Pooled<'a> {
+    /// (M,) the models that share it.
+    pub models: &'a [bool],
+    /// The resource whose load it limits.
+    pub resource: usize,
+    /// >= 0, infinity for none.
+    pub capacity: f64,
+}
+
+impl Problem<'_> {
+    /// True when something limits the loads.
+    pub(crate) fn has_capacities(&self) -> bool {
+        self.input.capacity.is_some() || !self.input.pools.is_empty()
+    }
+
+    /// A pool's capacity as far as it can be used: whole requests when every query is one.
+    pub(crate) fn whole_pool(&self, pool: usize) -> f64 {
+        let capacity = self.input.pools[pool].capacity;
+        if self.input.load.is_none() { capacity.floor() } else { capacity }
+    }
+
+    /// The pools that a model's load of a resource counts for.
+    pub(crate) fn pools_of(&self, resource: usize, model: usize) -> impl Iterator<Item = usize> {
+        let pools = self.input.pools.iter().enumerate();
+        pools.filter(move |(_, pool)| pool.resource == resource && pool.models[model]).map(|(at, _)| at)
+    }
+
+    /// True when any two limits of a resource are disjoint or one holds the other: then requests split nowhere but for
+    /// the requirement.
+    pub(crate) fn pools_are_nested(&self) -> bool {
+        let pools = self.input.pools;
+        pools.iter().enumerate().all(|(at, a)| {
+            pools[at + 1..].iter().all(|b| {
+                let both = || a.models.iter().zip(b.models);
+                a.resource != b.resource
+                    || !both().any(|(&a, &b)| a && b)
+                    || both().all(|(&a, &b)| a || !b)
+                    || both().all(|(&a, &b)| b || !a)
+            })
+        })
+    }
+}
+
+/// What is left of the capacities while queries are placed one after the other.
+pub(crate) struct Room<'a> {
+    problem: &'a Problem<'a>,
+    /// (R, M)
+    models: Vec<f64>,
+    pools: Vec<f64>,
+}
+
+impl<'a> Room<'a> {
+    pub fn new(problem: &'a Problem<'a>) -> Self {
+        let m = problem.models();
+        let models = (0..problem.input.resources * m).map(|at| problem.whole_capacity(at / m, at % m)).collect();
+        let pools = (0..problem.input.pools.len()).map(|pool| problem.whole_pool(pool)).collect();
+        Self { problem, models, pools }
+    }
+
+    /// The largest share that a query would take of what is left of a limit; above 1 it does not fit.
+    pub fn share(&self, query: usize, model: usize) -> f64 {
+        let problem = self.problem;
+        let mut most: f64 = 0.0;
+        for r in 0..problem.input.resources {
+            let load = problem.load(r, query, model);
+            if load > 0.0 {
+                let own = self.models[r * problem.models() + model];
+                let least = problem.pools_of(r, model).map(|pool| self.pools[pool]).fold(own, f64::min);
+                most = most.max(load / least.max(0.0));
+            }
+        }
+        most
+    }
+
+    pub fn fits(&self, query: usize, model: usize) -> bool {
+        let problem = self.problem;
+        (0..problem.input.resources).all(|r| {
+            let load = problem.load(r, query, model);
+            load <= self.models[r * problem.models() + model]
+                && problem.pools_of(r, model).all(|pool| load <= self.pools[pool])
+        })
+    }
+
+    pub fn take(&mut self, query: usize, model: usize) {
+        let problem = self.problem;
+        for r in 0..problem.input.resources {
+            let load = problem.load(r, query, model);
+            self.models[r * problem.models() + model] -= load;
+            for pool in problem.pools_of(r, model) {
+                self.pools[pool] -= load;
+            }
+        }
+    }
+}
