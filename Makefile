@@ -17,7 +17,7 @@ RUST_SOURCES := Cargo.toml Cargo.lock $(shell find rust -name '*.rs' -not -path 
 HNSW := $(if $(shell command -v c++ || command -v g++ || command -v clang++),hnsw)
 COMMA := $(if $(HNSW),$(shell echo ,))
 # Named one by one: maturin would look for the extra "all", which refers to the package itself, in the registry.
-EXTRAS := parquet,train,collect,evaluate,plot,serve,litellm,prices,redis,otel$(COMMA)$(HNSW)
+EXTRAS := parquet,train,collect,evaluate,plot,serve,litellm,prices,redis,otel,ray$(COMMA)$(HNSW)
 # What the solver's own Python tests are: they also run on the debug build, where overflow and bounds are checked.
 SOLVER_TESTS := tests/solver
 

@@ -23,7 +23,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from eccos_rs.bulk.job import FileJob, check_policy
+from eccos_rs.bulk.job import FileJob
+from eccos_rs.bulk.limits import check_policy
 from eccos_rs.bulk.source import Source
 from eccos_rs.pools.pool import LLM, Pool
 from eccos_rs.predict.protocol import Prediction

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from eccos_rs.bulk.execute import ExecuteOptions, Execution
-from eccos_rs.bulk.job import FileJob, check_policy
+from eccos_rs.bulk.job import FileJob
+from eccos_rs.bulk.limits import check_policy
 from eccos_rs.bulk.source import Source
 from eccos_rs.cli.main import main
 from eccos_rs.errors import InputError

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from eccos_rs import assign
+from eccos_rs.bulk.certificate import JointCertificate, shard_figures
 from eccos_rs.bulk.joint import solve_shards
 from eccos_rs.bulk.passes import Goal, Rows, choose, reduced_cost
 from eccos_rs.errors import InputError
@@ -93,6 +97,38 @@ def test_anyone_can_compute_a_shard_s_part_of_the_bound_again():
     assert again == pytest.approx(answer.bounds, rel=1e-12)
     whole = sum(again) + answer.bound_prices.goal * goal.value * answer.rows
     assert whole == pytest.approx(answer.bound, rel=1e-9)
+
+
+@pytest.mark.parametrize("name", GOALS)
+def test_a_certificate_is_checked_shard_by_shard(name):
+    goal, capacity = GOALS[name]
+    parts = shards(problem(8_000), 3)
+    goal = goal if goal.kind != "budget" else Goal("budget", 10.0)
+    capacity = None if capacity is None else np.full(MODELS, 2_000.0)
+    answer = solve_shards(parts, goal, capacity=capacity, sample=3_000, listed=15_000)
+    chosen = [
+        choose(part.load(), answer.goal, answer.prices, settled)
+        for part, settled in zip(parts, answer.settled, strict=True)
+    ]
+    prices = answer.bound_prices
+    figures = [
+        shard_figures(part.load(), model, goal, prices) for part, model in zip(parts, chosen, strict=True)
+    ]
+    made = JointCertificate(goal, prices, capacity, figures)
+    read = JointCertificate.from_dict(json.loads(json.dumps(made.to_dict())))
+    assert all(read.claims()), [claim for claim in read.claims() if not claim]
+    assert read.gap == pytest.approx(answer.gap, abs=1e-12)
+    assert read.cost == pytest.approx(answer.cost)
+    for number, (part, model) in enumerate(zip(parts, chosen, strict=True)):
+        assert read.check(number, part.load(), model)
+        moved = model.copy()
+        free = np.flatnonzero(part.load().allowed[0])
+        moved[0] = free[free != moved[0]][0]
+        assert not read.check(number, part.load(), moved)
+    dearer = replace(read, shards=[replace(each, cost=1.2 * each.cost) for each in read.shards])
+    assert not all(dearer.claims()) or goal.kind == "budget"
+    with pytest.raises(InputError, match="no certificate"):
+        JointCertificate.from_dict({"goal": ["min_quality", 0.5]})
 
 
 def test_a_list_that_is_too_long_is_thinned_and_still_ends():

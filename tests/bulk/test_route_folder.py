@@ -16,7 +16,9 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from eccos_rs.bulk.job import FileJob, check_policy
+from eccos_rs.bulk.certificate import JointCertificate
+from eccos_rs.bulk.job import FileJob
+from eccos_rs.bulk.limits import check_policy
 from eccos_rs.bulk.source import Source, find_files
 from eccos_rs.cli.main import main
 from eccos_rs.errors import InputError
@@ -95,6 +97,9 @@ def test_parts_hold_every_row_once_with_its_own_columns(tmp_path):
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
     assert [part["rows"] for part in manifest["outputs"]] == [128, 128, 44] * 3
     assert manifest["gap"] == summary.gap < 1e-3
+    told = JointCertificate.from_dict(manifest["certificate"])
+    assert all(told.claims(tolerance=1e-3))
+    assert (told.cost, told.gap) == pytest.approx((summary.cost, summary.gap), rel=1e-6, abs=1e-9)
     # One call over all texts costs the same, within the gap.
     plan = router().route([row["query"] for row in rows(900)], min_quality=0.65)
     assert summary.cost == pytest.approx(plan.total_cost, rel=1e-3)
@@ -217,7 +222,14 @@ def test_the_command(tmp_path, capsys):
     assert "--resume goes on with it" in capsys.readouterr().err
     assert command(*made, "--resume", "--json") == 0
     assert json.loads(capsys.readouterr().out)["rows"] == 2
-    for wrong in (("--shard", "3/2"), ("--shard", "x"), ("--live-limits",), ("-o", "x.jsonl")):
+    assert command("route", tmp_path / "q.txt", "--ray", "auto") == 2
+    for wrong in (
+        ("--ray", "auto", "--resume"),
+        ("--shard", "3/2"),
+        ("--shard", "x"),
+        ("--live-limits",),
+        ("-o", "x.jsonl"),
+    ):
         assert command(*made, *wrong) == 2
     assert command("route", tmp_path / "q.txt", tmp_path / "q.txt") == 2
     assert command("route", tmp_path / "none", "--out-dir", tmp_path / "two") == 1

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["arrow_columns", "merged", "plain_json"]
+__all__ = ["arrow_columns", "as_text", "merged", "plain_json"]
 
 GIVEN = "given_"
 """Put before a column of the input whose name the output takes for something else."""
@@ -48,7 +48,8 @@ def plain_json(value: Any) -> Any:
     return str(value)
 
 
-def _as_text(value: Any) -> str | None:
+def as_text(value: Any) -> str | None:
+    """Return a value as a text, one that is no text as JSON; None stays."""
     if value is None or isinstance(value, str):
         return value
     return json.dumps(plain_json(value), ensure_ascii=False)
@@ -64,13 +65,5 @@ def arrow_columns(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> di
         try:
             columns[name] = pa.array(values)
         except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError):
-            columns[name] = pa.array(
-                [
-                    value
-                    if value is None or isinstance(value, str)
-                    else json.dumps(plain_json(value), ensure_ascii=False)
-                    for value in values
-                ],
-                type=pa.string(),
-            )
+            columns[name] = pa.array([as_text(value) for value in values], type=pa.string())
     return columns

@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from eccos_rs.bulk.certificate import JointCertificate, shard_figures
 from eccos_rs.bulk.joint import JointAnswer, solve_shards
+from eccos_rs.bulk.limits import capacity_of, goal_of
 from eccos_rs.bulk.passes import Goal, LocalPasses, Prices, Rows, choose
 from eccos_rs.bulk.source import Part, Source
-from eccos_rs.errors import InputError, PolicyError
+from eccos_rs.errors import InputError
 from eccos_rs.records.files import replacing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
     from eccos_rs.routing.policy import Policy
     from eccos_rs.routing.router import Router
 
-__all__ = ["FileJob", "JobSummary", "PredictedPart"]
+__all__ = ["FileJob", "JobSummary", "PredictedPart", "write_manifest"]
 
 WORK = "_eccos"
 """Folder of what a run keeps beside its output; readers of data sets pass over names that begin so."""
@@ -88,6 +90,18 @@ class JobSummary:
     gap: float = 0.0
     models: dict[str, int] = field(default_factory=dict)
     missing: int = 0
+
+    @classmethod
+    def of(
+        cls, answer: JointAnswer, certificate: JointCertificate, names: Sequence[str], promised: float | None
+    ) -> JobSummary:
+        """Return what an answer came to, from the sums of its shards."""
+        return cls(
+            answer.status, rows=certificate.rows + certificate.deferred, deferred=certificate.deferred,
+            parts=len(certificate.shards), cost=answer.cost, quality=answer.quality, promised=promised,
+            bound=answer.bound, gap=answer.gap,
+            models=dict(zip(names, certificate.counts.tolist(), strict=True)),
+        )  # fmt: skip
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data, ready for JSON."""
@@ -238,28 +252,14 @@ class FileJob:
         place = self.out / WORK / "answer.npz"
         if not place.is_file():
             passes = LocalPasses(parts)
-            goal = self._goal(parts)
-            answer = solve_shards(passes, goal, capacity=self._capacity(), confidence=self.policy.confidence)
+            capacity = capacity_of(self.policy, self.router.pool.names)
+            goal = goal_of(self.policy, passes)
+            answer = solve_shards(passes, goal, capacity=capacity, confidence=self.policy.confidence)
             with replacing(place) as beside, beside.open("wb") as stream:
                 _save(stream, answer)
         answer = _load(place, len(parts))
         promised = answer.goal.value - answer.margin if answer.goal.kind == "min_quality" else None
         return answer, promised
-
-    def _goal(self, parts: list[PredictedPart]) -> Goal:
-        name, value = self.policy.goal
-        if name == "relative_quality":
-            return Goal("min_quality", value * _strongest_quality(parts))
-        return Goal(name, value)  # type: ignore[arg-type]
-
-    def _capacity(self) -> NDArray[np.float64] | None:
-        # Limits of live traffic are none of a file's: it is not sent all at once.
-        given = dict(self.policy.capacity or {})
-        unknown = [name for name in given if name not in self.router.pool.names]
-        if unknown:
-            raise PolicyError(f"capacity names {unknown[0]!r}, which is not in the pool")
-        limits = [given.get(name, np.inf) for name in self.router.pool.names]
-        return np.array(limits, dtype=np.float64) if np.isfinite(limits).any() else None
 
     def _write(
         self, parts: list[PredictedPart], answer: JointAnswer, tell: Callable[[str, int], object]
@@ -283,46 +283,45 @@ class FileJob:
             write_table(beside, table, self.form)
 
     def _finish(self, parts: list[PredictedPart], answer: JointAnswer, promised: float | None) -> JobSummary:
-        summary, listed = self._summary(parts, answer, promised)
+        summary, certificate = self._summary(parts, answer, promised)
         if all(self._output(at).is_file() for at in range(len(parts))):
-            self._write_manifest(summary, answer, listed)
+            outputs = [self._output(at).name for at in range(len(parts))]
+            more = {"part_rows": self.source.rows, "files": [str(file) for file in self.source.files]}
+            write_manifest(self.out, summary, certificate, outputs, more)
         return summary
 
     def _summary(
         self, parts: list[PredictedPart], answer: JointAnswer, promised: float | None
-    ) -> tuple[JobSummary, list[dict[str, Any]]]:
-        names = self.router.pool.names
-        counts = np.zeros(len(names), dtype=np.int64)
-        deferred, listed = 0, []
+    ) -> tuple[JobSummary, JointCertificate]:
+        prices, figures = answer.bound_prices or answer.prices, []
         for number, part in enumerate(parts):
             rows = part.load()
             model = choose(rows, answer.goal, answer.prices, answer.settled[number])
-            counts += np.bincount(model[model >= 0], minlength=len(names))
-            deferred += int((model < 0).sum())
-            listed.append(
-                {"rows": len(rows), "predictions_sha256": part.digest(), "dual": answer.bounds[number]}
-            )
-        summary = JobSummary(
-            answer.status, rows=int(counts.sum()) + deferred, deferred=deferred, parts=len(parts),
-            cost=answer.cost, quality=answer.quality, promised=promised, bound=answer.bound, gap=answer.gap,
-            models=dict(zip(names, counts.tolist(), strict=True)),
-        )  # fmt: skip
-        return summary, listed
+            figures.append(shard_figures(rows, model, answer.goal, prices, part.digest()))
+        names = self.router.pool.names
+        certificate = JointCertificate(answer.goal, prices, capacity_of(self.policy, names), figures)
+        return JobSummary.of(answer, certificate, names, promised), certificate
 
-    def _write_manifest(self, summary: JobSummary, answer: JointAnswer, listed: list[dict[str, Any]]) -> None:
-        prices = answer.bound_prices or answer.prices
-        for number, part in enumerate(listed):
-            part["file"] = self._output(number).name
-        whole = {
-            **summary.to_dict(),
-            "goal": [answer.goal.kind, answer.goal.value],
-            "certificate": {"goal_price": prices.goal, "place_prices": prices.places.tolist()},
-            "part_rows": self.source.rows,
-            "files": [str(file) for file in self.source.files],
-            "outputs": listed,
-        }
-        with replacing(self.out / MANIFEST) as beside:
-            beside.write_text(json.dumps(whole, indent=1, default=str), encoding="utf-8")
+
+def write_manifest(
+    folder: Path,
+    summary: JobSummary,
+    certificate: JointCertificate,
+    outputs: Sequence[str],
+    more: Mapping[str, Any],
+) -> None:
+    """Write ``manifest.json``: the summary, the certificate, and the parts in the order of its shards."""
+    whole = {
+        **summary.to_dict(),
+        "certificate": certificate.to_dict(),
+        **more,
+        "outputs": [
+            {"file": file, "rows": each.rows + each.deferred}
+            for file, each in zip(outputs, certificate.shards, strict=True)
+        ],
+    }
+    with replacing(folder / MANIFEST) as beside:
+        beside.write_text(json.dumps(whole, indent=1, default=str), encoding="utf-8")
 
 
 def _plain(policy: Policy) -> dict[str, Any]:
@@ -330,21 +329,6 @@ def _plain(policy: Policy) -> dict[str, Any]:
     found = {each.name: getattr(policy, each.name) for each in fields(policy)}
     plain = {name: dict(value) if hasattr(value, "items") else value for name, value in found.items()}
     return {name: value for name, value in plain.items() if value is not None}
-
-
-def _strongest_quality(parts: list[PredictedPart]) -> float:
-    """Return the mean quality of sending each row to the strongest model that it may take."""
-    score: Any = 0.0
-    for part in parts:
-        score = score + part.load().quality.sum(axis=0, dtype=np.float64)
-    total, count = 0.0, 0
-    for part in parts:
-        rows = part.load()
-        best = np.where(rows.allowed, score, -np.inf).argmax(axis=1)
-        some = np.flatnonzero(rows.allowed.any(axis=1))
-        total += float(rows.quality[some, best[some]].astype(np.float64).sum())
-        count += len(some)
-    return total / max(count, 1)
 
 
 def _save(stream: Any, answer: JointAnswer) -> None:
@@ -385,10 +369,3 @@ def _load(place: Path, parts: int) -> JointAnswer:
         bounds=arrays["bounds"].tolist(),
         **figures,
     )
-
-
-def check_policy(policy: Policy) -> Policy:
-    """Return the policy of a run over files; what only one batch can have is refused."""
-    if policy.group_min_quality or policy.group_budget:
-        raise PolicyError("limits of groups are for a file that fits one call; leave out --out FOLDER")
-    return replace(policy, unroutable="defer")

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from eccos_rs.bulk.passes import Goal, LocalPasses, Passes, Prices, Rows, Shard, Sums
+from eccos_rs.bulk.passes import Goal, LocalPasses, Passes, Prices, Rows, Shard, Sums, limits_value
 from eccos_rs.errors import InputError
 from eccos_rs.solver.assignment import assign
 
@@ -170,7 +170,7 @@ class _Solve:
         share = 1.0
         for number in range(1, PASSES + 1):
             sums = self.passes.sums(self.goal, prices, covariance, share, True)
-            dual = sum(each.dual for each in sums) - self._priced_limits(prices, total)
+            dual = sum(each.dual for each in sums) - limits_value(self.goal, prices, self.capacity, total)
             if dual > bound:
                 bound, at_bound, parts = dual, prices, [each.dual for each in sums]
             near = sum(each.near for each in sums)
@@ -292,17 +292,6 @@ class _Solve:
             "feasible", self.goal, prices, settled, total, 0, cost, quality / max(total, 1), np.nan, np.inf,
             counts, passes,
         )  # fmt: skip
-
-    def _priced_limits(self, prices: Prices, total: int) -> float:
-        """Return what the limits are worth at these prices: what the dual value takes off."""
-        limit = {"min_quality": -self.goal.value * total, "budget": self.goal.value, "quality_value": 0.0}
-        held = 0.0 if self.capacity is None else float(self._priced(prices, self.capacity))
-        return prices.goal * limit[self.goal.kind] + held
-
-    @staticmethod
-    def _priced(prices: Prices, capacity: NDArray[np.float64]) -> float:
-        bound = prices.places > 0
-        return float((prices.places[bound] * capacity[bound]).sum())
 
     def _objective(self, answer: JointAnswer) -> float:
         if self.goal.kind == "budget":

@@ -21,8 +21,10 @@ __all__ = [
     "Shard",
     "Sums",
     "choose",
+    "limits_value",
     "reduced_cost",
     "sample_shards",
+    "strongest_quality",
     "sum_shard",
 ]
 
@@ -134,6 +136,15 @@ def reduced_cost(rows: Rows, goal: Goal, prices: Prices) -> NDArray[np.float64]:
     return value
 
 
+def limits_value(goal: Goal, prices: Prices, capacity: NDArray[np.float64] | None, rows: int) -> float:
+    """Return what the limits over all rows are worth at these prices: what the dual value takes off."""
+    limit = {"min_quality": -goal.value * rows, "budget": goal.value, "quality_value": 0.0}[goal.kind]
+    if capacity is None:
+        return prices.goal * limit
+    priced = prices.places > 0
+    return prices.goal * limit + float((prices.places[priced] * capacity[priced]).sum())
+
+
 def choose(
     rows: Rows, goal: Goal, prices: Prices, settled: tuple[NDArray[np.int64], NDArray[np.int64]]
 ) -> NDArray[np.int64]:
@@ -237,6 +248,12 @@ class Passes(Protocol):
     ) -> list[Sums]:
         """Make one pass, see `sum_shard`; in the order of the shards."""
 
+    def quality_sums(self) -> list[NDArray[np.float64]]:
+        """Return the sum of each model's predicted success over every shard, (M,) each."""
+
+    def quality_at(self, score: NDArray[np.float64]) -> list[float]:
+        """Return each shard's sum of success when every row goes to its allowed model of highest score."""
+
 
 class LocalPasses:
     """Makes passes in this process, one shard in memory at a time.
@@ -273,12 +290,41 @@ class LocalPasses:
             for number, shard in enumerate(self._shards)
         ]
 
+    def quality_sums(self) -> list[NDArray[np.float64]]:
+        """See `Passes`."""
+        return [quality_sum(shard.load()) for shard in self._shards]
+
+    def quality_at(self, score: NDArray[np.float64]) -> list[float]:
+        """See `Passes`."""
+        return [quality_at(shard.load(), score) for shard in self._shards]
+
+
+def quality_sum(rows: Rows) -> NDArray[np.float64]:
+    """Return the sum of each model's predicted success, (M,)."""
+    total: NDArray[np.float64] = rows.quality.sum(axis=0, dtype=np.float64)
+    return total
+
+
+def quality_at(rows: Rows, score: NDArray[np.float64]) -> float:
+    """Return the sum of success when every row goes to its allowed model of highest score."""
+    best = np.where(rows.allowed, score, -np.inf).argmax(axis=1)
+    some = np.flatnonzero(rows.allowed.any(axis=1))
+    return float(rows.quality[some, best[some]].astype(np.float64).sum())
+
+
+def strongest_quality(passes: Passes) -> float:
+    """Return the mean quality of sending every row to the strongest model that it may take."""
+    score = sum(passes.quality_sums(), np.zeros(passes.size()[0]))
+    return sum(passes.quality_at(score)) / max(passes.size()[1], 1)
+
 
 def sample_shards(loaded: Iterable[Rows], share: float, seed: int) -> list[Rows]:
     """Return the same share of the rows of every shard, drawn at random; a share above 1 returns all."""
-    found = []
-    for number, rows in enumerate(loaded):
-        routable = rows.allowed.any(axis=1)
-        drawn = np.random.default_rng((seed, number)).random(len(rows)) < share
-        found.append(rows.take(np.flatnonzero(routable & drawn)))
-    return found
+    return [sample_shard(rows, share, seed, number) for number, rows in enumerate(loaded)]
+
+
+def sample_shard(rows: Rows, share: float, seed: int, number: int) -> Rows:
+    """Return a share of the rows of the shard of this number; the same ones wherever it lies."""
+    routable = rows.allowed.any(axis=1)
+    drawn = np.random.default_rng((seed, number)).random(len(rows)) < share
+    return rows.take(np.flatnonzero(routable & drawn))

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from eccos_rs.bulk.job import FileJob, check_policy
+from eccos_rs.bulk.job import FileJob
+from eccos_rs.bulk.limits import check_policy
 from eccos_rs.cli.common import json_text, write_lines
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from eccos_rs.routing.policy import Policy
     from eccos_rs.routing.router import Router
 
-__all__ = ["DEFERRED", "Folder", "parse_shard", "run_job"]
+__all__ = ["DEFERRED", "Folder", "parse_shard", "run_job", "run_on_ray"]
 
 DEFERRED = 3
 """Exit status when some queries have no model."""
@@ -57,11 +58,23 @@ def run_job(job: FileJob, folder: Folder, *, as_json: bool) -> None:
     job.open(resume=folder.resume)
     with stage_bars(job.source.files, share=1 / folder.shard[1]) as advance:
         summary = job.run(advance)
-    if as_json:
-        write_lines(None, [json_text(summary.to_dict(), indent=2)])
-    else:
-        for line in _job_lines(summary, folder.path):
-            write_lines(None, [line])
+    _tell(summary, folder.path, as_json=as_json)
+
+
+def run_on_ray(
+    source: Source, router: Router, policy: Policy, folder: Path, address: str, *, as_json: bool
+) -> None:
+    """Route files on a cluster of Ray into a folder, and say what came of it."""
+    from eccos_rs.integrations.ray import route_files
+
+    found = route_files(source, router, policy, folder, address)
+    _tell(found.summary, found.path, as_json=as_json)
+
+
+def _tell(summary: JobSummary, folder: Path, *, as_json: bool) -> None:
+    lines = [json_text(summary.to_dict(), indent=2)] if as_json else _job_lines(summary, folder)
+    for line in lines:
+        write_lines(None, [line])
     if summary.deferred:
         raise typer.Exit(DEFERRED)
 

@@ -96,7 +96,8 @@ def run(
     2 for usage.
     """  # noqa: D301 - \b keeps typer from joining the lines
     from eccos_rs.bulk.execute import ExecuteOptions, Execution, capacity_until
-    from eccos_rs.bulk.job import FileJob, check_policy
+    from eccos_rs.bulk.job import FileJob
+    from eccos_rs.bulk.limits import check_policy
     from eccos_rs.bulk.queries import RowReader
     from eccos_rs.bulk.source import Source, find_files
     from eccos_rs.cli.common import json_text

@@ -1,0 +1,389 @@
+"""Ray: predict a data set on a cluster, assign all of it together, write it in parts; see docs/scale.md."""
+
+from __future__ import annotations
+
+import json
+import logging
+import tempfile
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from eccos_rs import errors
+from eccos_rs.bulk.certificate import JointCertificate
+from eccos_rs.bulk.job import JobSummary, write_manifest
+from eccos_rs.bulk.joint import solve_shards
+from eccos_rs.bulk.limits import capacity_of, check_policy, goal_of
+from eccos_rs.bulk.queries import RowReader
+from eccos_rs.errors import InputError, MissingExtraError
+from eccos_rs.integrations.ray_actors import PartWorker, RowPredictor, read_file
+from eccos_rs.records.files import parquet
+from eccos_rs.routing.policy import Policy
+from eccos_rs.routing.router import Router
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Iterator, Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from eccos_rs.bulk.certificate import ShardFigures
+    from eccos_rs.bulk.joint import JointAnswer
+    from eccos_rs.bulk.passes import Goal, Prices, Rows, Sums
+    from eccos_rs.bulk.source import Source
+
+__all__ = ["RayPasses", "RayRoute", "route", "route_files"]
+
+BATCH = 1024
+"""Rows that an actor predicts at once; smaller blocks are put together, and a block becomes a part."""
+
+TOLD = "error.json"
+"""File in the work folder with what was wrong with a row."""
+
+RESTARTS = 4
+"""Times that an actor, and a call of it, is started again elsewhere when its node is lost."""
+
+
+def import_ray() -> Any:
+    """Return the module of Ray.
+
+    Raises
+    ------
+    MissingExtraError
+        It is not installed.
+    """
+    try:
+        import ray
+        import ray.data
+    except ImportError as error:
+        raise MissingExtraError("Ray is not installed: pip install 'eccos-rs[ray]'") from error
+    return ray
+
+
+@dataclass(frozen=True, slots=True)
+class RayRoute:
+    """What `route` returns: what it came to, and where the parts are.
+
+    Attributes
+    ----------
+    summary : JobSummary
+        Status, rows, cost, mean quality, bound and gap, rows at each model.
+    certificate : JointCertificate
+        Checks all of it again, one part at a time.
+    path : Path
+        Folder of Parquet parts with ``model``, ``quality``, ``input_tokens``, ``output_tokens``, ``cost`` and
+        the data set's own columns, and ``manifest.json``.
+    predicted : Path
+        Folder of the predictions, one file per part under the same name.
+    """
+
+    summary: JobSummary
+    certificate: JointCertificate
+    path: Path
+    predicted: Path
+
+    def dataset(self) -> Any:
+        """Return the parts as a data set of Ray."""
+        return import_ray().data.read_parquet([str(part) for part in sorted(self.path.glob("*.parquet"))])
+
+    def __repr__(self) -> str:
+        told = self.summary
+        return (
+            f"RayRoute({told.status}: {told.rows:,} rows, cost ${told.cost:.6g}, quality {told.quality:.4f}, "
+            f"gap {told.gap:.1e}, {str(self.path)!r})"
+        )
+
+
+def route(
+    dataset: Any,
+    *,
+    work: str | os.PathLike[str] | None = None,
+    router: Router | Callable[[], Router] | None = None,
+    column: str | None = None,
+    reader: RowReader | None = None,
+    policy: Policy | None = None,
+    actors: int | None = None,
+    num_cpus: float = 1.0,
+    num_gpus: float = 0.0,
+    **policy_fields: Any,
+) -> RayRoute:
+    """Choose a model for every row of a data set of Ray, all rows together.
+
+    Parameters
+    ----------
+    dataset : ray.data.Dataset
+        Rows as `eccos route` reads them: a text, messages, and what a query needs, by column names.
+    work : path, optional
+        A new folder that every node reaches: predictions and parts are written there. A cluster of one
+        machine needs none and takes a temporary one.
+    router : Router, or callable that returns one, optional
+        Each actor gets its own: a router of a bundle travels as the place of the bundle, which every node
+        must have. By default `Router.load` with the shipped bundle.
+    column : str, optional
+        The column with the text or the messages.
+    reader : RowReader, optional
+        In place of `column`: makes a query of a row.
+    policy : Policy, optional
+    actors : int, optional
+        That predict, at most; by default as many as leave a CPU for the tasks that read.
+    num_cpus, num_gpus : float
+        Of each of them.
+    **policy_fields
+        Fields of `Policy`, such as ``min_quality=0.8`` or ``budget=400``.
+
+    Returns
+    -------
+    RayRoute
+
+    Raises
+    ------
+    InputError
+        `work` is not a new folder, or the cluster has too few CPUs for an actor beside a task that reads.
+    PolicyError, QueryError
+        A limit or a row is malformed.
+
+    Notes
+    -----
+    Ray Data reads and predicts; plain actors that keep their arrays make the passes over the predictions, and
+    return sums and a bounded list of rows near a tie; the list is solved here. An actor that is lost with its
+    node starts again elsewhere and reads its predictions again.
+
+    Examples
+    --------
+    >>> import ray
+    >>> found = route(ray.data.read_parquet("s3://logs/"), work="/mnt/routed", budget=400)  # doctest: +SKIP
+    >>> found.summary.gap, all(found.certificate.claims())                                # doctest: +SKIP
+    (3.1e-08, True)
+    """
+    ray = import_ray()
+    policy = Policy() if policy is None else policy
+    policy = check_policy(policy.replace(**policy_fields) if policy_fields else policy)
+    made = Router.load() if router is None else router
+    names = (made if isinstance(made, Router) else made()).pool.names
+    capacity = capacity_of(policy, names)
+    most = _predictors(ray, num_cpus, actors)
+    folder = _new_folder(ray, work)
+    predicted, out = folder / "predicted", folder / "routed"
+    predicted.mkdir(parents=True)
+    out.mkdir()
+    told = folder / TOLD
+    with _quiet(ray), _own_errors(told):
+        dataset.map_batches(
+            RowPredictor,
+            fn_constructor_args=[made, policy, RowReader(column) if reader is None else reader, told],
+            batch_format="pyarrow",
+            batch_size=BATCH,
+            compute=ray.data.ActorPoolStrategy(min_size=1, max_size=most),
+            num_cpus=num_cpus,
+            num_gpus=num_gpus or None,
+        ).write_parquet(str(predicted))
+    # Ray numbers the files by task and block behind an id of the write: their order is that of the data set.
+    files = sorted(predicted.glob("*.parquet"))
+    if not files:
+        raise InputError("the data set has no rows")
+    with RayPasses(files, len(names)) as passes:
+        goal = goal_of(policy, passes)
+        answer = solve_shards(passes, goal, capacity=capacity, confidence=policy.confidence)
+        figures = passes.write(answer, names, out)
+    certificate = JointCertificate(answer.goal, answer.bound_prices or answer.prices, capacity, figures)
+    promised = answer.goal.value - answer.margin if answer.goal.kind == "min_quality" else None
+    summary = JobSummary.of(answer, certificate, names, promised)
+    write_manifest(out, summary, certificate, [file.name for file in passes.files], {})
+    return RayRoute(summary, certificate, out, predicted)
+
+
+def route_files(
+    source: Source, router: Router, policy: Policy, work: str | os.PathLike[str], address: str
+) -> RayRoute:
+    """Route files on a cluster: each file is read by one task, and none needs more than a part in memory.
+
+    Parameters
+    ----------
+    source : Source
+        Files that every node reaches. Own columns of files other than Parquet, or of Parquet files that
+        differ in their columns, come out as texts.
+    router : Router
+    policy : Policy
+    work : path
+        As `route` takes it.
+    address : str
+        Of the cluster: ``HOST:PORT``, ``auto``, or ``local`` for one on this machine.
+
+    Raises
+    ------
+    InputError
+        There is no cluster at the address.
+    """
+    ray = import_ray()
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise InputError(f"--ray {address}: {error}") from error
+    try:
+        # Parts are cut in place; names from the working folder would mean another on another node.
+        files = [{"path": str(Path(file).absolute())} for file in source.files]
+        dataset = ray.data.from_items(files, override_num_blocks=len(files)).map_batches(
+            read_file,
+            batch_size=1,
+            batch_format="pyarrow",
+            fn_kwargs={
+                "source": source,
+                "told": Path(work).absolute() / TOLD,
+                "texts": not _same_columns(source),
+            },
+        )
+        return route(dataset, work=work, router=router, reader=source.reader, policy=policy)
+    finally:
+        ray.shutdown()
+
+
+def _same_columns(source: Source) -> bool:
+    """Say whether all files are Parquet with the same columns: blocks of other files may differ in type."""
+    import pyarrow as pa
+
+    try:
+        schemas = [parquet().read_schema(file) for file in source.files]
+    except (pa.ArrowInvalid, OSError):
+        return False
+    return all(schema.equals(schemas[0]) for schema in schemas[1:])
+
+
+def _predictors(ray: Any, num_cpus: float, actors: int | None) -> int:
+    """Return how many actors predict at most.
+
+    A pool that takes every CPU waits for ever, and without a word, for the tasks that feed it.
+    """
+    if actors is not None and actors < 1:
+        raise InputError(f"actors must be at least 1, got {actors}")
+    cpus = float(ray.cluster_resources().get("CPU", 0.0))
+    if cpus < num_cpus + 1:
+        raise InputError(
+            f"the cluster has {cpus:g} CPUs; an actor that predicts takes num_cpus={num_cpus:g}, and a task "
+            "that reads 1 more"
+        )
+    room = int((cpus - 1) / num_cpus) if num_cpus else int(cpus)
+    return room if actors is None else min(actors, room)
+
+
+def _new_folder(ray: Any, work: str | os.PathLike[str] | None) -> Path:
+    if work is None:
+        machines = {node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"]}
+        if len(machines) > 1:
+            raise InputError(
+                f"the cluster has {len(machines)} machines; name a folder that all reach, work=FOLDER"
+            )
+        return Path(tempfile.mkdtemp(prefix="eccos-ray-"))
+    folder = Path(work).absolute()
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputError(f"{folder}: wanted a new or empty folder")
+    return folder
+
+
+@contextmanager
+def _quiet(ray: Any) -> Iterator[None]:
+    """Silence the bars and plans that Ray Data prints, and leave its settings as they were."""
+    context, log = ray.data.DataContext.get_current(), logging.getLogger("ray.data")
+    bars, level = context.enable_progress_bars, log.level
+    context.enable_progress_bars = False
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        context.enable_progress_bars = bars
+        log.setLevel(level)
+
+
+@contextmanager
+def _own_errors(told: Path) -> Iterator[None]:
+    """Raise what an actor found wrong with a row as itself: of an exception, Ray keeps only the text."""
+    try:
+        yield
+    except Exception as error:
+        if not told.is_file():
+            raise
+        said = json.loads(told.read_text(encoding="utf-8"))
+        raise getattr(errors, said["kind"], InputError)(said["sentence"]) from error
+
+
+class RayPasses:
+    """Makes passes over files of predictions on actors that keep their arrays; a `Passes`.
+
+    Parameters
+    ----------
+    files : sequence of Path
+        Parquet files that `route` wrote; each is a shard.
+    models : int
+    workers : int, optional
+        Actors; each owns every `workers`-th file, and reads it again when it is restarted on another node. By
+        default one per CPU of the cluster.
+    """
+
+    def __init__(self, files: Sequence[Path], models: int, workers: int | None = None) -> None:
+        ray = self._ray = import_ray()
+        self.files, self.models = list(files), models
+        cpus = int(ray.cluster_resources().get("CPU", 1))
+        count = max(1, min(cpus if workers is None else workers, len(self.files)))
+        # They need little more than memory, and must never wait for a CPU that a stage of Ray Data holds.
+        kind = ray.remote(
+            num_cpus=0, max_restarts=RESTARTS, max_task_retries=RESTARTS, scheduling_strategy="SPREAD"
+        )(PartWorker)
+        shards = list(enumerate(map(str, self.files)))
+        self._workers = [kind.remote(shards[at::count]) for at in range(count)]
+        self._size: tuple[int, int] | None = None
+
+    def __enter__(self) -> RayPasses:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _all(self, name: str, *arguments: Any) -> list[Any]:
+        """Call every worker; return what it says of each shard, in the order of the shards."""
+        found: list[Any] = [None] * len(self.files)
+        calls = [getattr(worker, name).remote(*arguments) for worker in self._workers]
+        for at, results in enumerate(self._ray.get(calls)):
+            found[at :: len(self._workers)] = results
+        return found
+
+    def size(self) -> tuple[int, int]:
+        """See `Passes`."""
+        if self._size is None:
+            self._size = self.models, sum(self._all("rows"))
+        return self._size
+
+    def sample(self, share: float, seed: int) -> list[Rows]:
+        """See `Passes`."""
+        return self._all("sample", share, seed)
+
+    def sums(
+        self, goal: Goal, prices: Prices, covariance: NDArray[np.float64], share: float, list_rows: bool
+    ) -> list[Sums]:
+        """See `Passes`."""
+        return self._all("sums", goal, prices, covariance, share, list_rows)
+
+    def quality_sums(self) -> list[NDArray[np.float64]]:
+        """See `Passes`."""
+        return self._all("quality_sums")
+
+    def quality_at(self, score: NDArray[np.float64]) -> list[float]:
+        """See `Passes`."""
+        return self._all("quality_at", score)
+
+    def write(self, answer: JointAnswer, names: Sequence[str], out: Path) -> list[ShardFigures]:
+        """Write each file's rows with their choices into `out`, under its own name."""
+        count, bare = len(self._workers), replace(answer, settled=[])
+        calls = [
+            worker.write.remote(bare, answer.settled[at::count], list(names), str(out))
+            for at, worker in enumerate(self._workers)
+        ]
+        found: list[Any] = [None] * len(self.files)
+        for at, figures in enumerate(self._ray.get(calls)):
+            found[at::count] = figures
+        return found
+
+    def close(self) -> None:
+        """End the actors."""
+        for worker in self._workers:
+            self._ray.kill(worker)
