@@ -177,7 +177,9 @@ class LLM:
 class Limit:
     """A limit that several columns of a pool share: a provider's rate, the slots of one GPU.
 
-    It is checked and kept with the pool; decisions do not hold to it yet, only to the models' own limits.
+    A batch that is routed at once (`route`, `Router.route`) keeps to it: its models together take no more
+    requests than its slots and its requests per minute, and no more tokens than its tokens per minute.
+    Sessions, the gateway and jobs over files keep to the models' own limits alone.
 
     Parameters
     ----------

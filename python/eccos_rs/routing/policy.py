@@ -51,8 +51,8 @@ class Policy:
     time_limit : float, optional
         Seconds for the solver.
     capacity : mapping of str to float, optional
-        Requests that a model may take of this batch; takes the place of the pool's slots and
-        requests per minute for the models it names.
+        Requests that a model, or the models of a shared limit together, may take of this batch; takes the
+        place of the pool's slots and requests per minute for the models and the limits it names.
     group_min_quality : mapping of str to float, optional
         Least mean predicted success of the queries of a group (see `Query.group`), beside the goal.
     group_budget : mapping of str to float, optional

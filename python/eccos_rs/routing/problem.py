@@ -11,7 +11,8 @@ import numpy as np
 from eccos_rs.domain.pricing import cost_matrix
 from eccos_rs.domain.query import all_plain
 from eccos_rs.domain.validation import did_you_mean
-from eccos_rs.errors import NoModelError, PolicyError, QueryError
+from eccos_rs.errors import NoModelError, QueryError
+from eccos_rs.routing import workload
 from eccos_rs.routing.uncertainty import Uncertainty
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from eccos_rs.pools.pool import LLM, Pool
     from eccos_rs.predict.protocol import Prediction
     from eccos_rs.routing.policy import Policy
+    from eccos_rs.solver.limits import PooledCapacity
 
 __all__ = ["Problem", "build_problem", "costs_of", "input_tokens_of", "output_tokens_of", "query_costs"]
 
@@ -50,7 +52,7 @@ class Problem:
     allowed : ndarray of bool, shape (N, M)
         Pairs that the hard needs and the queries' own floors leave.
     load : ndarray of float64, shape (2, N, M), or None
-        Requests and tokens, when some model has a limit of tokens; None means requests alone.
+        Requests and tokens, when something limits tokens; None means requests alone.
     capacity : ndarray of float64, shape (M,) or (2, M), or None
         Limits of requests, or of requests and tokens; infinity for none.
     priority, group : ndarray of int64, shape (N,), or None
@@ -61,6 +63,8 @@ class Problem:
         Queries that no model may take, each with the reason.
     uncertainty : Uncertainty or None
         What the prediction leaves open; read where the policy has a confidence.
+    pools : tuple of PooledCapacity
+        Limits that several models share.
     """
 
     cost: NDArray[np.float64]
@@ -75,6 +79,7 @@ class Problem:
     groups: tuple[str, ...]
     unroutable: dict[int, str]
     uncertainty: Uncertainty | None = None
+    pools: tuple[PooledCapacity, ...] = ()
 
     def options(self, policy: Policy) -> dict[str, Any]:
         """Return the keywords of `assign` that this problem and a policy give, the goal aside."""
@@ -82,6 +87,7 @@ class Problem:
             "allowed": None if self.allowed.all() else self.allowed,
             "load": self.load,
             "capacity": self.capacity,
+            "pools": self.pools,
             "priority": self.priority,
             "overload": policy.overload,
             # Queries without a model were refused by name before, unless the policy defers them.
@@ -187,7 +193,7 @@ def build_problem(pool: Pool, prediction: Prediction, queries: Sequence[Query], 
         unroutable[row] = reason
     if not plain:
         output = times_answers(output, queries)
-    load, capacity = _workload(pool, prompt, output, policy)
+    used = workload.measure(pool, prompt, output, policy.capacity)
     priority = None if plain else np.array([query.priority for query in queries], dtype=np.int64)
     group, groups = _groups(queries, policy)
     return Problem(
@@ -196,8 +202,9 @@ def build_problem(pool: Pool, prediction: Prediction, queries: Sequence[Query], 
         output_tokens=output,
         input_tokens=prompt,
         allowed=allowed,
-        load=load,
-        capacity=capacity,
+        load=used.load,
+        capacity=used.capacity,
+        pools=used.pools,
         priority=priority if priority is not None and priority.any() else None,
         group=group,
         groups=groups,
@@ -240,8 +247,6 @@ class _Columns:
     window: NDArray[np.float64]
     vision: NDArray[np.bool_]
     tools: NDArray[np.bool_]
-    requests: NDArray[np.float64]
-    tokens: NDArray[np.float64]
 
 
 @lru_cache(maxsize=64)
@@ -254,8 +259,6 @@ def _columns_of(pool: Pool) -> _Columns:
         window=numbers(model.context_window for model in pool),
         vision=np.array([model.vision for model in pool], dtype=np.bool_),
         tools=np.array([model.tools for model in pool], dtype=np.bool_),
-        requests=numbers(map(_requests, pool)),
-        tokens=numbers(model.tokens_per_minute for model in pool),
     )
 
 
@@ -343,31 +346,6 @@ def _why_not(model: LLM, query: Query, needed: float, prompt: int) -> str | None
             f"({prompt:,} of prompt, the rest for the answer and what the query asks beyond)"
         )
     return None
-
-
-def _workload(
-    pool: Pool, prompt: NDArray[np.int64], output: NDArray[np.float64], policy: Policy
-) -> tuple[NDArray[np.float64] | None, NDArray[np.float64] | None]:
-    """Return load and capacity: requests alone, or requests and tokens where a model limits those."""
-    given = policy.capacity or {}
-    for name in given:
-        if name not in pool.names:
-            raise PolicyError(f"capacity names {name!r}, which is not in the pool{_near(name, pool)}")
-    columns = _columns_of(pool)
-    requests = columns.requests.copy()
-    for name, limit in given.items():
-        requests[pool.index(name)] = limit
-    if np.isfinite(columns.tokens).any():
-        load = np.ones((2, *output.shape))
-        load[1] = output + prompt[:, None]
-        return load, np.stack([requests, columns.tokens])
-    return None, requests if np.isfinite(requests).any() else None
-
-
-def _requests(model: LLM) -> float:
-    # A batch is handed over at once: what runs at a time and what starts within a minute both limit it.
-    limits = [limit for limit in (model.slots, model.requests_per_minute) if limit is not None]
-    return float(min(limits, default=np.inf))
 
 
 def _groups(queries: Sequence[Query], policy: Policy) -> tuple[NDArray[np.int64] | None, tuple[str, ...]]:

@@ -68,13 +68,21 @@ def find_reason(problem: Problem, answer: Assignment, index: int) -> Reason:
     if len(open_to) == 1:
         return Reason(ReasonCode.ONLY_MODEL)
     preferred = int(open_to[_reduced_cost(problem, answer, index)[open_to].argmin()])
-    if preferred != column and np.any(answer.capacity_price[..., preferred] > 0):
+    if preferred != column and _is_priced(problem, answer, preferred):
         return Reason(ReasonCode.CAPACITY_TAKEN, preferred)
     others = answer.alternatives
     # A negative change: a limit keeps the query away from its own best choice. NaN compares false.
     if others is not None and float(others.price_change[index]) < 0:
         return Reason(ReasonCode.NEAR_TIE, int(others.model[index]))
     return _against_the_cheapest(problem, answer, index, column, open_to)
+
+
+def _is_priced(problem: Problem, answer: Assignment, column: int) -> bool:
+    """Say whether room at a model, of its own or shared, costs something."""
+    shared = zip(problem.pools, answer.pool_price, strict=True)
+    return bool(np.any(answer.capacity_price[..., column] > 0)) or any(
+        price > 0 and column in np.asarray(pool.models) for pool, price in shared
+    )
 
 
 def _reduced_cost(problem: Problem, answer: Assignment, index: int) -> NDArray[np.float64]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -108,7 +108,7 @@ def _members(name: str, models: object, m: int) -> NDArray[np.uint8]:
     return mask
 
 
-def _array(name: str, values: Iterable[object]) -> NDArray[np.generic]:
+def _array(name: str, values: Iterable[object]) -> NDArray[Any]:
     try:
         return np.array(list(values))
     except (TypeError, ValueError) as error:
