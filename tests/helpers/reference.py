@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
-    from eccos_rs import PooledCapacity
+    from eccos_rs import PooledCapacity, SideRow
 
     Floats = NDArray[np.float64]
     Indices = NDArray[np.intp]
@@ -54,6 +54,7 @@ def rows(
     load: ArrayLike | None = None,
     capacity: ArrayLike | None = None,
     pools: Sequence[PooledCapacity] = (),
+    rows: Sequence[SideRow] = (),
     allowed: ArrayLike | None = None,
     query_floor: ArrayLike | None = None,
     group: ArrayLike | None = None,
@@ -79,6 +80,13 @@ def rows(
     for pool in pools:
         inside = np.isin(np.arange(m), pool.models)
         found.append(("pool", w[pool.resource] * inside, pool.capacity, 1e-12 * pool.capacity))
+    for row in rows:
+        counts = np.ones(n, bool) if row.members is None else np.asarray(row.members)
+        sign, limit = (1.0, row.at_most) if row.at_least is None else (-1.0, row.at_least)
+        use = np.where(may & counts[:, None], np.asarray(row.values, float), 0.0)
+        total = float(limit) * (int(counts.sum()) if row.mean else 1) if counts.any() else 0.0
+        size = max(abs(total), float(np.abs(use).max(axis=1, initial=0.0).sum()))
+        found.append(("row", sign * use, sign * total, TIGHT * size))
     if capacity is not None:
         for r, limits in enumerate(np.atleast_2d(np.asarray(capacity, float))):
             for j in np.flatnonzero(np.isfinite(limits)):

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from eccos_rs import PooledCapacity
+from eccos_rs import PooledCapacity, SideRow
 from tests.helpers import problems
 
 
@@ -98,6 +98,28 @@ def draw_pooled(seed: int, most: int = 6) -> dict[str, Any]:
         capacity = float(np.rint(most_used * g.choice([0.3, 0.6, 0.8, 1.0]))) if g.random() < 0.9 else np.inf
         pools.append(PooledCapacity(models.tolist(), capacity, resource=r, name=("", f"pool-{at}")[at % 2]))
     return problem | {"pools": pools}
+
+
+def draw_sided(seed: int, most: int = 6) -> dict[str, Any]:
+    """Arguments of `assign` as `draw` makes them, with side rows of either sign, over all queries or some."""
+    problem = draw(seed, most)
+    g = np.random.default_rng([seed, 13])
+    n, m = problem["cost"].shape
+    rows = []
+    for at in range(int(g.integers(1, 3))):
+        dtype = (np.float32, np.float64)[g.integers(2)]
+        values = (_values(g, (n, m)) - g.choice([0.0, 0.3])) * 10.0 ** g.choice([-6, 0, 4])
+        values = values.astype(dtype)
+        members = g.random(n) < 0.7 if g.random() < 0.4 else None
+        mean = bool(g.random() < 0.5)
+        chosen = values[np.ones(n, bool) if members is None else members]
+        ends = (f(chosen.astype(float), 1).sum() if len(chosen) else 0.0 for f in (np.min, np.max))
+        low, high = map(float, ends)
+        share = g.choice([-0.1, 0.2, 0.5, 0.8, 1.0])
+        limit = (low + share * (high - low)) / (max(len(chosen), 1) if mean else 1)
+        side = {("at_most", "at_least")[g.integers(2)]: limit}
+        rows.append(SideRow(values, **side, mean=mean, members=members, name=("", f"side-{at}")[at % 2]))
+    return problem | {"rows": rows}
 
 
 def _groups(g: np.random.Generator, problem: dict[str, Any], n: int) -> None:

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from eccos_rs import PooledCapacity, assign
+from eccos_rs import PooledCapacity, SideRow, assign
 from eccos_rs.errors import EccosError, ProblemError
-from eccos_rs.solver import _arrays
+from eccos_rs.solver import _numbers
 
 COST = np.array([[1.0, 2.0, 3.0], [1.0, 2.0, 3.0]])
 QUALITY = np.array([[0.5, 0.6, 0.7], [0.5, 0.6, 0.7]])
@@ -126,7 +126,7 @@ CASES: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "5,000 limits": (
         {"group": [0, 0], "group_budget": np.ones(5000)},
-        "capacity, pools, group_min_quality and group_budget hold 5000 finite limits, wanted at most 4096",
+        "capacity, pools, rows, group_min_quality and group_budget hold 5000 finite limits, wanted at most",
     ),
     # pools
     "pools of numbers": ({"pools": 3}, "pools is a int, wanted a list of PooledCapacity"),
@@ -158,6 +158,43 @@ CASES: dict[str, tuple[dict[str, Any], str]] = {
         "pools[0].resource is 1, wanted a resource of load: 0 to 0",
     ),
     "pool without a name": ({"pools": [PooledCapacity([0], 1, name=3)]}, "pools[0].name is 3, wanted a text"),
+    # side rows
+    "rows of numbers": ({"rows": 3}, "rows is a int, wanted a list of SideRow"),
+    "one row": ({"rows": SideRow(COST, at_most=1)}, "rows is a SideRow, wanted a list of SideRow"),
+    "row of numbers": ({"rows": [3]}, "rows[0] is a int, wanted a SideRow"),
+    "row without a limit": ({"rows": [SideRow(COST)]}, "rows[0] has none, wanted exactly one of at_most and"),
+    "row with two": (
+        {"rows": [SideRow(COST, at_most=1, at_least=0)]},
+        "rows[0] has at_most and at_least, wanted exactly one of at_most and at_least",
+    ),
+    "row flat": (
+        {"rows": [SideRow([1.0, 2.0], at_most=1)]},
+        "rows[0].values has shape (2,), wanted (2, 3) (queries x models, as cost)",
+    ),
+    "row of text": ({"rows": [SideRow([["x"]], at_most=1)]}, "rows[0].values has dtype <U1, wanted real"),
+    "row of NaN": (
+        {"rows": [SideRow(COST, at_most=1), SideRow(put(COST, NAN, 1, 2), at_least=1)]},
+        "rows[1].values[1, 2] is NaN, wanted a finite number (within 3.4e38)",
+    ),
+    "row up to NaN": (
+        {"rows": [SideRow(COST, at_most=NAN)]},
+        "rows[0].at_most is NaN, wanted a finite",
+    ),
+    "row of at least inf": (
+        {"rows": [SideRow(COST, at_least=INF)]},
+        "rows[0].at_least is inf, wanted a",
+    ),
+    "row up to text": ({"rows": [SideRow(COST, at_most="x")]}, "rows[0].at_most is 'x', wanted a number"),
+    "row of a mean of 3": ({"rows": [SideRow(COST, at_most=1, mean=3)]}, "rows[0].mean is 3, wanted true or"),
+    "row of indices": (
+        {"rows": [SideRow(COST, at_most=1, members=[0, 1])]},
+        "rows[0].members has dtype int64, wanted booleans",
+    ),
+    "row of one member": (
+        {"rows": [SideRow(COST, at_most=1, members=[True])]},
+        "rows[0].members has shape (1,), wanted (2,) (one a query)",
+    ),
+    "row without a name": ({"rows": [SideRow(COST, at_most=1, name=3)]}, "rows[0].name is 3, wanted a text"),
     # effort
     "overload": ({"overload": "drop"}, "overload is 'drop', wanted 'defer' or 'raise'"),
     "unroutable": ({"unroutable": "drop"}, "unroutable is 'drop', wanted 'raise' or 'defer'"),
@@ -233,7 +270,7 @@ def test_layouts(layout: Any) -> None:
 def test_pickled_arrays_are_not_copied(dtype: type) -> None:
     """Unpickled, an array has a dtype object of its own that only equals the usual one."""
     array = pickle.loads(pickle.dumps(QUALITY.astype(dtype)))
-    assert _arrays.real("quality", array) is array
+    assert _numbers.real("quality", array) is array
 
 
 def test_mixed_precision() -> None:

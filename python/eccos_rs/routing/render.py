@@ -112,6 +112,7 @@ _STATUS_WORDS = {
     "feasible": "every limit holds; a better answer could gain no more than the gap below",
     "quality_unreachable": "the highest mean success there is, short of what was promised",
     "budget_unreachable": "the cheapest assignment there is, above the budget",
+    "row_unreachable": "a side row cannot be kept",
     "undecided": "the nearest that was found in the time; whether every limit can hold is not proven",
     "overloaded": "more queries than the capacities hold; what fits is assigned, the rest deferred",
 }

@@ -30,6 +30,8 @@ class Status(StrEnum):
     """The capacities hold; the highest mean quality that they allow."""
     BUDGET_UNREACHABLE = "budget_unreachable"
     """The capacities hold; the cheapest assignment that they allow."""
+    ROW_UNREACHABLE = "row_unreachable"
+    """The capacities hold, and the promise or the budget; no assignment keeps every side row, proven."""
     OVERLOADED = "overloaded"
     """Capacity below demand, proven: everything that fits is assigned, the rest is deferred (-1)."""
     UNDECIDED = "undecided"
@@ -73,6 +75,8 @@ class Duals(Frozen):
         For one more well answered query of the group, and for one more dollar of its budget.
     pool : (P,) float64
         For one more unit of each pooled capacity.
+    row : (K,) float64
+        For one more unit of the sum of each side row.
     """
 
     requirement: float
@@ -80,6 +84,7 @@ class Duals(Frozen):
     group_quality: Floats
     group_budget: Floats
     pool: Floats = field(default_factory=lambda: np.zeros(0))
+    row: Floats = field(default_factory=lambda: np.zeros(0))
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,12 +101,15 @@ class Repair(Frozen):
         Or raise each capacity by this much.
     pools : (P,) float64 | None
         And each pooled capacity.
+    rows : (K,) float64 | None
+        Limits of the side rows that this assignment keeps.
     """
 
     min_quality: float | None
     budget: float | None
     capacity: Floats | None
     pools: Floats | None = None
+    rows: Floats | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,6 +164,8 @@ class Assignment(Frozen):
         US dollars for one more unit of each capacity.
     pool_price : (P,) float64
         US dollars for one more unit of each pooled capacity.
+    row_price : (K,) float64
+        US dollars for one more unit of each side row's limit: of the mean where it limits that.
     duals : Duals
         The multipliers as the bound needs them.
     violation : float
@@ -166,7 +176,8 @@ class Assignment(Frozen):
         Why the problem cannot be met as asked, in words and numbers, and the cheapest repair.
     reasons : tuple of str
         The same as names: `capacity_short`, `quality_above_best`, `quality_above_capacities`,
-        `budget_below_cheapest`, `budget_below_capacities`, `group_quality`, `group_budget`,
+        `budget_below_cheapest`, `budget_below_capacities`, `group_quality`, `group_budget`, `row_above`,
+        `row_below`,
         `no_whole_assignment`, `not_found`, `not_placed`.
     repair : Repair | None
         The cheapest repair as numbers.
@@ -205,6 +216,7 @@ class Assignment(Frozen):
     proven: bool = False
     alternatives: Alternatives | None = None
     pool_price: Floats = field(default_factory=lambda: np.zeros(0))
+    row_price: Floats = field(default_factory=lambda: np.zeros(0))
 
     @property
     def deferred(self) -> NDArray[np.intp]:
@@ -265,11 +277,15 @@ _SENTENCES = {
     ),
     "group_quality": "Group {group:.0f} was promised a mean quality of {wanted:.6g}; it gets {got:.6g}.",
     "group_budget": "Group {group:.0f} was given a budget of ${wanted:.6g}; it costs ${got:.6g}.",
+    "row_above": "{name} may come to {wanted:.6g} at most; it comes to {got:.6g}.",
+    "row_below": "{name} was to come to {wanted:.6g} at least; it comes to {got:.6g}.",
 }
 
 
-def sentence(reason: str, numbers: Mapping[str, float]) -> str:
-    """Put one reason into words."""
+def sentence(reason: str, numbers: Mapping[str, float], rows: Sequence[str]) -> str:
+    """Put one reason into words; `rows` are the names of the side rows."""
+    if "row" in numbers:
+        return _SENTENCES[reason].format(name=rows[int(numbers["row"])], **numbers)
     if "demand" in numbers:
         numbers = {**numbers, "short": numbers["demand"] - numbers["served"]}
     return _SENTENCES[reason].format(**numbers)
@@ -302,3 +318,12 @@ def repair_sentence(
         shown = of if len(of) <= 6 else [*of[:6], f"and of {len(of) - 6} more"]
         ways.append("raise the capacity " + ", ".join(shown))
     return f"Cheapest repair: {', or '.join(ways)}." if ways else None
+
+
+def row_sentence(moved: Sequence[tuple[str, bool, float]]) -> str | None:
+    """Say with which limits of the side rows the assignment would do."""
+    ways = [
+        f"at_least of {name} at {short(to, down=True)}" if at_least else f"at_most of {name} at {short(to)}"
+        for name, at_least, to in moved
+    ]
+    return f"This assignment needs {', and '.join(ways)}." if ways else None

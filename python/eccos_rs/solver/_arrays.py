@@ -5,27 +5,20 @@ Everything is refused with a sentence that names the argument, what was got and 
 
 from __future__ import annotations
 
-import sys
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
 
 from eccos_rs.errors import ProblemError
 from eccos_rs.solver import limits
+from eccos_rs.solver._numbers import Array, double, flags, real, shaped, whole
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import ArrayLike, NDArray
 
-    from eccos_rs.solver.limits import PooledCapacity
-
-Array = np.ndarray[Any, np.dtype[Any]]
-
-_SINGLE = np.dtype(np.float32)
-_DOUBLE = np.dtype(np.float64)
-_BOOL = np.dtype(np.bool_)
-_PLAIN = 0x101  # numpy's flags C_CONTIGUOUS | ALIGNED: what the core can borrow as it lies
+    from eccos_rs.solver.limits import PooledCapacity, SideRow
 
 
 class Arrays(TypedDict):
@@ -39,6 +32,8 @@ class Arrays(TypedDict):
     capacity: NDArray[np.float64] | None
     pools: list[tuple[NDArray[np.uint8], int, float]]
     pool_names: list[str]
+    rows: list[tuple[Array, NDArray[np.uint8] | None, bool, bool, float]]
+    row_names: list[str]
     allowed: NDArray[np.uint8] | None
     query_floor: NDArray[np.float64] | None
     priority: NDArray[np.int64] | None
@@ -46,68 +41,6 @@ class Arrays(TypedDict):
     group_min_quality: NDArray[np.float64] | None
     group_budget: NDArray[np.float64] | None
     defer_unroutable: bool
-
-
-def _array(name: str, value: object, wanted: str) -> Array:
-    """Make an array of numbers of any array-like."""
-    # numpy.ma takes 20 ms to import, and without it there are no masked arrays.
-    masked = sys.modules.get("numpy.ma")
-    if masked is not None and isinstance(value, masked.MaskedArray):
-        raise ProblemError(f"{name} is a masked array; wanted a plain one, with the mask in allowed")
-    try:
-        array = np.asarray(value)
-    except Exception as error:  # an object's own conversion may raise anything
-        raise ProblemError(f"{name} is no array: {error}; wanted {wanted}") from error
-    if array.dtype.kind not in "fiub":
-        raise ProblemError(f"{name} has dtype {array.dtype}, wanted {wanted}")
-    return array
-
-
-def real(name: str, value: object, wanted: str = "real numbers") -> Array:
-    """Make a C-contiguous array: float32 and float64 as they are, float16 as float32, the rest as float64."""
-    array = value if type(value) is np.ndarray else _array(name, value, wanted)
-    kind = array.dtype
-    # Equal, not the same: an array that was pickled has a dtype object of its own.
-    if kind not in (_SINGLE, _DOUBLE):
-        array = _array(name, array, wanted)
-        array = array.astype(_SINGLE if kind == np.float16 else _DOUBLE)
-    return array if array.flags.num & _PLAIN == _PLAIN else array.copy()
-
-
-def double(name: str, value: object, wanted: str = "real numbers") -> NDArray[np.float64]:
-    """Make the same in float64 always: for what is small."""
-    array = real(name, value, wanted)
-    return array if array.dtype == _DOUBLE else array.astype(_DOUBLE)
-
-
-def whole(name: str, value: object, dtype: type[np.integer[Any]]) -> Array:
-    """Make integers of one dtype; refuse fractions and what does not fit."""
-    array = _array(name, value, "whole numbers")
-    if array.dtype.kind == "f":
-        raise ProblemError(f"{name} has dtype {array.dtype}, wanted whole numbers")
-    if array.dtype != dtype:
-        limits = np.iinfo(dtype)
-        outside = np.flatnonzero((array < limits.min) | (array > limits.max))
-        if outside.size:
-            at = int(outside[0])
-            raise ProblemError(f"{name}[{at}] is {array.ravel()[at]}, wanted {limits.min} to {limits.max}")
-    return np.ascontiguousarray(array, dtype)
-
-
-def shaped(name: str, array: Array, shape: tuple[int, ...], words: str) -> None:
-    """Refuse another shape."""
-    if array.shape != shape:
-        raise ProblemError(f"{name} has shape {array.shape}, wanted {shape} ({words})")
-
-
-def _mask(value: ArrayLike, shape: tuple[int, int]) -> NDArray[np.uint8]:
-    array = value if type(value) is np.ndarray else _array("allowed", value, "booleans")
-    if array.dtype != _BOOL:
-        raise ProblemError(f"allowed has dtype {array.dtype}, wanted booleans")
-    shaped("allowed", array, shape, "queries x models")
-    if array.flags.num & _PLAIN != _PLAIN:
-        array = array.copy()
-    return array.view(np.uint8)
 
 
 def _loads(value: ArrayLike | None, n: int, m: int) -> tuple[Array | None, int]:
@@ -203,6 +136,7 @@ def problem(
     load: ArrayLike | None = None,
     capacity: ArrayLike | None = None,
     pools: Sequence[PooledCapacity] | None = None,
+    rows: Sequence[SideRow] | None = None,
     allowed: ArrayLike | None = None,
     query_floor: ArrayLike | None = None,
     priority: ArrayLike | None = None,
@@ -225,6 +159,7 @@ def problem(
     n, m = cost.shape
     loads, r = _loads(load, n, m)
     shared = limits.pools(pools, m, r)
+    side = limits.rows(rows, (n, m))
     ranks = None if priority is None else whole("priority", priority, np.int64)
     if ranks is not None:
         shaped("priority", ranks, (n,), "one a query")
@@ -237,7 +172,9 @@ def problem(
         "capacity": _capacities(capacity, r, m),
         "pools": [(pool.models, pool.resource, pool.capacity) for pool in shared],
         "pool_names": [pool.name for pool in shared],
-        "allowed": None if allowed is None else _mask(allowed, (n, m)),
+        "rows": [(row.values, row.members, row.at_least, row.mean, row.limit) for row in side],
+        "row_names": [row.name for row in side],
+        "allowed": None if allowed is None else flags("allowed", allowed, (n, m), "queries x models"),
         "query_floor": _floors(query_floor, n),
         "priority": ranks,
         "group": _groups(group, n),
@@ -254,7 +191,7 @@ class Effort(TypedDict):
     time_limit: float | None
     node_limit: int | None
     threads: int | None
-    warm_start: tuple[str, float, tuple[Array, Array, Array, Array]] | None
+    warm_start: tuple[str, float, tuple[Array, Array, Array, Array, Array]] | None
 
 
 def effort(tolerance: float, time_limit: float | None, node_limit: int | None, threads: int | None) -> Effort:

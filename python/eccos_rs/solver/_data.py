@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -15,6 +15,19 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 
+class Row(NamedTuple):
+    """A side row as `sum of use <= limit`, or the mean over the members; signs turned for `at_least`."""
+
+    use: Floats
+    members: NDArray[np.bool_]
+    mean: bool
+    limit: float
+
+    def total(self, served: NDArray[np.intp]) -> float:
+        """Return the right-hand side of the sum when these queries are served."""
+        return self.limit * int(self.members[served].sum()) if self.mean else self.limit
+
+
 @dataclass(frozen=True)
 class Data:
     """The problem in float64, forbidden pairs zeroed; `may` has the floors of the queries in it."""
@@ -24,6 +37,7 @@ class Data:
     load: Floats
     capacity: Floats
     pools: tuple[tuple[NDArray[np.bool_], int, float], ...]
+    rows: tuple[Row, ...]
     allowed: NDArray[np.bool_]
     may: NDArray[np.bool_]
     mode: str
@@ -55,6 +69,7 @@ def read(raw: Arrays) -> Data:
         pools=tuple(
             (models.astype(bool), resource, float(whole(limit))) for models, resource, limit in raw["pools"]
         ),
+        rows=tuple(_row(allowed, row) for row in raw["rows"]),
         allowed=allowed,
         may=allowed if raw["query_floor"] is None else allowed & ~(quality < raw["query_floor"][:, None]),
         mode=raw["goal"][0],
@@ -66,3 +81,13 @@ def read(raw: Arrays) -> Data:
         one_each=raw["load"] is None,
         defer_unroutable=raw["defer_unroutable"],
     )
+
+
+def _row(
+    allowed: NDArray[np.bool_], row: tuple[NDArray[Any], NDArray[np.uint8] | None, bool, bool, float]
+) -> Row:
+    values, members, at_least, mean, limit = row
+    inside = np.ones(len(allowed), bool) if members is None else members.astype(bool)
+    sign = -1.0 if at_least else 1.0
+    use = np.where(allowed & inside[:, None], values, 0).astype(np.float64)
+    return Row(sign * use, inside, mean, sign * limit)

@@ -108,6 +108,9 @@ class Recomputed:
                 mu = mu + shared * (np.arange(len(mu))[:, None] == resource) * models
                 fixed -= float(shared * limit)
         score += np.einsum("rj,rij->ij", mu, data.load[:, rows])
+        for row, y in zip(data.rows, duals.row, strict=True):
+            score += y * row.use[rows]
+            fixed -= float(y) * row.total(rows)
         fixed += self._charge_groups(score, cost, quality, data.group[rows])
         return np.where(may, score, np.inf), fixed
 
@@ -182,6 +185,14 @@ class Recomputed:
             finite = np.isfinite(limits)
             most = float((self.used_pools - limits * (1 + slack))[finite].max(initial=0.0))
             yield "pooled capacities", most <= 0, f"largest excess {most:.6g}"
+        if data.rows:
+            missed = {"row_above", "row_below"} & set(self.answer.reasons)
+            most = max(self._rows())
+            yield (
+                "side rows",
+                most <= ROUNDING or bool(missed),
+                f"largest relative excess {max(most, 0.0):.6g}",
+            )
         short, dear = self._groups()
         promised = {"group_quality", "group_budget"} & set(self.answer.reasons)
         if len(data.group_floor):
@@ -189,6 +200,17 @@ class Recomputed:
             yield "quality of the groups", ok, f"largest shortfall of a mean {max(short, 0.0):.6g}"
             ok = dear <= ROUNDING or "group_budget" in promised
             yield "budgets of the groups", ok, f"largest relative excess {max(dear, 0.0):.6g}"
+
+    def _rows(self) -> list[float]:
+        """By how much each side row is overstepped, relative to its limit or the size of its parts."""
+        excess = []
+        for row in self.data.rows:
+            used = self._taken(row.use)
+            limit = row.total(self.served)
+            size = max(abs(limit), float(np.abs(used).sum()))
+            counted = bool(row.members[self.served].any())
+            excess.append((float(used.sum()) - limit) / max(size, 1e-300) if counted else 0.0)
+        return excess
 
     def _groups(self) -> tuple[float, float]:
         """Largest shortfall of a group's mean, and largest relative excess of a group's budget."""
@@ -230,7 +252,7 @@ class Recomputed:
     def proof(self) -> Iterator[Verdict]:
         """Multipliers, bounds, gap."""
         answer, duals = self.answer, self.answer.duals
-        arrays = (duals.capacity, duals.pool, duals.group_quality, duals.group_budget)
+        arrays = (duals.capacity, duals.pool, duals.group_quality, duals.group_budget, duals.row)
         proper = duals.requirement >= 0 and all(bool((y >= 0).all()) for y in arrays)
         unlimited = ~np.isfinite(self.data.capacity)
         proper = proper and not duals.capacity.reshape(unlimited.shape)[unlimited].any()
@@ -271,6 +293,10 @@ class Recomputed:
             if np.isfinite(shared):
                 use.append(data.load[resource, rows] * models)
                 limit.append(shared)
+        for row in data.rows:
+            limits = row.total(rows)
+            use.append(row.use[rows])
+            limit.append(limits + ROUNDING * max(abs(limits), float(np.abs(row.use[rows]).max(axis=1).sum())))
         if data.mode == "quality" and not self.given_up:
             use.append(-data.quality[rows])
             limit.append(-(data.limit - ROUNDING) * n)
@@ -291,7 +317,8 @@ class Recomputed:
     def proven_unreachable(self) -> bool:
         """True when the bound of what comes nearest shows that the requirement cannot be met."""
         answer, data = self.answer, self.data
-        if {"group_quality", "group_budget", "no_whole_assignment"} & set(answer.reasons):
+        apart = {"group_quality", "group_budget", "row_above", "row_below", "no_whole_assignment"}
+        if apart & set(answer.reasons):
             return True
         if not self.given_up:
             return False
@@ -303,7 +330,7 @@ class Recomputed:
         """Judge what the status says, and who was deferred."""
         answer, data = self.answer, self.data
         status = answer.status
-        met = self.missed == 0.0 and max(self._groups()) <= ROUNDING
+        met = self.missed == 0.0 and max(*self._groups(), *self._rows()) <= ROUNDING
         unroutable = self.left[~data.may[self.left].any(axis=1)]
         deferred = np.setdiff1d(self.left, unroutable)
         checks = {
@@ -311,6 +338,7 @@ class Recomputed:
             Status.FEASIBLE: met and not len(deferred),
             Status.QUALITY_UNREACHABLE: not met and not len(deferred) and self.proven_unreachable,
             Status.BUDGET_UNREACHABLE: not met and not len(deferred) and self.proven_unreachable,
+            Status.ROW_UNREACHABLE: not met and not len(deferred) and self.proven_unreachable,
             Status.OVERLOADED: bool(len(deferred)),
             Status.UNDECIDED: not met or bool(len(deferred)),
         }

@@ -17,10 +17,11 @@ from eccos_rs.solver._answer import (
     Repair,
     Status,
     repair_sentence,
+    row_sentence,
     sentence,
 )
 from eccos_rs.solver.certificate import Certificate, Claim, certify
-from eccos_rs.solver.limits import PooledCapacity
+from eccos_rs.solver.limits import PooledCapacity, SideRow
 from eccos_rs.solver.tradeoff import Frontier, frontier
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ __all__ = [
     "Frontier",
     "PooledCapacity",
     "Repair",
+    "SideRow",
     "Status",
     "assign",
     "certify",
@@ -58,6 +60,7 @@ def assign(
     load: ArrayLike | None = None,
     capacity: ArrayLike | None = None,
     pools: Sequence[PooledCapacity] | None = None,
+    rows: Sequence[SideRow] | None = None,
     allowed: ArrayLike | None = None,
     query_floor: ArrayLike | None = None,
     priority: ArrayLike | None = None,
@@ -96,6 +99,8 @@ def assign(
         Limits of the load; >= 0, infinity for none. Default: none.
     pools : sequence of PooledCapacity, optional
         Capacities that several models share, beside their own.
+    rows : sequence of SideRow, optional
+        Limits on sums or means of other figures, over all queries or some.
     allowed : (N, M) array_like of bool, optional
         Pairs that may be chosen. Cost, quality and load of a forbidden pair may be anything, NaN too.
     query_floor : float or (N,) array_like, optional
@@ -164,6 +169,7 @@ def assign(
         load=load,
         capacity=capacity,
         pools=pools,
+        rows=rows,
         allowed=allowed,
         query_floor=query_floor,
         priority=priority,
@@ -191,7 +197,7 @@ def _warm(earlier: Assignment, mode: str) -> Any:
     return (
         earlier.aim,
         duals.requirement,
-        (duals.capacity, duals.pool, duals.group_quality, duals.group_budget),
+        (duals.capacity, duals.pool, duals.group_quality, duals.group_budget, duals.row),
     )
 
 
@@ -200,8 +206,8 @@ def _explain(raw: dict[str, Any], problem: Arrays) -> tuple[str | None, Repair |
     if raw["reasons"] is None:
         return None, None
     _, m, r = problem["shape"]
-    words = [sentence(name, dict(numbers)) for name, numbers in raw["reasons"]]
-    floor, budget, raised, pooled = raw["repair"]
+    words = [sentence(name, dict(numbers), problem["row_names"]) for name, numbers in raw["reasons"]]
+    floor, budget, raised, pooled, moved = raw["repair"]
     more = more_pooled = None
     if raised:
         more = np.zeros((r, m))
@@ -212,17 +218,23 @@ def _explain(raw: dict[str, Any], problem: Arrays) -> tuple[str | None, Repair |
         more_pooled = np.zeros(len(problem["pools"]))
         for pool, by in pooled:
             more_pooled[pool] = by
-    repair = Repair(floor, budget, more, more_pooled)
+    limits = None
+    if moved:
+        limits = np.array([limit for *_, limit in problem["rows"]])
+        for row, to in moved:
+            limits[row] = to
+    repair = Repair(floor, budget, more, more_pooled, limits)
     named = [(problem["pool_names"][pool], by) for pool, by in pooled]
     last = repair_sentence(repair, raised, named, r)
-    return " ".join(words if last is None else [*words, last]), repair
+    kept = row_sentence([(problem["row_names"][row], problem["rows"][row][2], to) for row, to in moved])
+    return " ".join([*words, *(text for text in (last, kept) if text is not None)]), repair
 
 
 def _assignment(raw: dict[str, Any], mode: str, problem: Arrays, start: float) -> Assignment:
     """Make the answer of the core's dictionary, whose other keys are the names of the fields."""
     explanation, repair = _explain(raw, problem)
     _, m, r = problem["shape"]
-    requirement, (capacity, pool, group_quality, group_budget) = raw["duals"]
+    requirement, (capacity, pool, group_quality, group_budget, row) = raw["duals"]
     if r > 1:
         capacity = capacity.reshape(r, m)
         raw["capacity_price"] = raw["capacity_price"].reshape(r, m)
@@ -240,6 +252,7 @@ def _assignment(raw: dict[str, Any], mode: str, problem: Arrays, start: float) -
             "requirement": requirement,
             "capacity": capacity,
             "pool": pool,
+            "row": row,
             "group_quality": group_quality,
             "group_budget": group_budget,
         }

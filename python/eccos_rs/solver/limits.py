@@ -1,4 +1,4 @@
-"""Limits as data: capacities that several models share."""
+"""Limits as data: capacities that several models share, and side rows."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from eccos_rs.errors import ProblemError
+from eccos_rs.solver import _numbers as numbers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["PooledCapacity"]
+__all__ = ["PooledCapacity", "SideRow"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,44 @@ class PooledCapacity:
     models: Sequence[int] | ArrayLike
     capacity: float
     resource: int = 0
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SideRow:
+    """A limit on the sum or the mean of figures of the caller, over all queries or some.
+
+    The share of answers slower than a target, a second measure of quality, grams of CO2, the share of a
+    tenant's traffic at one model. Exactly one of `at_most` and `at_least` is given.
+
+    Parameters
+    ----------
+    values : (N, M) array_like
+        The figure of query i at model j; finite, of either sign. Those of forbidden pairs and of queries that
+        do not count may be anything.
+    at_most, at_least : float, optional
+        The limit, in the unit of `values`.
+    mean : bool
+        Limit the mean over the queries that count and have a model, instead of the sum.
+    members : (N,) array_like of bool, optional
+        The queries that count. Default: all.
+    name : str
+        What explanations call it; "rows[0]" and so on without one.
+
+    Examples
+    --------
+    At most 5 % of the answers may be slow, where `slow` holds probabilities:
+
+    >>> slow = [[0.01, 0.2], [0.02, 0.4]]
+    >>> SideRow(slow, at_most=0.05, mean=True, name="slow answers").mean
+    True
+    """
+
+    values: ArrayLike
+    at_most: float | None = None
+    at_least: float | None = None
+    mean: bool = False
+    members: ArrayLike | None = None
     name: str = ""
 
 
@@ -113,3 +152,48 @@ def _array(name: str, values: Iterable[object]) -> NDArray[Any]:
         return np.array(list(values))
     except (TypeError, ValueError) as error:
         raise ProblemError(f"{name} is no array: {error}; wanted indices of models or a mask") from error
+
+
+@dataclass(frozen=True, eq=False)
+class Row:
+    """A side row in the form that the core borrows."""
+
+    values: NDArray[Any]
+    members: NDArray[np.uint8] | None
+    at_least: bool
+    mean: bool
+    limit: float
+    name: str
+
+
+def rows(given: object, shape: tuple[int, int]) -> tuple[Row, ...]:
+    """Make the side rows plain; refuse what is none."""
+    if given is None:
+        return ()
+    if isinstance(given, SideRow) or not isinstance(given, list | tuple):
+        raise ProblemError(f"rows is a {type(given).__name__}, wanted a list of SideRow")
+    return tuple(_row(f"rows[{at}]", row, shape) for at, row in enumerate(given))
+
+
+def _row(at: str, row: object, shape: tuple[int, int]) -> Row:
+    if not isinstance(row, SideRow):
+        raise ProblemError(f"{at} is a {type(row).__name__}, wanted a SideRow")
+    given = [name for name in ("at_most", "at_least") if getattr(row, name) is not None]
+    if len(given) != 1:
+        got = " and ".join(given) or "none"
+        raise ProblemError(f"{at} has {got}, wanted exactly one of at_most and at_least")
+    if not isinstance(row.name, str):
+        raise ProblemError(f"{at}.name is {row.name!r}, wanted a text")
+    if not isinstance(row.mean, bool | np.bool_):
+        raise ProblemError(f"{at}.mean is {row.mean!r}, wanted true or false")
+    value = getattr(row, given[0])
+    try:
+        limit = float(value)
+    except (TypeError, ValueError):
+        raise ProblemError(f"{at}.{given[0]} is {value!r}, wanted a number") from None
+    values = numbers.real(f"{at}.values", row.values)
+    numbers.shaped(f"{at}.values", values, shape, "queries x models, as cost")
+    members = None
+    if row.members is not None:
+        members = numbers.flags(f"{at}.members", row.members, shape[:1], "one a query")
+    return Row(values, members, given[0] == "at_least", bool(row.mean), limit, row.name or at)

@@ -20,6 +20,8 @@ pub struct Duals {
     pub group_quality: Vec<f64>,
     /// For each group: objective units for one more dollar of that group's budget.
     pub group_budget: Vec<f64>,
+    /// For each side row: objective units for one more unit of its sum.
+    pub row: Vec<f64>,
 }
 
 impl Duals {
@@ -32,6 +34,7 @@ impl Duals {
             pool: vec![0.0; problem.input.pools.len()],
             group_quality: vec![0.0; problem.groups],
             group_budget: vec![0.0; problem.groups],
+            row: vec![0.0; problem.input.rows.len()],
         }
     }
 
@@ -41,6 +44,7 @@ impl Duals {
             && self.pool.len() == problem.input.pools.len()
             && self.group_quality.len() == problem.groups
             && self.group_budget.len() == problem.groups
+            && self.row.len() == problem.input.rows.len()
     }
 
     /// The multiplier of a limit.
@@ -52,6 +56,7 @@ impl Duals {
             Label::Pool(pool) => self.pool[pool],
             Label::GroupQuality(group) => self.group_quality[group],
             Label::GroupBudget(group) => self.group_budget[group],
+            Label::Row(row) => self.row[row],
         }
     }
 
@@ -62,6 +67,7 @@ impl Duals {
             Label::Pool(pool) => &mut self.pool[pool],
             Label::GroupQuality(group) => &mut self.group_quality[group],
             Label::GroupBudget(group) => &mut self.group_budget[group],
+            Label::Row(row) => &mut self.row[row],
         } = to;
     }
 }

@@ -43,6 +43,8 @@ pub use answer::{Counterfactuals, Explanation, Named, Reason, Repair, Solution, 
 pub use duals::Duals;
 pub use frontier::{Frontier, frontier};
 pub use options::Options;
-pub use problem::{Goal, Inputs, Label, MAX_MODELS, Matrix, Objective, Pooled, Problem, ProblemError, Unroutable};
+pub use problem::{
+    Goal, Inputs, Label, MAX_MODELS, Matrix, Objective, Pooled, Problem, ProblemError, SideRow, Unroutable,
+};
 pub use solve::solve;
 pub use tolerance::{LOAD, REQUIREMENT};

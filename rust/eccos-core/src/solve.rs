@@ -197,7 +197,7 @@ impl<'a> Run<'a> {
     fn capacities_are_short(&mut self) -> bool {
         let goal = self.extreme_goal();
         let problem = self.problem;
-        let everyone = Prepared::new(problem, problem.routable.as_deref(), goal, None).without_groups();
+        let everyone = Prepared::new(problem, problem.routable.as_deref(), goal, None).capacities_only();
         let Some(relaxed) = self.relax(&everyone, None, true) else { return false };
         if relaxed.outcome != Outcome::Optimal {
             return relaxed.outcome == Outcome::Infeasible;
@@ -265,14 +265,14 @@ impl<'a> Run<'a> {
     fn most_extreme(&mut self, served: Option<&[u32]>) -> Option<Candidate> {
         let goal = self.extreme_goal();
         let within_groups = Prepared::new(self.problem, served, goal, None);
-        let grouped = within_groups.has_groups();
+        let grouped = within_groups.has_more();
         if !(grouped && matches!(goal, Goal::Value(_))) {
             let found = self.attempt(&within_groups, None, true).candidate;
             if found.is_some() || !grouped {
                 return found;
             }
         }
-        self.attempt(&within_groups.without_groups(), None, true).candidate
+        self.attempt(&within_groups.capacities_only(), None, true).candidate
     }
 
     /// False when the bound of the extreme problem proves that the requirement cannot be met.
@@ -304,8 +304,8 @@ impl<'a> Run<'a> {
             return extreme;
         }
         let mut prepared = Prepared::new(self.problem, served, goal, Some(requirement));
-        if !reached.groups_hold(self.problem) {
-            prepared = prepared.without_groups();
+        if !reached.others_hold(self.problem) {
+            prepared = prepared.capacities_only();
         }
         let Some(better) = self.attempt(&prepared, None, true).candidate else {
             return extreme;
@@ -326,7 +326,7 @@ impl<'a> Run<'a> {
             Objective::Budget { max } => measured.over_budget(max) == 0.0,
             Objective::Price { .. } => true,
         };
-        requirement && measured.groups_hold(self.problem) && measured.capacities_hold(self.problem)
+        requirement && measured.others_hold(self.problem) && measured.capacities_hold(self.problem)
     }
 
     /// The packing itself, when nothing better was found over the queries that it serves.
@@ -341,7 +341,7 @@ impl<'a> Run<'a> {
             return Some(candidate);
         }
         let unreachable = relaxed.outcome == Outcome::Infeasible;
-        let extreme = Prepared::new(self.problem, served, self.extreme_goal(), None).without_groups();
+        let extreme = Prepared::new(self.problem, served, self.extreme_goal(), None).capacities_only();
         let relaxed = self.relax(&extreme, None, true)?;
         candidate = Candidate::new(&extreme, &relaxed, candidate.model, candidate.measured);
         candidate.verdict = if unreachable { Verdict::Unreachable } else { Verdict::Undecided };

@@ -13,8 +13,8 @@ fn plain() -> Inputs<'static> {
 }
 
 #[track_caller]
-fn refused(inputs: Inputs<'_>, words: &[&str]) {
-    let sentence = Problem::new(inputs).expect_err("must be refused").to_string();
+fn refused(inputs: &Inputs<'_>, words: &[&str]) {
+    let sentence = Problem::new(*inputs).expect_err("must be refused").to_string();
     for word in words {
         assert!(sentence.contains(word), "{sentence:?} does not say {word:?}");
     }
@@ -22,44 +22,44 @@ fn refused(inputs: Inputs<'_>, words: &[&str]) {
 
 #[test]
 fn shapes_are_named() {
-    refused(Inputs { models: 0, ..plain() }, &["pool has 0 models"]);
-    refused(Inputs { models: 257, ..plain() }, &["pool has 257 models", "256"]);
-    refused(Inputs { cost: Matrix::F64(&COST[..3]), ..plain() }, &["cost", "3 entries", "wanted 4"]);
-    refused(Inputs { quality: Matrix::F32(&[0.5]), ..plain() }, &["quality", "1 entries", "wanted 4"]);
-    refused(Inputs { load: Some(Matrix::F64(&COST)), resources: 2, ..plain() }, &["load", "wanted 8"]);
-    refused(Inputs { resources: 2, ..plain() }, &["more than one resource", "load"]);
-    refused(Inputs { capacity: Some(&[1.0]), ..plain() }, &["capacity", "wanted 2"]);
-    refused(Inputs { allowed: Some(&[true]), ..plain() }, &["allowed", "wanted 4"]);
-    refused(Inputs { query_floor: Some(&[0.1]), ..plain() }, &["query_floor", "wanted 2"]);
-    refused(Inputs { priority: Some(&[1]), ..plain() }, &["priority", "wanted 2"]);
-    refused(Inputs { group_budget: Some(&[1.0]), ..plain() }, &["group_budget", "without group"]);
-    refused(Inputs { group: Some(&[0, 0]), ..plain() }, &["group", "group_min_quality or group_budget"]);
+    refused(&Inputs { models: 0, ..plain() }, &["pool has 0 models"]);
+    refused(&Inputs { models: 257, ..plain() }, &["pool has 257 models", "256"]);
+    refused(&Inputs { cost: Matrix::F64(&COST[..3]), ..plain() }, &["cost", "3 entries", "wanted 4"]);
+    refused(&Inputs { quality: Matrix::F32(&[0.5]), ..plain() }, &["quality", "1 entries", "wanted 4"]);
+    refused(&Inputs { load: Some(Matrix::F64(&COST)), resources: 2, ..plain() }, &["load", "wanted 8"]);
+    refused(&Inputs { resources: 2, ..plain() }, &["more than one resource", "load"]);
+    refused(&Inputs { capacity: Some(&[1.0]), ..plain() }, &["capacity", "wanted 2"]);
+    refused(&Inputs { allowed: Some(&[true]), ..plain() }, &["allowed", "wanted 4"]);
+    refused(&Inputs { query_floor: Some(&[0.1]), ..plain() }, &["query_floor", "wanted 2"]);
+    refused(&Inputs { priority: Some(&[1]), ..plain() }, &["priority", "wanted 2"]);
+    refused(&Inputs { group_budget: Some(&[1.0]), ..plain() }, &["group_budget", "without group"]);
+    refused(&Inputs { group: Some(&[0, 0]), ..plain() }, &["group", "group_min_quality or group_budget"]);
     let groups = Inputs { group: Some(&[0, 2]), group_budget: Some(&[1.0, 1.0]), ..plain() };
-    refused(groups, &["group[1] is 2"]);
+    refused(&groups, &["group[1] is 2"]);
 }
 
 #[test]
 fn values_are_named() {
     for (min, word) in [(1.5, "1.5"), (-0.1, "-0.1"), (f64::NAN, "NaN")] {
-        refused(Inputs { objective: Objective::Quality { min }, ..plain() }, &["min_quality", word, "[0, 1]"]);
+        refused(&Inputs { objective: Objective::Quality { min }, ..plain() }, &["min_quality", word, "[0, 1]"]);
     }
-    refused(Inputs { objective: Objective::Budget { max: -1.0 }, ..plain() }, &["budget", "-1", ">= 0"]);
-    refused(Inputs { objective: Objective::Price { value: f64::INFINITY }, ..plain() }, &["quality_value", "inf"]);
-    refused(Inputs { capacity: Some(&[1.0, f64::NAN]), ..plain() }, &["capacity[0, 1]", "NaN"]);
-    refused(Inputs { query_floor: Some(&[0.1, 1.1]), ..plain() }, &["query_floor[1]", "1.1"]);
+    refused(&Inputs { objective: Objective::Budget { max: -1.0 }, ..plain() }, &["budget", "-1", ">= 0"]);
+    refused(&Inputs { objective: Objective::Price { value: f64::INFINITY }, ..plain() }, &["quality_value", "inf"]);
+    refused(&Inputs { capacity: Some(&[1.0, f64::NAN]), ..plain() }, &["capacity[0, 1]", "NaN"]);
+    refused(&Inputs { query_floor: Some(&[0.1, 1.1]), ..plain() }, &["query_floor[1]", "1.1"]);
     let limits = Inputs { group: Some(&[0, 0]), group_min_quality: Some(&[7.0]), ..plain() };
-    refused(limits, &["group_min_quality[0]", "7"]);
+    refused(&limits, &["group_min_quality[0]", "7"]);
     for bad in [-1.0, f64::NAN, f64::INFINITY] {
         refused(
-            Inputs { cost: Matrix::F64(&[1.0, bad, 1.0, 1.0]), ..plain() },
+            &Inputs { cost: Matrix::F64(&[1.0, bad, 1.0, 1.0]), ..plain() },
             &["cost[0, 1]", "finite number >= 0"],
         );
         let single = [1.0, 1.0, bad as f32, 1.0];
-        refused(Inputs { cost: Matrix::F32(&single), ..plain() }, &["cost[1, 0]"]);
-        refused(Inputs { load: Some(Matrix::F64(&[1.0, bad, 1.0, 1.0])), ..plain() }, &["load[0, 0, 1]"]);
+        refused(&Inputs { cost: Matrix::F32(&single), ..plain() }, &["cost[1, 0]"]);
+        refused(&Inputs { load: Some(Matrix::F64(&[1.0, bad, 1.0, 1.0])), ..plain() }, &["load[0, 0, 1]"]);
     }
     for bad in [-0.1, 1.1, f64::NAN] {
-        refused(Inputs { quality: Matrix::F64(&[0.5, 0.5, 0.5, bad]), ..plain() }, &["quality[1, 1]", "[0, 1]"]);
+        refused(&Inputs { quality: Matrix::F64(&[0.5, 0.5, 0.5, bad]), ..plain() }, &["quality[1, 1]", "[0, 1]"]);
     }
     let problem = Problem::new(plain()).expect("well formed");
     let options = Options { tolerance: f64::NAN, ..Options::default() };
@@ -70,9 +70,9 @@ fn values_are_named() {
 fn a_query_without_a_model_is_named_or_left_out() {
     let allowed = [true, true, false, false];
     let masked = Inputs { allowed: Some(&allowed), ..plain() };
-    refused(masked, &["query 1", "allowed has no model"]);
+    refused(&masked, &["query 1", "allowed has no model"]);
     let floored = Inputs { query_floor: Some(&[0.15, 0.5]), ..plain() };
-    refused(floored, &["query 1", "query_floor is 0.5", "quality 0.4"]);
+    refused(&floored, &["query 1", "query_floor is 0.5", "quality 0.4"]);
     for inputs in [masked, floored] {
         let inputs = Inputs { unroutable: Unroutable::Defer, ..inputs };
         let problem = Problem::new(inputs).expect("the others can be served");
@@ -122,7 +122,7 @@ fn the_widest_pool_and_a_single_pair() {
 fn too_many_limits_are_refused() {
     let (groups, members) = (vec![1.0; 5000], vec![0u32, 4999]);
     refused(
-        Inputs { group: Some(&members), group_budget: Some(&groups), ..plain() },
+        &Inputs { group: Some(&members), group_budget: Some(&groups), ..plain() },
         &["5000 finite limits", "4096"],
     );
 }

@@ -30,7 +30,7 @@ fn draw(rng: &mut Rng) -> Drawn {
         (0..n).for_each(|i| allowed[i * m + rng.below(m)] = true);
         case.allowed = Some(allowed);
     }
-    let pools = (0..1 + rng.below(3)).map(|_| {
+    let pools = (0..=rng.below(3)).map(|_| {
         let mut models: Vec<bool> = (0..m).map(|_| rng.chance(0.6)).collect();
         models[rng.below(m)] = true;
         let most = if case.load.is_some() { 3 * n } else { n };

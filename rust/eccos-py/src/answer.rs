@@ -6,8 +6,9 @@ use pyo3::prelude::*;
 
 pub type Vector<'py, T> = Bound<'py, PyArray1<T>>;
 
-/// Floor, budget, and additions to capacities (resource, model, by how much) and to pools (which, by how much).
-type Repairs = (Option<f64>, Option<f64>, Vec<(usize, usize, f64)>, Vec<(usize, f64)>);
+/// Floor, budget, additions to capacities (resource, model, by how much) and to pools (which, by how much), and new limits
+/// of side rows (which, to what).
+type Repairs = (Option<f64>, Option<f64>, Vec<(usize, usize, f64)>, Vec<(usize, f64)>, Vec<(usize, f64)>);
 
 /// An assignment.
 #[derive(IntoPyObject)]
@@ -24,7 +25,8 @@ pub struct Answer<'py> {
     quality_price: f64,
     capacity_price: Vector<'py, f64>,
     pool_price: Vector<'py, f64>,
-    duals: (f64, [Vector<'py, f64>; 4]),
+    row_price: Vector<'py, f64>,
+    duals: (f64, [Vector<'py, f64>; 5]),
     violation: f64,
     reasons: Option<Vec<Named>>,
     repair: Option<Repairs>,
@@ -39,7 +41,7 @@ pub struct Answer<'py> {
 impl<'py> Answer<'py> {
     pub fn new(py: Python<'py>, solution: Solution, others: Option<Counterfactuals>) -> Self {
         let Solution { status, model, duals, stats, explanation, .. } = solution;
-        let prices = [duals.capacity, duals.pool, duals.group_quality, duals.group_budget];
+        let prices = [duals.capacity, duals.pool, duals.group_quality, duals.group_budget, duals.row];
         Self {
             status: status.name(),
             model: model.into_pyarray(py),
@@ -53,12 +55,13 @@ impl<'py> Answer<'py> {
             quality_price: solution.quality_price,
             capacity_price: solution.capacity_price.into_pyarray(py),
             pool_price: solution.pool_price.into_pyarray(py),
+            row_price: solution.row_price.into_pyarray(py),
             duals: (duals.requirement, prices.map(|values| values.into_pyarray(py))),
             violation: solution.violation,
             reasons: explanation.as_ref().map(eccos_core::Explanation::named),
             repair: explanation.map(|why| {
                 let repair = why.repair;
-                (repair.min_quality, repair.budget, repair.capacity, repair.pool)
+                (repair.min_quality, repair.budget, repair.capacity, repair.pool, repair.row)
             }),
             steps: stats.steps,
             nodes: stats.nodes,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytemuck::checked::try_cast_slice;
-use eccos_core::{Duals, Goal, Inputs, Matrix, Objective, Pooled, Unroutable};
+use eccos_core::{Duals, Goal, Inputs, Matrix, Objective, Pooled, SideRow, Unroutable};
 use numpy::{Element, PyArrayDyn, PyArrayMethods, PyReadonlyArrayDyn};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -46,6 +46,9 @@ impl Real<'_> {
     }
 }
 
+/// A side row: figures, mask of the queries, at least, mean, limit.
+type Row<'py> = (Real<'py>, Option<Array<'py, u8>>, bool, bool, f64);
+
 /// The problem, as `eccos_rs.assign` takes it.
 #[derive(FromPyObject)]
 #[pyo3(from_item_all)]
@@ -58,6 +61,7 @@ pub struct Arrays<'py> {
     capacity: Option<Array<'py, f64>>,
     /// Mask of the models, resource, capacity.
     pools: Vec<(Array<'py, u8>, usize, f64)>,
+    rows: Vec<Row<'py>>,
     allowed: Option<Array<'py, u8>>,
     query_floor: Option<Array<'py, f64>>,
     priority: Option<Array<'py, i64>>,
@@ -76,8 +80,17 @@ impl Arrays<'_> {
         pools.collect()
     }
 
+    /// The side rows, for `inputs`.
+    pub fn rows(&self) -> PyResult<Vec<SideRow<'_>>> {
+        let rows = self.rows.iter().map(|(values, members, at_least, mean, limit)| {
+            let members = members.as_ref().map(|members| mask("rows", members)).transpose()?;
+            Ok(SideRow { values: values.matrix(), members, at_least: *at_least, mean: *mean, limit: *limit })
+        });
+        rows.collect()
+    }
+
     /// The same, for the core. Nothing is copied.
-    pub fn inputs<'a>(&'a self, pools: &'a [Pooled<'a>]) -> PyResult<Inputs<'a>> {
+    pub fn inputs<'a>(&'a self, pools: &'a [Pooled<'a>], rows: &'a [SideRow<'a>]) -> PyResult<Inputs<'a>> {
         let objective = match (self.goal.0.as_str(), self.goal.1) {
             ("quality", min) => Objective::Quality { min },
             ("budget", max) => Objective::Budget { max },
@@ -96,6 +109,7 @@ impl Arrays<'_> {
             load: self.load.as_ref().map(Real::matrix),
             capacity: self.capacity.as_ref().map(Array::slice),
             pools,
+            rows,
             allowed,
             query_floor: self.query_floor.as_ref().map(Array::slice),
             priority: self.priority.as_ref().map(Array::slice),
@@ -120,7 +134,7 @@ pub struct Effort<'py> {
     time_limit: Option<f64>,
     pub node_limit: Option<usize>,
     pub threads: Option<usize>,
-    warm_start: Option<(String, f64, [Array<'py, f64>; 4])>,
+    warm_start: Option<(String, f64, [Array<'py, f64>; 5])>,
 }
 
 impl Effort<'_> {
@@ -136,7 +150,8 @@ impl Effort<'_> {
             "quality" => Goal::Quality,
             _ => Goal::Value(*requirement),
         };
-        let [capacity, pool, group_quality, group_budget] = prices.each_ref().map(|price| price.slice().to_vec());
-        Some(Duals { goal, requirement: *requirement, capacity, pool, group_quality, group_budget })
+        let [capacity, pool, group_quality, group_budget, row] =
+            prices.each_ref().map(|price| price.slice().to_vec());
+        Some(Duals { goal, requirement: *requirement, capacity, pool, group_quality, group_budget, row })
     }
 }

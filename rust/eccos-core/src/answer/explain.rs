@@ -69,6 +69,17 @@ pub enum Reason {
         /// What the returned assignment costs it.
         got: f64,
     },
+    /// A side row cannot be kept within the other limits.
+    Row {
+        /// The row.
+        row: usize,
+        /// True when it asks for at least the limit.
+        at_least: bool,
+        /// Its limit.
+        wanted: f64,
+        /// What the returned assignment has.
+        got: f64,
+    },
     /// The linear relaxation has a solution, and a complete search proved that no whole assignment has.
     NoWholeAssignment,
     /// No assignment that keeps every limit was found, and it is not proven that there is none.
@@ -111,6 +122,10 @@ impl Reason {
             Self::GroupBudget { group, wanted, got } => {
                 ("group_budget", vec![("group", group as f64), ("wanted", wanted), ("got", got)])
             }
+            Self::Row { row, at_least, wanted, got } => {
+                let name = if at_least { "row_below" } else { "row_above" };
+                (name, vec![("row", row as f64), ("wanted", wanted), ("got", got)])
+            }
             Self::NoWholeAssignment => ("no_whole_assignment", vec![]),
             Self::NotFound { seconds } => ("not_found", vec![("seconds", seconds)]),
             Self::NotPlaced { demand, served } => {
@@ -131,6 +146,8 @@ pub struct Repair {
     pub capacity: Vec<(usize, usize, f64)>,
     /// And these pools: which, and by how much.
     pub pool: Vec<(usize, f64)>,
+    /// And move the limits of these side rows to this.
+    pub row: Vec<(usize, f64)>,
 }
 
 /// Why the problem could not be met as asked.
@@ -180,6 +197,13 @@ pub(crate) fn explain(
         for group in 0..problem.groups {
             groups(problem, measured, group, &mut reasons);
         }
+        for (at, row) in problem.input.rows.iter().enumerate().filter(|(at, _)| measured.row_miss(problem, *at) > 0.0)
+        {
+            let (members, sum, _) = measured.row[at];
+            let got = row.stated(sum, members);
+            reasons.push(Reason::Row { row: at, at_least: row.at_least, wanted: row.limit, got });
+            repair.row.push((at, got));
+        }
     }
     let whole = matches!(candidate.verdict, Verdict::NoWhole | Verdict::Undecided) && deferred == Deferred::No;
     if problem.has_capacities() && !whole && !control.expired() {
@@ -214,7 +238,7 @@ fn growth(problem: &Problem<'_>, reasons: &[Reason], control: &Control<'_>) -> V
         Objective::Price { .. } => (Goal::Cost, None),
     };
     let requirement = requirement.filter(|_| !reasons.iter().any(hopeless));
-    let prepared = Prepared::new(problem, served, goal, requirement).without_groups();
+    let prepared = Prepared::new(problem, served, goal, requirement).capacities_only();
     let n = prepared.len();
     let count = n.min(LOOKED_AT.div_ceil(problem.models()).max(1024));
     let share = count as f64 / n.max(1) as f64;

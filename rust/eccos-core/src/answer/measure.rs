@@ -15,13 +15,20 @@ pub(crate) struct Measured {
     pub load: Vec<f64>,
     /// For each group: queries, quality, cost.
     pub group: Vec<(f64, f64, f64)>,
+    /// For each side row: queries that count, sum of coefficients, and of their sizes.
+    pub row: Vec<(f64, f64, f64)>,
 }
 
 impl Measured {
     /// Nothing assigned yet.
     fn none(problem: &Problem<'_>) -> Self {
         let size = problem.input.resources * problem.models();
-        Self { load: vec![0.0; size], group: vec![(0.0, 0.0, 0.0); problem.groups], ..Self::default() }
+        Self {
+            load: vec![0.0; size],
+            group: vec![(0.0, 0.0, 0.0); problem.groups],
+            row: vec![(0.0, 0.0, 0.0); problem.input.rows.len()],
+            ..Self::default()
+        }
     }
 
     /// All queries at their models; -1: not assigned.
@@ -37,7 +44,8 @@ impl Measured {
     /// were fixed there: every query is read once after its model is settled, and a million of them not once more.
     pub fn joined(prepared: &Prepared<'_>, fixed: &Sums, places: &[u32], key: &[u8]) -> Self {
         let problem = prepared.problem;
-        if places.len() * 2 > prepared.len() || problem.groups > 0 && fixed.group.is_empty() {
+        let unmeasured = problem.groups > 0 && fixed.group.is_empty() || !problem.input.rows.is_empty();
+        if places.len() * 2 > prepared.len() || unmeasured {
             let mut sums = Self::none(problem);
             for (place, &j) in key.iter().enumerate() {
                 sums.add(problem, prepared.query(place), j as usize);
@@ -77,6 +85,23 @@ impl Measured {
             let of = &mut self.group[group[i] as usize];
             *of = (of.0 + 1.0, of.1 + quality, of.2 + cost);
         }
+        for (at, of) in self.row.iter_mut().enumerate().filter(|(at, _)| problem.input.rows[*at].counts(i)) {
+            let used = problem.side(at, i, j);
+            *of = (of.0 + 1.0, of.1 + used, of.2 + used.abs());
+        }
+    }
+
+    /// By how much a side row is overstepped; 0 within rounding.
+    pub fn row_miss(&self, problem: &Problem<'_>, row: usize) -> f64 {
+        let (members, sum, size) = self.row[row];
+        let limit = problem.input.rows[row].total(members);
+        let over = sum - limit;
+        if members > 0.0 && over > REQUIREMENT * limit.abs().max(size) { over } else { 0.0 }
+    }
+
+    /// True when everything beside the requirement and the capacities holds: groups and side rows.
+    pub fn others_hold(&self, problem: &Problem<'_>) -> bool {
+        self.groups_hold(problem) && (0..self.row.len()).all(|row| self.row_miss(problem, row) == 0.0)
     }
 
     /// Mean quality over the assigned queries; NaN when none is.
@@ -125,7 +150,7 @@ impl Measured {
     }
 
     /// True when every group's own limits hold.
-    pub fn groups_hold(&self, problem: &Problem<'_>) -> bool {
+    fn groups_hold(&self, problem: &Problem<'_>) -> bool {
         (0..self.group.len()).all(|g| self.group_misses(problem, g) == (0.0, 0.0))
     }
 }

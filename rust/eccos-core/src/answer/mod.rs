@@ -119,6 +119,7 @@ pub(crate) fn finish(
         Objective::Price { .. } => 0.0,
     };
     let groups_short = (0..problem.groups).any(|g| measured.group_misses(problem, g).0 > 0.0);
+    let missed_row = (0..measured.row.len()).any(|row| measured.row_miss(problem, row) > 0.0);
     let missed_quality = groups_short || matches!(problem.objective(), Objective::Quality { .. }) && violation > 0.0;
     let status = match (deferred, candidate.verdict) {
         (Deferred::Proven, _) => Status::Overloaded,
@@ -126,9 +127,10 @@ pub(crate) fn finish(
         (_, Verdict::Met) if gap <= options.tolerance => Status::Optimal,
         (_, Verdict::Met) => Status::Feasible,
         _ if missed_quality => Status::QualityUnreachable,
+        _ if missed_row && violation == 0.0 => Status::RowUnreachable,
         _ => Status::BudgetUnreachable,
     };
-    let prices = prices(candidate.goal, &candidate.duals, measured.assigned);
+    let prices = prices(problem, candidate.goal, &candidate.duals, &measured);
     let explanation = (deferred != Deferred::No || candidate.verdict != Verdict::Met)
         .then(|| explain::explain(problem, &candidate, control, deferred, stats.elapsed.as_secs_f64()));
     Solution {
@@ -142,6 +144,7 @@ pub(crate) fn finish(
         quality_price: prices.quality,
         capacity_price: prices.capacity,
         pool_price: prices.pool,
+        row_price: prices.row,
         violation,
         explanation,
         stats: Stats { proven: candidate.proven, ..stats },
@@ -151,14 +154,18 @@ pub(crate) fn finish(
     }
 }
 
-/// Dollars for one more unit of mean quality, of each capacity, and of each pool.
+/// Dollars for one more unit of mean quality, of each capacity, of each pool, and of each side row's limit.
 struct Prices {
     quality: f64,
     capacity: Vec<f64>,
     pool: Vec<f64>,
+    row: Vec<f64>,
 }
 
-fn prices(goal: Goal, duals: &Duals, queries: usize) -> Prices {
+fn prices(problem: &Problem<'_>, goal: Goal, duals: &Duals, measured: &Measured) -> Prices {
+    let queries = measured.assigned;
+    let rows = problem.input.rows.iter().zip(&duals.row).zip(&measured.row);
+    let rows: Vec<f64> = rows.map(|((row, y), of)| if row.mean { y * of.0 } else { *y }).collect();
     // In budget mode: summed quality for a dollar, turned over.
     let turned = |&quality: &f64| if quality == 0.0 { 0.0 } else { quality / duals.requirement };
     let dollars = |prices: &[f64]| match goal {
@@ -169,7 +176,7 @@ fn prices(goal: Goal, duals: &Duals, queries: usize) -> Prices {
         Goal::Cost | Goal::Value(_) => duals.requirement * queries as f64,
         Goal::Quality => queries as f64 / duals.requirement,
     };
-    Prices { quality, capacity: dollars(&duals.capacity), pool: dollars(&duals.pool) }
+    Prices { quality, capacity: dollars(&duals.capacity), pool: dollars(&duals.pool), row: dollars(&rows) }
 }
 
 /// An empty batch, or one of which nothing fits.
@@ -198,6 +205,7 @@ fn nothing(
         quality_price: 0.0,
         capacity_price: duals.capacity.clone(),
         pool_price: duals.pool.clone(),
+        row_price: duals.row.clone(),
         duals,
         goal: candidate.goal,
         violation: 0.0,

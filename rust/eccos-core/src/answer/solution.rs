@@ -19,6 +19,8 @@ pub enum Status {
     BudgetUnreachable,
     /// Capacity below demand: everything that fits is assigned, the rest is deferred.
     Overloaded,
+    /// The capacities hold; no assignment keeps every side row.
+    RowUnreachable,
     /// No assignment that meets everything was found, and it is not proven that there is none; the nearest one found.
     Undecided,
 }
@@ -32,6 +34,7 @@ impl Status {
             Self::Feasible => "feasible",
             Self::QualityUnreachable => "quality_unreachable",
             Self::BudgetUnreachable => "budget_unreachable",
+            Self::RowUnreachable => "row_unreachable",
             Self::Overloaded => "overloaded",
             Self::Undecided => "undecided",
         }
@@ -85,6 +88,8 @@ pub struct Solution {
     pub capacity_price: Vec<f64>,
     /// Dollars for one more unit of each pool's capacity.
     pub pool_price: Vec<f64>,
+    /// Dollars for one more unit of each side row's limit: of the sum, or of the mean.
+    pub row_price: Vec<f64>,
     /// Raw multipliers, for warm starts and for certifying the bound.
     pub duals: Duals,
     /// By how much the requirement is missed: mean quality, or dollars over the budget; 0 when it is met.
@@ -137,6 +142,9 @@ fn reduced_value(problem: &Problem<'_>, solution: &Solution, query: usize, model
     for r in 0..problem.input.resources {
         let shared: f64 = problem.pools_of(r, model).map(|pool| duals.pool[pool]).sum();
         value += (duals.capacity[r * problem.models() + model] + shared) * problem.load(r, query, model);
+    }
+    for (row, dual) in duals.row.iter().enumerate() {
+        value += dual * problem.side(row, query, model);
     }
     if let Some(group) = problem.input.group {
         let group = group[query] as usize;

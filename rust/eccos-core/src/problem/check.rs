@@ -48,6 +48,10 @@ pub(crate) fn shapes(input: &Inputs<'_>) -> Result<(), ProblemError> {
             return Err(value("pools", place, pool.resource as f64, "a resource of load, counted from 0"));
         }
     }
+    for row in input.rows {
+        length("rows", row.values.len(), n * m, "queries x models for each")?;
+        length("rows", row.members.map_or(n, <[bool]>::len), n, "a mask of the queries for each")?;
+    }
     if let Some(allowed) = input.allowed {
         length("allowed", allowed.len(), n * m, "queries x models")?;
     }
@@ -118,9 +122,13 @@ pub(crate) fn scalars(input: &Inputs<'_>) -> Result<(), ProblemError> {
     if let Some(at) = input.pools.iter().position(|pool| !pool.models.contains(&true)) {
         return Err(value("pools", format!("[{at}].models"), 0.0, "at least one model"));
     }
+    if let Some(at) = input.rows.iter().position(|row| !row.limit.is_finite()) {
+        let (row, side) = (&input.rows[at], if input.rows[at].at_least { "at_least" } else { "at_most" });
+        return Err(value("rows", format!("[{at}].{side}"), row.limit, "a finite number"));
+    }
     let finite = |values: Option<&[f64]>| values.map_or(0, |values| values.iter().filter(|x| x.is_finite()).count());
     let limits = finite(input.capacity) + finite(input.group_min_quality) + finite(input.group_budget);
-    let limits = limits + input.pools.iter().filter(|pool| pool.capacity.is_finite()).count();
+    let limits = limits + input.pools.iter().filter(|pool| pool.capacity.is_finite()).count() + input.rows.len();
     if limits > MAX_LIMITS {
         return Err(ProblemError::Limits { got: limits });
     }
@@ -139,6 +147,14 @@ pub(crate) fn pairs(input: &Inputs<'_>) -> Result<(), ProblemError> {
     }
     if let Some((i, x)) = first_outside(input.quality, allowed, 1.0) {
         return Err(value("quality", place(i), x, "a probability in [0, 1]"));
+    }
+    for (r, row) in input.rows.iter().enumerate() {
+        let may = |at: usize| row.counts(at / m) && allowed.is_none_or(|allowed| allowed[at]);
+        let tame = |at: &usize| row.values.at(*at).abs() <= f64::from(f32::MAX);
+        if let Some(at) = (0..input.queries * m).find(|at| !tame(at) && may(*at)) {
+            let place = format!("[{r}].values[{}, {}]", at / m, at % m);
+            return Err(value("rows", place, row.values.at(at), "a finite number (within 3.4e38)"));
+        }
     }
     let Some(load) = input.load else {
         return Ok(());

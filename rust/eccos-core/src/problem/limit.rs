@@ -1,6 +1,6 @@
 //! Limits as data: what a row of the program limits, and limits over several models at once.
 
-use super::Problem;
+use super::{Matrix, Problem};
 
 /// What a row limits: a place in the arguments of the caller, and in the multipliers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,6 +15,8 @@ pub enum Label {
     GroupQuality(usize),
     /// A group's budget.
     GroupBudget(usize),
+    /// A side row.
+    Row(usize),
 }
 
 /// A limit on the loads of several models together.
@@ -28,7 +30,53 @@ pub struct Pooled<'a> {
     pub capacity: f64,
 }
 
+/// A limit on a sum of the caller's own figures, over all queries or some.
+#[derive(Clone, Copy, Debug)]
+pub struct SideRow<'a> {
+    /// (N, M) the figure of every pair, finite, of either sign.
+    pub values: Matrix<'a>,
+    /// (N,) the queries that count; `None`: all.
+    pub members: Option<&'a [bool]>,
+    /// True: at least the limit; false: at most.
+    pub at_least: bool,
+    /// True: the mean over those served; false: the sum.
+    pub mean: bool,
+    /// The limit, finite.
+    pub limit: f64,
+}
+
+impl SideRow<'_> {
+    /// True when a query counts.
+    pub(crate) fn counts(&self, query: usize) -> bool {
+        self.members.is_none_or(|members| members[query])
+    }
+
+    /// The coefficient of a pair in `sum <= limit`, given its place in `values`.
+    pub(crate) fn coefficient(&self, query: usize, at: usize) -> f64 {
+        if self.counts(query) { self.sign() * self.values.at(at) } else { 0.0 }
+    }
+
+    /// The right-hand side of `sum <= limit` with so many queries that count.
+    pub(crate) fn total(&self, members: f64) -> f64 {
+        self.sign() * self.limit * if self.mean { members } else { 1.0 }
+    }
+
+    /// What a sum of coefficients is in the caller's terms.
+    pub(crate) fn stated(&self, sum: f64, members: f64) -> f64 {
+        self.sign() * sum / if self.mean { members } else { 1.0 }
+    }
+
+    fn sign(&self) -> f64 {
+        if self.at_least { -1.0 } else { 1.0 }
+    }
+}
+
 impl Problem<'_> {
+    /// The coefficient of an allowed pair in a side row.
+    pub(crate) fn side(&self, row: usize, query: usize, model: usize) -> f64 {
+        self.input.rows[row].coefficient(query, query * self.models() + model)
+    }
+
     /// True when something limits the loads.
     pub(crate) fn has_capacities(&self) -> bool {
         self.input.capacity.is_some() || !self.input.pools.is_empty()

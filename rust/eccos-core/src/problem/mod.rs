@@ -4,7 +4,7 @@ mod check;
 mod limit;
 
 pub(crate) use limit::Room;
-pub use limit::{Label, Pooled};
+pub use limit::{Label, Pooled, SideRow};
 
 /// The most models a pool may have.
 pub const MAX_MODELS: usize = 256;
@@ -141,6 +141,8 @@ pub struct Inputs<'a> {
     pub capacity: Option<&'a [f64]>,
     /// Capacities that several models share, beside their own.
     pub pools: &'a [Pooled<'a>],
+    /// Limits on sums or means of other figures.
+    pub rows: &'a [SideRow<'a>],
     /// (N, M) pairs that may be chosen; the other pairs may hold anything, NaN included.
     pub allowed: Option<&'a [bool]>,
     /// (N,) least quality of the pair chosen for each query; NaN for none.
@@ -171,6 +173,7 @@ impl<'a> Inputs<'a> {
             load: None,
             capacity: None,
             pools: &[],
+            rows: &[],
             allowed: None,
             query_floor: None,
             priority: None,
@@ -223,7 +226,7 @@ pub enum ProblemError {
     },
     /// More limits than the method is made for.
     #[error(
-        "capacity, pools, group_min_quality and group_budget hold {got} finite limits, wanted at most {limit}",
+        "capacity, pools, rows, group_min_quality and group_budget hold {got} finite limits, wanted at most {limit}",
         limit = check::MAX_LIMITS
     )]
     Limits {

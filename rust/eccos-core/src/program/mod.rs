@@ -2,6 +2,7 @@
 
 mod lp;
 mod prepare;
+mod side;
 mod values;
 
 pub(crate) use lp::{LANES, Lp, PERTURBED_ZERO, Sparse, dot, hash};

@@ -14,9 +14,9 @@ pub(crate) const NO_ROW: u16 = u16::MAX;
 /// The value of a pair that may not be chosen: no step along any direction makes it the least.
 pub(crate) const FORBIDDEN: f64 = f64::INFINITY;
 /// An exactly attainable requirement must not fail on rounding: it is relaxed by this inside, checked with 1e-9 outside.
-const RELAX: f64 = 2e-10;
+pub(super) const RELAX: f64 = 2e-10;
 /// Rows looked at to find the scales.
-const SAMPLE: usize = 64;
+pub(super) const SAMPLE: usize = 64;
 
 /// Which price a term takes: that of the pair's model, or that of the query's group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +36,15 @@ pub(crate) enum Source {
     MinusQuality,
     /// The cost.
     Cost,
+    /// The figure of this side row.
+    Side(usize),
+}
+
+impl Source {
+    /// True for what may never be overstepped: the capacities.
+    pub fn is_capacity(self) -> bool {
+        matches!(self, Self::Unit | Self::Load(_))
+    }
 }
 
 /// One family of rows beside the requirement: every pair has one coefficient and at most one row in it.
@@ -50,6 +59,9 @@ pub(crate) struct Term {
     /// True when several models have the same row.
     pub shared: bool,
 }
+
+/// The limits of the groups of one kind: source of the coefficients, label, scale, and each group's limit.
+type Limits = (Source, fn(usize) -> Label, f64, Vec<Option<f64>>);
 
 /// The problem over the served queries, scaled.
 #[derive(Clone, Debug)]
@@ -88,6 +100,7 @@ impl<'a> Prepared<'a> {
         }
         prepared.add_loads();
         prepared.add_groups(power(quality), power(cost));
+        prepared.add_side_rows();
         prepared
     }
 
@@ -161,6 +174,7 @@ impl<'a> Prepared<'a> {
             Source::Load(resource) => self.problem.load(resource, query, model) * term.scale,
             Source::MinusQuality => -self.problem.quality(query, model) * term.scale,
             Source::Cost => self.problem.cost(query, model) * term.scale,
+            Source::Side(row) => self.problem.side(row, query, model) * term.scale,
         }
     }
 
@@ -192,17 +206,6 @@ impl<'a> Prepared<'a> {
     /// True when there is nothing but the objective, the capacities and the groups.
     pub fn is_extreme(&self) -> bool {
         self.scale_q == 0.0
-    }
-
-    /// The same problem without the limits of the groups (their rows come last).
-    pub fn without_groups(mut self) -> Self {
-        let first = self.terms.iter().filter(|term| term.by == By::Group).flat_map(|term| &term.rows).min();
-        if let Some(&first) = first {
-            self.limit.truncate(first as usize);
-            self.labels.truncate(first as usize);
-        }
-        self.terms.retain(|term| term.by == By::Model);
-        self
     }
 
     /// Typical range within a query of the objective, the cost and the quality, over a sample; their typical magnitude
@@ -284,7 +287,7 @@ impl<'a> Prepared<'a> {
         }
     }
 
-    fn add_row(&mut self, label: Label, scale: f64, limit: f64) -> u16 {
+    pub(super) fn add_row(&mut self, label: Label, scale: f64, limit: f64) -> u16 {
         self.limit.push(limit);
         self.labels.push((label, scale));
         self.limit.len() as u16 - 1
@@ -312,8 +315,7 @@ impl<'a> Prepared<'a> {
                 size[self.group(self.query(place))] += 1.0;
             }
         }
-        type Labelled = fn(usize) -> Label;
-        let limits: [(Source, Labelled, f64, Vec<Option<f64>>); 2] = [
+        let limits: [Limits; 2] = [
             (
                 Source::MinusQuality,
                 Label::GroupQuality,
@@ -381,6 +383,6 @@ fn median(values: &mut [f64]) -> f64 {
 }
 
 /// The power of two that brings `size` near 1.
-fn power(size: f64) -> f64 {
+pub(super) fn power(size: f64) -> f64 {
     if size > 0.0 && size.is_finite() { (-size.log2().round().clamp(-1000.0, 1000.0)).exp2() } else { 1.0 }
 }

@@ -169,6 +169,8 @@ fn kernel<'a>(prepared: &'a Prepared<'_>, y: &[f64], radius: &[f64]) -> Option<K
     for term in prepared.terms.iter().filter(|term| term.by == By::Model) {
         let values = match term.source {
             Source::Load(resource) => Some(problem.loads(resource)?),
+            // Figures of either sign, and queries that do not count, are for double precision.
+            Source::Side(_) => return None,
             _ => None,
         };
         let spread = |from: &[f64], factor: f64| -> Vec<f32> {
@@ -275,6 +277,7 @@ fn add_exact(prepared: &Prepared<'_>, query: usize, key: usize, sums: &mut Sums)
     for (family, term) in prepared.terms.iter().filter(|term| term.by == By::Model).enumerate() {
         let used = match term.source {
             Source::Load(resource) => problem.load(resource, query, key),
+            Source::Side(row) => problem.side(row, query, key),
             _ => 1.0,
         };
         sums.load[family * problem.models() + key] += used;

@@ -224,7 +224,7 @@ pub fn check(case: &Case, solution: &Solution) {
         }
         Status::Overloaded => assert!(sums.served < case.n),
         Status::Undecided => assert!(sums.served < case.n || !case.meets(&sums), "{case:?} {solution:?}"),
-        Status::QualityUnreachable | Status::BudgetUnreachable => {
+        Status::QualityUnreachable | Status::BudgetUnreachable | Status::RowUnreachable => {
             assert!(!case.meets(&sums), "{case:?} {solution:?}");
         }
     }
