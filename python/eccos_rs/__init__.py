@@ -142,6 +142,8 @@ if TYPE_CHECKING:
         Assignment,
         Certificate,
         Frontier,
+        PooledCapacity,
+        SideRow,
         Status,
         assign,
         certify,
