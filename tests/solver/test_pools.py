@@ -95,6 +95,12 @@ def test_many_queries_are_screened(weights: str) -> None:
     assert again.model.tobytes() == found.model.tobytes()
 
 
+def test_requests_in_overlapping_pools_are_exchanged() -> None:
+    """Annealing, which is for loads, left 16 times the gap."""
+    found = assign(**middling(1024, 6, 3, "unit", "quality"))
+    assert found.status == Status.OPTIMAL
+
+
 @pytest.mark.parametrize("goal", [{"min_quality": 0.6}, {"budget": 0.05}, {"quality_value": 3e-4}])
 def test_a_pool_of_one_model_is_its_capacity(goal: dict[str, float]) -> None:
     made = problems.make(200, 6, seed=4)

@@ -118,7 +118,7 @@ pub(crate) fn search(relaxed: &Relaxed, effort: &Effort<'_>, work: &mut Work) ->
         proven: false,
         proven_bound: f64::NEG_INFINITY,
     };
-    if lp.is_unit() {
+    if lp.families.iter().all(|family| family.coef.is_empty()) {
         search.exchange();
     } else {
         search.anneal(relaxed);
