@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import tempfile
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -38,6 +39,9 @@ __all__ = ["RayPasses", "RayRoute", "route", "route_files"]
 
 BATCH = 1024
 """Rows that an actor predicts at once; smaller blocks are put together, and a block becomes a part."""
+
+RESTART_SECONDS = 180.0
+"""That an actor on a lost node may take to be there again."""
 
 TOLD = "error.json"
 """File in the work folder with what was wrong with a row."""
@@ -119,12 +123,11 @@ def route(
         A new folder that every node reaches: predictions and parts are written there. A cluster of one
         machine needs none and takes a temporary one.
     router : Router, or callable that returns one, optional
-        Each actor gets its own: a router of a bundle travels as the place of the bundle, which every node
-        must have. By default `Router.load` with the shipped bundle.
+        Each actor gets its own, a router of a bundle as the place of the bundle, which every node must have.
     column : str, optional
         The column with the text or the messages.
     reader : RowReader, optional
-        In place of `column`: makes a query of a row.
+        In place of `column`.
     policy : Policy, optional
     actors : int, optional
         That predict, at most; by default as many as leave a CPU for the tasks that read.
@@ -146,9 +149,8 @@ def route(
 
     Notes
     -----
-    Ray Data reads and predicts; plain actors that keep their arrays make the passes over the predictions, and
-    return sums and a bounded list of rows near a tie; the list is solved here. An actor that is lost with its
-    node starts again elsewhere and reads its predictions again.
+    Ray Data reads and predicts; plain actors that keep their arrays make the passes over the predictions. One
+    that is lost with its node starts again elsewhere and reads its predictions again.
 
     Examples
     --------
@@ -202,8 +204,7 @@ def route_files(
     Parameters
     ----------
     source : Source
-        Files that every node reaches. Own columns of files other than Parquet, or of Parquet files that
-        differ in their columns, come out as texts.
+        Files that every node reaches. Own columns come out as texts, but for Parquet files that are alike.
     router : Router
     policy : Policy
     work : path
@@ -222,7 +223,6 @@ def route_files(
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise InputError(f"--ray {address}: {error}") from error
     try:
-        # Parts are cut in place; names from the working folder would mean another on another node.
         files = [{"path": str(Path(file).absolute())} for file in source.files]
         dataset = ray.data.from_items(files, override_num_blocks=len(files)).map_batches(
             read_file,
@@ -341,10 +341,27 @@ class RayPasses:
 
     def _all(self, name: str, *arguments: Any) -> list[Any]:
         """Call every worker; return what it says of each shard, in the order of the shards."""
+        return self._gathered(name, [arguments] * len(self._workers))
+
+    def _gathered(self, name: str, arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """Call each worker with its own arguments; a call to one that is being restarted is made again.
+
+        While a lost node has not been noticed, Ray may answer that an actor is unavailable, and does not
+        count that as a try. Every call may be repeated: passes only read, and files are replaced whole.
+        """
         found: list[Any] = [None] * len(self.files)
-        calls = [getattr(worker, name).remote(*arguments) for worker in self._workers]
-        for at, results in enumerate(self._ray.get(calls)):
-            found[at :: len(self._workers)] = results
+        until = time.monotonic() + RESTART_SECONDS
+        calls = {at: getattr(worker, name).remote(*arguments[at]) for at, worker in enumerate(self._workers)}
+        while calls:
+            at, call = next(iter(calls.items()))
+            try:
+                found[at :: len(self._workers)] = self._ray.get(call)
+                del calls[at]
+            except self._ray.exceptions.ActorUnavailableError:
+                if time.monotonic() > until:
+                    raise
+                time.sleep(1.0)
+                calls[at] = getattr(self._workers[at], name).remote(*arguments[at])
         return found
 
     def size(self) -> tuple[int, int]:
@@ -374,14 +391,9 @@ class RayPasses:
     def write(self, answer: JointAnswer, names: Sequence[str], out: Path) -> list[ShardFigures]:
         """Write each file's rows with their choices into `out`, under its own name."""
         count, bare = len(self._workers), replace(answer, settled=[])
-        calls = [
-            worker.write.remote(bare, answer.settled[at::count], list(names), str(out))
-            for at, worker in enumerate(self._workers)
-        ]
-        found: list[Any] = [None] * len(self.files)
-        for at, figures in enumerate(self._ray.get(calls)):
-            found[at::count] = figures
-        return found
+        return self._gathered(
+            "write", [(bare, answer.settled[at::count], list(names), str(out)) for at in range(count)]
+        )
 
     def close(self) -> None:
         """End the actors."""
