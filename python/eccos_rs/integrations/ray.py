@@ -207,8 +207,7 @@ def route_files(
         Files that every node reaches. Own columns come out as texts, but for Parquet files that are alike.
     router : Router
     policy : Policy
-    work : path
-        As `route` takes it.
+    work : path, as `route` takes it
     address : str
         Of the cluster: ``HOST:PORT``, ``auto``, or ``local`` for one on this machine.
 
