@@ -14,6 +14,7 @@ from eccos_rs.domain.query import Query
 from eccos_rs.errors import InputError, NoModelError, QueryError
 from eccos_rs.integrations.calls import current_call, follow_calls
 from eccos_rs.integrations.pricing import (
+    chat_deployments,
     import_litellm,
     name_in_pool,
     pool_from_model_list,
@@ -23,6 +24,7 @@ from eccos_rs.session import SyncSession
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+    from os import PathLike
 
     from eccos_rs.pools.pool import Pool
     from eccos_rs.predict.protocol import Predictor
@@ -77,6 +79,7 @@ class _Adapter:
         model_list: Iterable[Mapping[str, Any]],
         *,
         predictor: Predictor | None = None,
+        bundle: str | PathLike[str] | None = None,
         pool: Pool | None = None,
         policy: Policy | None = None,
         names: Mapping[str, str] | None = None,
@@ -90,7 +93,11 @@ class _Adapter:
         model_list : iterable of mapping
             The router's own list.
         predictor : Predictor, optional
-            In place of the shipped bundle's.
+            In place of a bundle's.
+        bundle : str or path, optional
+            A bundle's folder, or the name of a shipped one. None takes the trained one inside the wheel, or,
+            where a chat model of the list is none that it was trained on, the one that names no model:
+            forecasts rest on published scores then (see `Router.day_one`).
         pool : Pool, optional
             In place of `pool_from_model_list`.
         policy : Policy, optional
@@ -107,10 +114,15 @@ class _Adapter:
         PoolError
             A model has no price, or the predictor does not know it.
         """
-        source = Router.load().predictor if predictor is None else predictor
-        if pool is None:
-            pool = pool_from_model_list(model_list, names, known=source.models)
-        return cls(SyncSession(Router(pool, source, policy), **options), names, hold)
+        listed = list(model_list)
+        if predictor is None and bundle is None:
+            own = pool_from_model_list(chat_deployments(listed), names) if pool is None else pool
+            router = Router.load(pool=own, policy=policy)
+        else:
+            source = Router.load(bundle).predictor if predictor is None else predictor
+            own = pool_from_model_list(listed, names, known=source.models) if pool is None else pool
+            router = Router(own, source, policy)
+        return cls(SyncSession(router, **options), names, hold)
 
     def pool_name(self, deployment: Mapping[str, Any] | str) -> str | None:
         """Return the pool's name of a deployment, or of a LiteLLM model; None: it is not one of the pool."""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from os import PathLike
 
-__all__ = ["pool_of_config"]
+__all__ = ["pool_of_config", "read_config"]
 
 _FROM_ENVIRONMENT = "os.environ/"
 _LIMITS = {"slots": "max_parallel_requests", "requests_per_minute": "rpm", "tokens_per_minute": "tpm"}
@@ -52,7 +52,7 @@ def pool_of_config(path: str | PathLike[str]) -> tuple[Pool, list[str]]:
     path = Path(path)
     models: dict[str, LLM] = {}
     left_out: list[str] = []
-    for at, entry in enumerate(_model_list(path)):
+    for at, entry in enumerate(read_config(path)["model_list"]):
         if not isinstance(entry, dict) or not isinstance(entry.get("litellm_params"), dict):
             raise PoolError(f"{path}: entry {at} of model_list needs litellm_params, got {shown(entry)}")
         params = entry["litellm_params"]
@@ -69,7 +69,40 @@ def pool_of_config(path: str | PathLike[str]) -> tuple[Pool, list[str]]:
     return Pool(models.values()), list(dict.fromkeys(left_out))
 
 
-def _model_list(path: Path) -> list[Any]:
+def read_config(path: Path) -> dict[str, Any]:
+    """Read a configuration of the proxy, with the files that it includes.
+
+    Parameters
+    ----------
+    path : Path
+        A YAML file.
+
+    Returns
+    -------
+    dict
+        It has a ``model_list`` of at least one entry.
+
+    Raises
+    ------
+    PoolError
+        A file cannot be read, or there is no ``model_list``.
+    MissingExtraError
+        PyYAML is not installed.
+    """
+    content = _yaml(path)
+    merged = dict(content) if isinstance(content, dict) else {}
+    for name in merged.get("include") or ():
+        further = _yaml(path.parent / str(name))
+        for key, value in (further if isinstance(further, dict) else {}).items():
+            both = isinstance(value, list) and isinstance(merged.get(key), list)
+            merged[key] = [*merged[key], *value] if both else value
+    listed = merged.get("model_list")
+    if not isinstance(listed, list) or not listed:
+        raise PoolError(f"{path}: wanted a model_list with at least one entry")
+    return merged
+
+
+def _yaml(path: Path) -> Any:
     try:
         import yaml
     except ImportError as error:
@@ -77,15 +110,11 @@ def _model_list(path: Path) -> list[Any]:
             "reading a LiteLLM configuration needs yaml: pip install 'eccos-rs[litellm]'", name="yaml"
         ) from error
     try:
-        content = yaml.safe_load(path.read_text("utf-8"))
+        return yaml.safe_load(path.read_text("utf-8"))
     except OSError as error:
         raise PoolError(f"{path}: {error.strerror or error}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise PoolError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
-    listed = content.get("model_list") if isinstance(content, dict) else None
-    if not isinstance(listed, list) or not listed:
-        raise PoolError(f"{path}: wanted a model_list with at least one entry")
-    return listed
 
 
 def _model(

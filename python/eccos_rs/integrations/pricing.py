@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
 __all__ = [
+    "chat_deployments",
     "deployment_params",
     "import_litellm",
     "name_in_pool",
@@ -34,6 +35,9 @@ _LIMITS = (
     ("tokens_per_minute", "tpm"),
 )
 """Field of `LLM` and key of ``litellm_params``."""
+
+_CHAT_MODES = ("chat", "completion", "responses")
+"""What LiteLLM calls the modes of models that answer chats."""
 
 
 def import_litellm() -> Any:
@@ -112,6 +116,35 @@ def priced_llm(
         "price_source": "stated" if "input_cost_per_token" in stated else "litellm",
     }
     return LLM(name or model, cost["input"], cost["output"], **(known | fields))
+
+
+def chat_deployments(model_list: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return the deployments that answer chats.
+
+    Left out are those whose ``mode`` says otherwise (embedders, images, speech), and groups of which no
+    model has a price: nothing is known of them, and LiteLLM serves them as before.
+
+    Raises
+    ------
+    PoolError
+        Nothing is left, or a deployment has no model.
+    """
+    prices = price_map()
+    listed = list(model_list)
+    found, priced = [], set()
+    for deployment in listed:
+        params, info = deployment_params(deployment), deployment.get("model_info") or {}
+        model = info.get("base_model") or params["model"]
+        entry = prices.get(model) or prices.get(str(model).partition("/")[2]) or {}
+        if (info.get("mode") or params.get("mode") or entry.get("mode") or "chat") in _CHAT_MODES:
+            found.append(deployment)
+            if "output_cost_per_token" in {*params, *info, *entry}:
+                priced.add(deployment.get("model_name"))
+    kept = [deployment for deployment in found if deployment.get("model_name") in priced]
+    if not kept:
+        names = ", ".join(repr(deployment_params(each)["model"]) for each in listed) or "an empty list"
+        raise PoolError(f"the list has no chat model with a known price; got {names}")
+    return kept
 
 
 def pool_from_model_list(
