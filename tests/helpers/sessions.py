@@ -84,6 +84,10 @@ class MadeUpTime(asyncio.SelectorEventLoop):
             self._made_up = max(self._made_up, scheduled[0]._when)
         super()._run_once()  # type: ignore[misc]
 
+    async def shutdown_default_executor(self, timeout: float | None = None) -> None:
+        """Wait for the threads: since Python 3.12 for so long at most, which here would be no time at all."""
+        await super().shutdown_default_executor()
+
 
 def in_made_up_time(work: Coroutine[Any, Any, Any]) -> Any:
     with asyncio.Runner(loop_factory=MadeUpTime) as runner:
