@@ -8,6 +8,7 @@
 //! Deterministic: the random numbers depend on nothing but the seed.
 
 use super::ledger::Ledger;
+use super::random::Random;
 use crate::control::Control;
 use crate::program::Lp;
 
@@ -18,21 +19,48 @@ const EJECTIONS: usize = 3;
 /// Rounds, and up to how many queries half of them start afresh.
 const ROUNDS: usize = 6;
 const RESTARTED: usize = 256;
-/// First and last temperature of a round, in ranges of a typical query: from the start, and from the best known.
-const FRESH: (f64, f64) = (0.2, 2e-4);
-const REFINED: (f64, f64) = (0.03, 1e-4);
-/// Pairs within so many temperatures of the least value of their query are proposed, and at least so many for each row.
-const REACH: f64 = 20.0;
-const LEAST: usize = 40;
+/// Steps of the temperature in a round.
+const STEPS: usize = 16;
+/// Near the bound: the first temperature over 64 queries, in ranges of a typical query, falls with a power of their number,
+/// because the more queries there are, the nearer a whole assignment comes to the bound.
+const NEAR: Cooling = Cooling { hot: 0.02, power: 0.7, fall: 0.2, reach: 2.0, least: 2, charge: 0.6 };
+/// Anywhere, for assignments that hardly fit.
+const WIDE: Cooling = Cooling { hot: 0.2, power: 0.0, fall: 1e-3, reach: 20.0, least: 40, charge: 1.0 };
 
-/// The search over one program.
-pub(crate) struct Anneal<'a> {
+/// How a search cools.
+#[derive(Clone, Copy)]
+struct Cooling {
+    hot: f64,
+    power: f64,
+    /// The last temperature, as a share of the first.
+    fall: f64,
+    /// Only pairs within so many temperatures of the least value of their query are proposed, and at least so many for each
+    /// row: the pairs of good assignments are few, and most proposals of others are undone.
+    reach: f64,
+    least: usize,
+    /// What a row over its limit is charged, as a share of what repairs most.
+    charge: f64,
+}
+
+/// What a search is asked for.
+#[derive(Clone, Copy)]
+pub(crate) struct Ask {
+    /// About so many proposals, until the distance from the bound is at most `target`.
+    pub proposals: usize,
+    pub target: f64,
+    /// What limits count for beside the objective, once assignments that fit are looked for anywhere; `None`: near the bound.
+    pub anywhere: Option<f64>,
+}
+
+/// The search over one program, whose pairs touch `W` rows each (0: any number).
+pub(crate) struct Anneal<'a, const W: usize> {
     lp: &'a Lp,
     control: &'a Control<'a>,
-    /// Numbers of a pair: one entry for each family, and the requirement.
+    cooling: Cooling,
+    /// Numbers of a pair: the requirement, and one entry for each family.
     width: usize,
     pairs: Vec<Pair>,
-    /// Row and coefficient of every entry of every pair; rows beyond the last are no rows.
+    /// Row and coefficient of every entry of every pair; the row beyond the last is none.
     entries: Vec<(u32, f64)>,
     /// Every query's place among `pairs`.
     current: Vec<u32>,
@@ -41,10 +69,9 @@ pub(crate) struct Anneal<'a> {
     active: usize,
     /// Pairs within reach of the queries that were at each model when the temperature was set.
     leaving: Vec<Vec<u32>>,
-    room: Vec<f64>,
-    slack: Vec<f64>,
-    price: Vec<f64>,
-    penalty: Vec<f64>,
+    rows: Vec<Row>,
+    /// Rows as they were before the changes of a proposal.
+    log: Vec<(u32, Row)>,
     /// Rows over their limits, and the distance with what they are charged.
     over: usize,
     distance: f64,
@@ -59,25 +86,69 @@ struct Pair {
     reduced: f64,
 }
 
+/// What is left of a limit, and what that is charged.
+#[derive(Clone, Copy)]
+struct Row {
+    room: f64,
+    charge: f64,
+    slack: f64,
+    price: f64,
+    penalty: f64,
+}
+
+impl Row {
+    #[inline(always)]
+    fn charged(&self, room: f64) -> f64 {
+        if room >= -self.slack { self.price * room.max(0.0) } else { -self.penalty * room }
+    }
+
+    #[inline(always)]
+    fn over(&self) -> bool {
+        self.room < -self.slack
+    }
+}
+
 /// The best feasible assignment, and its distance from the bound.
 struct Best {
     distance: f64,
     model: Option<Vec<u8>>,
 }
 
-impl<'a> Anneal<'a> {
-    /// At multipliers `y`, from an assignment that may break limits; `weight` is what these count for beside the objective.
-    pub fn new(lp: &'a Lp, y: &[f64], model: &[u8], weight: f64, control: &'a Control<'a>) -> Self {
-        let rows = lp.rows();
-        let slack = Ledger::new(lp, model).slack().to_vec();
-        let mut price = y.to_vec();
-        let typical = y.iter().sum::<f64>() / rows as f64;
-        let mut penalty: Vec<f64> = price.iter().map(|y| weight * (3.0 * y + typical + 0.3)).collect();
-        price.push(0.0);
-        penalty.push(0.0);
+/// Where a proposal can be taken back to.
+#[derive(Clone, Copy)]
+struct Mark {
+    distance: f64,
+    over: usize,
+    log: usize,
+}
+
+/// Searches at `y` from an assignment that may break limits; returns the best feasible one and its objective.
+pub(crate) fn anneal(lp: &Lp, y: &[f64], model: &[u8], ask: Ask, control: &Control<'_>) -> Option<(Vec<u8>, f64)> {
+    match 1 + lp.families.len() {
+        2 => Anneal::<2>::new(lp, y, model, ask, control).run(ask),
+        3 => Anneal::<3>::new(lp, y, model, ask, control).run(ask),
+        _ => Anneal::<0>::new(lp, y, model, ask, control).run(ask),
+    }
+}
+
+impl<'a, const W: usize> Anneal<'a, W> {
+    fn new(lp: &'a Lp, y: &[f64], model: &[u8], ask: Ask, control: &'a Control<'a>) -> Self {
+        let cooling = if ask.anywhere.is_some() { WIDE } else { NEAR };
+        let weight = cooling.charge * ask.anywhere.unwrap_or(1.0);
+        let typical = y.iter().sum::<f64>() / lp.rows() as f64;
+        let row = |(&slack, &price): (&f64, &f64)| Row {
+            room: 0.0,
+            charge: 0.0,
+            slack,
+            price,
+            penalty: weight * (3.0 * price + typical + 0.3),
+        };
+        let mut rows: Vec<Row> = Ledger::new(lp, model).slack().iter().zip(y).map(row).collect();
+        rows.push(Row { room: 0.0, charge: 0.0, slack: f64::INFINITY, price: 0.0, penalty: 0.0 });
         let mut anneal = Self {
             lp,
             control,
+            cooling,
             width: 1 + lp.families.len(),
             pairs: vec![],
             entries: vec![],
@@ -85,23 +156,19 @@ impl<'a> Anneal<'a> {
             order: vec![],
             active: 0,
             leaving: vec![vec![]; lp.m],
-            room: vec![],
-            slack,
-            price,
-            penalty,
+            rows,
+            log: vec![],
             over: 0,
             distance: 0.0,
-            random: Random(0x9E37_79B9_7F4A_7C15),
+            random: Random::new(),
             best: Best { distance: f64::INFINITY, model: None },
         };
-        anneal.slack.push(f64::INFINITY);
         anneal.place_all(model, f64::INFINITY);
         anneal
     }
 
-    /// Searches with about so many proposals, until the distance is at most `target`. Returns the best feasible assignment
-    /// and its objective. The first rounds start from the given assignment, the others from the best.
-    pub fn run(mut self, proposals: usize, target: f64) -> Option<(Vec<u8>, f64)> {
+    /// The first rounds start from the given assignment, the others from the best.
+    fn run(mut self, Ask { proposals, target, .. }: Ask) -> Option<(Vec<u8>, f64)> {
         let fresh = if self.lp.n <= RESTARTED { ROUNDS / 2 } else { 1 };
         let start: Vec<u8> = self.current.iter().map(|&pair| self.pairs[pair as usize].model).collect();
         for round in 0..ROUNDS {
@@ -109,12 +176,14 @@ impl<'a> Anneal<'a> {
             if self.best.distance <= target || self.control.expired() {
                 break;
             }
-            let (hot, cold) = if round < fresh { FRESH } else { REFINED };
-            self.cool(proposals / ROUNDS, hot, cold, target);
+            self.cool(proposals / ROUNDS, target);
             match self.best.model.clone() {
                 Some(_) if round + 1 < fresh => self.place_all(&start, self.best.distance),
                 Some(model) => self.place_all(&model, self.best.distance),
-                None => self.penalty.iter_mut().for_each(|penalty| *penalty *= 3.0),
+                None => {
+                    self.rows.iter_mut().for_each(|row| row.penalty *= 3.0);
+                    self.charge_all();
+                }
             }
         }
         let model = self.best.model?;
@@ -128,21 +197,19 @@ impl<'a> Anneal<'a> {
         self.pairs.clear();
         self.entries.clear();
         self.current.clear();
-        self.room.clear();
-        self.room.extend(lp.residual(model).iter().map(|r| -r));
-        self.room.push(0.0);
-        let mut reduced = 0.0;
+        for (row, r) in self.rows.iter_mut().zip(lp.residual(model)) {
+            row.room = -r;
+        }
+        let y: Vec<f64> = self.rows.iter().map(|row| row.price).collect();
         let mut row = vec![];
         for i in 0..lp.n {
             row.clear();
-            row.extend((0..lp.m).filter(|&j| lp.may(i, j)).map(|j| (lp.value(&self.price, i, j), j)));
-            row.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
-            let least = row.first().map_or(0.0, |pair| pair.0);
+            row.extend((0..lp.m).filter(|&j| lp.may(i, j)).map(|j| (lp.value(&y, i, j), j)));
+            let least = row.iter().map(|pair| pair.0).fold(f64::INFINITY, f64::min);
             for &(value, j) in &row {
                 let own = usize::from(model[i]) == j;
                 if own {
                     self.current.push(self.pairs.len() as u32);
-                    reduced += value - least;
                 } else if value - least > limit {
                     continue;
                 }
@@ -158,13 +225,15 @@ impl<'a> Anneal<'a> {
         self.order.sort_unstable_by(|&a, &b| {
             pairs[a as usize].reduced.total_cmp(&pairs[b as usize].reduced).then(a.cmp(&b))
         });
-        self.over = (0..lp.rows()).filter(|&k| self.room[k] < -self.slack[k]).count();
-        self.distance = reduced + (0..lp.rows()).map(|k| self.charge(k, self.room[k])).sum::<f64>();
+        self.charge_all();
     }
 
-    #[inline(always)]
-    fn charge(&self, k: usize, room: f64) -> f64 {
-        if room >= -self.slack[k] { self.price[k] * room.max(0.0) } else { -self.penalty[k] * room }
+    /// What all rows are charged, and the distance, afresh.
+    fn charge_all(&mut self) {
+        self.rows.iter_mut().for_each(|row| row.charge = row.charged(row.room));
+        self.over = self.rows.iter().filter(|row| row.over()).count();
+        let reduced = self.current.iter().map(|&pair| self.pairs[pair as usize].reduced).sum::<f64>();
+        self.distance = reduced + self.rows.iter().map(|row| row.charge).sum::<f64>();
     }
 
     /// Keeps the assignment when it is feasible and better.
@@ -175,6 +244,7 @@ impl<'a> Anneal<'a> {
         }
     }
 
+    #[inline(never)]
     fn keep(&mut self) {
         self.best.distance = self.distance;
         let model = self.best.model.get_or_insert_with(|| vec![0; self.lp.n]);
@@ -184,16 +254,17 @@ impl<'a> Anneal<'a> {
     }
 
     /// One round: proposals at a falling temperature.
-    fn cool(&mut self, proposals: usize, hot: f64, cold: f64, target: f64) {
-        let blocks = proposals.div_ceil(POLL).max(1);
-        let fall = (cold / hot).powf(1.0 / blocks as f64);
-        let mut temperature = hot;
+    fn cool(&mut self, proposals: usize, target: f64) {
+        let blocks = STEPS.max(proposals / POLL);
+        let Cooling { hot, power, fall, reach, .. } = self.cooling;
+        let fall = fall.powf(1.0 / blocks as f64);
+        let mut temperature = hot * (64.0 / self.lp.n.max(16) as f64).powf(power);
         for _ in 0..blocks {
             if self.best.distance <= target || self.control.expired() {
                 return;
             }
-            self.reach(REACH * temperature);
-            for _ in 0..POLL {
+            self.reach(reach * temperature);
+            for _ in 0..proposals.div_ceil(blocks) {
                 self.propose(temperature);
             }
             temperature *= fall;
@@ -203,7 +274,7 @@ impl<'a> Anneal<'a> {
     /// Lists the pairs of reduced cost within reach, by the model that their query would leave.
     fn reach(&mut self, reach: f64) {
         let pairs = &self.pairs;
-        let least = (LEAST * self.lp.rows() + self.lp.n).min(self.order.len());
+        let least = (self.cooling.least * self.lp.rows() + self.lp.n).min(self.order.len());
         self.active = self.order.partition_point(|&pair| pairs[pair as usize].reduced <= reach).max(least);
         self.leaving.iter_mut().for_each(Vec::clear);
         for &pair in &self.order[..self.active] {
@@ -224,7 +295,8 @@ impl<'a> Anneal<'a> {
             return;
         }
         let worst = self.distance + temperature * self.random.exponential();
-        let before = (self.distance, self.over);
+        self.log.clear();
+        let first = self.mark();
         self.shift(from, to);
         if self.distance < worst {
             self.current[i] = to as u32;
@@ -232,8 +304,8 @@ impl<'a> Anneal<'a> {
             return;
         }
         for _ in 0..EJECTIONS {
-            let Some((k, out, next)) = self.ejected(to, [i, i]) else { continue };
-            let between = (self.distance, self.over);
+            let Some((k, out, next)) = self.ejected(to, [i, i], worst) else { continue };
+            let second = self.mark();
             self.shift(out, next);
             if self.distance < worst {
                 self.current[i] = to as u32;
@@ -241,8 +313,7 @@ impl<'a> Anneal<'a> {
                 self.record();
                 return;
             }
-            if let Some((l, last, end)) = self.ejected(next, [i, k]) {
-                let third = (self.distance, self.over);
+            if let Some((l, last, end)) = self.ejected(next, [i, k], worst) {
                 self.shift(last, end);
                 if self.distance < worst {
                     self.current[i] = to as u32;
@@ -251,19 +322,16 @@ impl<'a> Anneal<'a> {
                     self.record();
                     return;
                 }
-                self.shift(end, last);
-                (self.distance, self.over) = third;
             }
-            self.shift(next, out);
-            (self.distance, self.over) = between;
+            self.back(second);
         }
-        self.shift(to, from);
-        (self.distance, self.over) = before;
+        self.back(first);
     }
 
-    /// A query to eject from where a pair goes: the query, its pair, and its next one.
+    /// A query to eject from where a pair goes: the query, its pair, and its next one. None when even free rows
+    /// would leave the distance above `worst`.
     #[inline(always)]
-    fn ejected(&mut self, pair: usize, not: [usize; 2]) -> Option<(usize, usize, usize)> {
+    fn ejected(&mut self, pair: usize, not: [usize; 2], worst: f64) -> Option<(usize, usize, usize)> {
         let model = self.pairs[pair].model;
         let leaving = &self.leaving[usize::from(model)];
         if leaving.is_empty() {
@@ -273,54 +341,59 @@ impl<'a> Anneal<'a> {
         let query = self.pairs[next].query as usize;
         let out = self.current[query] as usize;
         let fits = out != next && self.pairs[out].model == model && !not.contains(&query);
-        fits.then_some((query, out, next))
+        (fits && self.least_after(out, next) < worst).then_some((query, out, next))
+    }
+
+    /// What the distance would be after a shift if the rows that it touches were charged nothing.
+    #[inline(always)]
+    fn least_after(&self, from: usize, to: usize) -> f64 {
+        let width = if W > 0 { W } else { self.width };
+        let mut least = self.distance + self.pairs[to].reduced - self.pairs[from].reduced - self.rows[0].charge;
+        for t in 1..width {
+            least -= self.rows[self.entries[from * width + t].0 as usize].charge;
+            least -= self.rows[self.entries[to * width + t].0 as usize].charge;
+        }
+        least
+    }
+
+    fn mark(&self) -> Mark {
+        Mark { distance: self.distance, over: self.over, log: self.log.len() }
+    }
+
+    /// Takes back what came after a mark.
+    #[inline(always)]
+    fn back(&mut self, mark: Mark) {
+        while self.log.len() > mark.log {
+            if let Some((k, row)) = self.log.pop() {
+                self.rows[k as usize] = row;
+            }
+        }
+        (self.distance, self.over) = (mark.distance, mark.over);
     }
 
     /// Moves the sums from one pair of a query to another.
     #[inline(always)]
     fn shift(&mut self, from: usize, to: usize) {
+        let width = if W > 0 { W } else { self.width };
         self.distance += self.pairs[to].reduced - self.pairs[from].reduced;
-        for t in 0..self.width {
-            let (k, a) = self.entries[from * self.width + t];
-            self.change(k as usize, a);
-        }
-        for t in 0..self.width {
-            let (k, a) = self.entries[to * self.width + t];
-            self.change(k as usize, -a);
+        let (from, to) = (from * width, to * width);
+        self.change(0, self.entries[from].1 - self.entries[to].1);
+        for t in 1..width {
+            let (old, new) = (self.entries[from + t], self.entries[to + t]);
+            self.change(old.0 as usize, old.1);
+            self.change(new.0 as usize, -new.1);
         }
     }
 
     #[inline(always)]
     fn change(&mut self, k: usize, by: f64) {
-        let (old, new) = (self.room[k], self.room[k] + by);
-        self.distance += self.charge(k, new) - self.charge(k, old);
-        self.over = self.over + usize::from(new < -self.slack[k]) - usize::from(old < -self.slack[k]);
-        self.room[k] = new;
-    }
-}
-
-/// A small generator (xorshift with a multiplication).
-struct Random(u64);
-
-impl Random {
-    #[inline(always)]
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_F491_4F6C_DD1D)
-    }
-
-    /// A number below `count`, which is above 0 and below 2^32.
-    #[inline(always)]
-    fn below(&mut self, count: usize) -> usize {
-        (((self.next() >> 32) * count as u64) >> 32) as usize
-    }
-
-    /// Exponentially distributed with mean 1.
-    #[inline(always)]
-    fn exponential(&mut self) -> f64 {
-        let uniform = ((self.next() >> 11) as f64 + 0.5) / (1u64 << 53) as f64;
-        -uniform.ln()
+        let row = &mut self.rows[k];
+        self.log.push((k as u32, *row));
+        let over = row.over();
+        row.room += by;
+        let charge = row.charged(row.room);
+        self.distance += charge - row.charge;
+        self.over = self.over + usize::from(row.over()) - usize::from(over);
+        row.charge = charge;
     }
 }

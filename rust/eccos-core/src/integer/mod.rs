@@ -10,6 +10,7 @@ mod branch;
 mod enumerate;
 mod exchange;
 mod ledger;
+mod random;
 mod rounding;
 
 use crate::control::Control;
@@ -17,7 +18,7 @@ use crate::dual::{Limits, State, Work};
 use crate::program::{Lp, PERTURBED_ZERO, hash};
 use crate::relax::Relaxed;
 
-use anneal::Anneal;
+use anneal::{Ask, anneal};
 use branch::{Branch, forbid};
 use exchange::Exchange;
 use rounding::round_vertex;
@@ -36,8 +37,9 @@ const RESTARTS: u64 = 20;
 const RESTART_NODES: usize = 200;
 /// Proposals of an annealing search: so many, and for each query.
 const PROPOSALS: (usize, usize) = (4_000, 100);
-/// A relative gap above this is worth so many times the proposals.
+/// A relative gap above this is worth so many times the proposals; for at most so many queries, one above that.
 const WIDE: (f64, usize) = (0.01, 3);
+const SMALL: (usize, f64) = (256, 0.05);
 /// Programs of at most so many queries are enumerated when nothing else finds or proves an assignment, with so many partial
 /// assignments in default and in exact mode.
 const ENUMERATED: (usize, usize, usize) = (64, 40_000, 2_000_000);
@@ -178,26 +180,27 @@ impl Search<'_, '_> {
         let proposals = PROPOSALS.0 + PROPOSALS.1 * core.len();
         let start: Vec<u8> = core.iter().map(|&i| rounded[i as usize]).collect();
         let goal = self.target + self.bound - held - at.objective;
-        let run = |start: &[u8], proposals: usize, weight: f64, control: &Control<'_>| {
-            Anneal::new(&sub, &at.y, start, weight, control).run(proposals, goal)
+        let run = |start: &[u8], proposals: usize, anywhere: Option<f64>| {
+            anneal(&sub, &at.y, start, Ask { proposals, target: goal, anywhere }, self.effort.control)
         };
-        let mut found = run(&start, proposals, 1.0, self.effort.control);
-        // Nothing fits yet: other starts, and limits that weigh ever more than the objective.
-        let fits = self
-            .effort
-            .start
-            .map(|fits| -> Vec<u8> { core.iter().map(|&i| fits[relaxed.places[i as usize] as usize]).collect() });
+        let mut found = run(&start, proposals, None);
+        // Nothing fits yet: anywhere, from other starts, and with limits that weigh ever more than the objective.
+        let at_core =
+            |fits: &[u8]| -> Vec<u8> { core.iter().map(|&i| fits[relaxed.places[i as usize] as usize]).collect() };
+        let fits = self.effort.start.map(at_core);
         for (start, weight) in [fits, Some(start.clone()), Some(start)].into_iter().flatten().zip([1.0, 10.0, 100.0])
         {
             if found.is_none() && !self.effort.control.expired() {
-                found = run(&start, WIDE.1 * proposals, weight, self.effort.control);
+                found = run(&start, WIDE.1 * proposals, Some(weight));
             }
         }
         let size = (self.bound + relaxed.held).abs();
+        // Among few queries one that does not fit well weighs more; and they are branched on afterwards.
+        let wide = if self.lp.n <= SMALL.0 && self.effort.nodes == 0 { SMALL.1 } else { WIDE.0 };
         if let Some((model, objective)) = found.clone()
-            && objective + held - self.bound > WIDE.0.max(self.effort.tolerance) * size
+            && objective + held - self.bound > wide.max(self.effort.tolerance) * size
         {
-            let again = run(&model, WIDE.1 * proposals, 1.0, self.effort.control);
+            let again = run(&model, WIDE.1 * proposals, None);
             found = again.filter(|again| again.1 < objective).or(found);
         }
         if let Some((model, objective)) = found {
