@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from eccos_rs.errors import InputError, PoolError, RecordError
@@ -166,6 +166,8 @@ def test_exact_texts(text, right):
     assert grade(Task("?", "exact", ("Paris", "City of Paris")), text) == float(right)
 
 
+@example("E0")
+@example(".e5/3")
 @given(st.text(max_size=60))
 def test_any_text_is_graded(text):
     for task in (CHOICE, Task("?", "numeric", ("42",)), Task("?", "exact", ("Paris",))):

@@ -6,7 +6,9 @@ import re
 
 __all__ = ["number_of", "numbers_in"]
 
-NUMBER = re.compile(r"[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.\d+)?(?:[eE][-+]?\d+)?(?:\s*/\s*\d+(?:\.\d+)?)?")
+NUMBER = re.compile(
+    r"[-+]?(?:(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|\.\d+)(?:[eE][-+]?\d+)?(?:\s*/\s*\d+(?:\.\d+)?)?"
+)
 FRACTION = re.compile(r"\\d?frac\s*\{([^{}]+)\}\s*\{([^{}]+)\}")
 QUOTIENT = re.compile(r"\(([-+]?[\d.,]+)\)\s*/\s*\(([-+]?[\d.,]+)\)")
 
@@ -24,8 +26,6 @@ def numbers_in(text: str) -> list[float]:
     found = []
     for match in NUMBER.finditer(plain):
         top, _, bottom = match.group().replace(",", "").replace(" ", "").partition("/")
-        if not any(sign.isdigit() for sign in top):
-            continue
         if not bottom:
             found.append(float(top))
         elif float(bottom):
