@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from eccos_rs.bulk.passes import Goal, Prices, Rows, limits_value, reduced_cost
+from eccos_rs.bulk.passes import (
+    Goal,
+    Prices,
+    Rows,
+    limits_value,
+    objective,
+    reduced_cost,
+    relative_gap,
+)
 from eccos_rs.errors import InputError
 from eccos_rs.solver.certificate import Claim
 
@@ -145,10 +153,7 @@ class JointCertificate:
     @property
     def objective(self) -> float:
         """What is minimised: cost, minus expected good answers, or cost minus what they are worth."""
-        good = self.quality * self.rows
-        if self.goal.kind == "budget":
-            return -good
-        return self.cost - (self.goal.value * good if self.goal.kind == "quality_value" else 0.0)
+        return objective(self.goal, self.cost, self.quality * self.rows)
 
     @property
     def bound(self) -> float:
@@ -159,8 +164,7 @@ class JointCertificate:
     @property
     def gap(self) -> float:
         """Relative distance of `objective` to `bound`."""
-        away = max(self.objective - self.bound, 0.0)
-        return away / max(abs(self.objective), abs(self.bound), 1e-12)
+        return relative_gap(self.objective, self.bound)
 
     def claims(self, tolerance: float = 1e-4) -> tuple[Claim, ...]:
         """Check the sums: the promise, the capacities, the signs of the prices, and the gap.

@@ -15,7 +15,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from eccos_rs.bulk.passes import Goal, LocalPasses, Passes, Prices, Rows, Shard, Sums, limits_value
+from eccos_rs.bulk.passes import (
+    Goal,
+    LocalPasses,
+    Passes,
+    Prices,
+    Rows,
+    Shard,
+    Sums,
+    limits_value,
+    objective,
+    relative_gap,
+)
 from eccos_rs.errors import InputError
 from eccos_rs.solver.assignment import assign
 
@@ -188,7 +199,7 @@ class _Solve:
                 answer = self._answer(sums, found, prices, total, number)
                 if best is None or self._objective(answer) < self._objective(best):
                     best = answer
-                gap = self._gap(best, bound)
+                gap = relative_gap(self._objective(best), bound)
                 best = replace(
                     best, bound=self._bound(bound, total), gap=gap, bounds=parts, bound_prices=at_bound,
                     passes=number, status="optimal" if gap <= 1e-4 else "feasible",
@@ -294,15 +305,7 @@ class _Solve:
         )  # fmt: skip
 
     def _objective(self, answer: JointAnswer) -> float:
-        if self.goal.kind == "budget":
-            return -answer.quality * answer.rows
-        if self.goal.kind == "quality_value":
-            return answer.cost - self.goal.value * answer.quality * answer.rows
-        return answer.cost
-
-    def _gap(self, answer: JointAnswer, bound: float) -> float:
-        reached = self._objective(answer)
-        return max(reached - bound, 0.0) / max(abs(reached), abs(bound), 1e-12)
+        return objective(self.goal, answer.cost, answer.quality * answer.rows)
 
     def _bound(self, dual: float, total: int) -> float:
         return -dual / max(total, 1) if self.goal.kind == "budget" else dual

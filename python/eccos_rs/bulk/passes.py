@@ -22,7 +22,9 @@ __all__ = [
     "Sums",
     "choose",
     "limits_value",
+    "objective",
     "reduced_cost",
+    "relative_gap",
     "sample_shards",
     "strongest_quality",
     "sum_shard",
@@ -143,6 +145,18 @@ def limits_value(goal: Goal, prices: Prices, capacity: NDArray[np.float64] | Non
         return prices.goal * limit
     priced = prices.places > 0
     return prices.goal * limit + float((prices.places[priced] * capacity[priced]).sum())
+
+
+def objective(goal: Goal, cost: float, good: float) -> float:
+    """Return what is minimised, of US dollars and expected good answers: minus the latter with a budget."""
+    if goal.kind == "budget":
+        return -good
+    return cost - (goal.value * good if goal.kind == "quality_value" else 0.0)
+
+
+def relative_gap(reached: float, bound: float) -> float:
+    """Return how far an objective is above a bound, as a share of the larger."""
+    return max(reached - bound, 0.0) / max(abs(reached), abs(bound), 1e-12)
 
 
 def choose(
