@@ -116,13 +116,23 @@ def _pool(at: str, pool: object, m: int, r: int) -> Pool:
     resource = pool.resource
     if isinstance(resource, bool) or not isinstance(resource, int | np.integer) or not 0 <= resource < r:
         raise ProblemError(f"{at}.resource is {resource!r}, wanted a resource of load: 0 to {r - 1}")
-    if not isinstance(pool.name, str):
-        raise ProblemError(f"{at}.name is {pool.name!r}, wanted a text")
+    name = _name(at, pool.name)
+    capacity = _number(f"{at}.capacity", pool.capacity)
+    return Pool(_members(f"{at}.models", pool.models, m), int(resource), capacity, name)
+
+
+def _name(at: str, name: object) -> str:
+    """Return what a limit is called: its place in the list without a name."""
+    if not isinstance(name, str):
+        raise ProblemError(f"{at}.name is {name!r}, wanted a text")
+    return name or at
+
+
+def _number(name: str, value: Any) -> float:
     try:
-        capacity = float(pool.capacity)
+        return float(value)
     except (TypeError, ValueError):
-        raise ProblemError(f"{at}.capacity is {pool.capacity!r}, wanted a number") from None
-    return Pool(_members(f"{at}.models", pool.models, m), int(resource), capacity, pool.name or at)
+        raise ProblemError(f"{name} is {value!r}, wanted a number") from None
 
 
 def _members(name: str, models: object, m: int) -> NDArray[np.uint8]:
@@ -182,18 +192,13 @@ def _row(at: str, row: object, shape: tuple[int, int]) -> Row:
     if len(given) != 1:
         got = " and ".join(given) or "none"
         raise ProblemError(f"{at} has {got}, wanted exactly one of at_most and at_least")
-    if not isinstance(row.name, str):
-        raise ProblemError(f"{at}.name is {row.name!r}, wanted a text")
+    name = _name(at, row.name)
     if not isinstance(row.mean, bool | np.bool_):
         raise ProblemError(f"{at}.mean is {row.mean!r}, wanted true or false")
-    value = getattr(row, given[0])
-    try:
-        limit = float(value)
-    except (TypeError, ValueError):
-        raise ProblemError(f"{at}.{given[0]} is {value!r}, wanted a number") from None
+    limit = _number(f"{at}.{given[0]}", getattr(row, given[0]))
     values = numbers.real(f"{at}.values", row.values)
     numbers.shaped(f"{at}.values", values, shape, "queries x models, as cost")
     members = None
     if row.members is not None:
         members = numbers.flags(f"{at}.members", row.members, shape[:1], "one a query")
-    return Row(values, members, given[0] == "at_least", bool(row.mean), limit, row.name or at)
+    return Row(values, members, given[0] == "at_least", bool(row.mean), limit, name)
