@@ -31,12 +31,15 @@ if TYPE_CHECKING:
     from eccos_rs.routing.policy import Policy
     from eccos_rs.session import Lease
 
-__all__ = ["EccosPlugin", "EccosStrategy", "pool_from_model_list"]
+__all__ = ["HOLD_SECONDS", "EccosPlugin", "EccosStrategy", "pool_from_model_list"]
 
 logger = logging.getLogger("eccos_rs.integrations")
 
 _SIGNAL = "eccos"
 """What a request carries of its lease, in its metadata or in the plugin's signals."""
+
+HOLD_SECONDS = 600.0
+"""After which a lease that LiteLLM never reported on is given back, where nothing else is said."""
 
 _REMEMBERED = 10_000
 """Requests whose failed models are known, should LiteLLM try them again."""
@@ -60,7 +63,7 @@ class _Adapter:
     """
 
     def __init__(
-        self, session: SyncSession, names: Mapping[str, str] | None = None, hold: float = 600.0
+        self, session: SyncSession, names: Mapping[str, str] | None = None, hold: float = HOLD_SECONDS
     ) -> None:
         self.session = session
         self._names = dict(names or {})
@@ -83,7 +86,7 @@ class _Adapter:
         pool: Pool | None = None,
         policy: Policy | None = None,
         names: Mapping[str, str] | None = None,
-        hold: float = 600.0,
+        hold: float = HOLD_SECONDS,
         **options: Any,
     ) -> Any:
         """Make an adapter for LiteLLM's deployments.

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from eccos_rs.domain.validation import did_you_mean, is_number, shown
 from eccos_rs.errors import PoolError
-from eccos_rs.integrations.litellm import EccosPlugin
+from eccos_rs.integrations.litellm import HOLD_SECONDS, EccosPlugin
 from eccos_rs.integrations.litellm_config import read_config
 from eccos_rs.integrations.pricing import number_of
 from eccos_rs.routing.policy import Policy
@@ -115,7 +115,7 @@ def _names(path: Path, section: Mapping[str, Any]) -> dict[str, str] | None:
 
 
 def _hold(path: Path, section: Mapping[str, Any]) -> float:
-    hold = section.get("hold", 600.0)
+    hold = section.get("hold", HOLD_SECONDS)
     if not is_number(hold) or not hold > 0:
         raise PoolError(f"{path}: {_SECTION}.hold must be a number of seconds above 0, got {shown(hold)}")
     return float(hold)

@@ -94,7 +94,7 @@ def priced_llm(
         The map has no price of it: as 0 it would get everything.
     """
     stated = {key: value for key, value in (given or {}).items() if value is not None}
-    entry = prices.get(model) or prices.get(model.partition("/")[2]) or {}
+    entry = _entry(model, prices)
     cost = {}
     for side in ("input", "output"):
         key = f"{side}_cost_per_token"
@@ -118,6 +118,11 @@ def priced_llm(
     return LLM(name or model, cost["input"], cost["output"], **(known | fields))
 
 
+def _entry(model: str, prices: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any]:
+    """Return what the map says of a model, with or without the provider in front; else nothing."""
+    return prices.get(model) or prices.get(model.partition("/")[2]) or {}
+
+
 def chat_deployments(model_list: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """Return the deployments that answer chats.
 
@@ -135,7 +140,7 @@ def chat_deployments(model_list: Iterable[Mapping[str, Any]]) -> list[Mapping[st
     for deployment in listed:
         params, info = deployment_params(deployment), deployment.get("model_info") or {}
         model = info.get("base_model") or params["model"]
-        entry = prices.get(model) or prices.get(str(model).partition("/")[2]) or {}
+        entry = _entry(model, prices)
         if (info.get("mode") or params.get("mode") or entry.get("mode") or "chat") in _CHAT_MODES:
             found.append(deployment)
             if "output_cost_per_token" in {*params, *info, *entry}:
