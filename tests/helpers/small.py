@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from eccos_rs import PooledCapacity, SideRow
+from eccos_rs import PooledCapacity, SideRow, assign
 from tests.helpers import problems
 
 
@@ -148,3 +148,33 @@ def draw_family(seed: int) -> dict[str, Any]:
         seed=seed,
     )
     return {"cost": instance.cost, "quality": instance.quality, **instance.keywords}
+
+
+def pooled_family(n: int, m: int, seed: int, weights: str, mode: str) -> dict[str, Any]:
+    """An instance whose own capacities are partly pooled: thirds that overlap."""
+    made = problems.make(n, m, seed=seed, weights=weights, mode=mode)
+    third = m // 3
+    own = made.capacity.copy()
+    own[::2] = np.inf
+    pools = [
+        PooledCapacity(range(third), np.floor(made.capacity[:third].sum() * 0.8), name="cheap"),
+        PooledCapacity(range(third, m), made.capacity[third:].sum(), name="dear"),
+        PooledCapacity([0, m - 1], made.capacity[[0, m - 1]].sum(), name="across"),
+    ]
+    return {"cost": made.cost, "quality": made.quality} | made.keywords | {"capacity": own, "pools": pools}
+
+
+def sided_family(n: int, m: int, seed: int, weights: str, mode: str) -> dict[str, Any]:
+    """An instance with a tight share of slow answers, and a second quality of some of the queries."""
+    made = problems.make(n, m, seed=seed, weights=weights, mode=mode)
+    g = np.random.default_rng(seed)
+    slow = g.beta(0.5, 5.0, (n, m)) * np.linspace(0.5, 1.5, m)
+    second = np.clip(made.quality * 0.7 + 0.3 * g.random((n, m)), 0, 1).astype(np.float32)
+    some = g.random(n) < 0.4
+    free = assign(made.cost, made.quality, **made.keywords).model
+    at = np.arange(n)
+    rows = [
+        SideRow(slow, at_most=0.8 * float(slow[at, free].mean()), mean=True, name="slow"),
+        SideRow(second, at_least=1.02 * float(second[at, free][some].sum()), members=some),
+    ]
+    return {"cost": made.cost, "quality": made.quality} | made.keywords | {"rows": rows}

@@ -8,68 +8,22 @@ from typing import Any
 import numpy as np
 import pytest
 
-from eccos_rs import Assignment, PooledCapacity, Status, assign, certify, frontier
+from eccos_rs import PooledCapacity, Status, assign, certify, frontier
 from tests.helpers import outside, problems, reference, small
-
-MET = (Status.OPTIMAL, Status.FEASIBLE)
-
-
-def judged(problem: dict[str, Any], answer: Assignment, tolerance: float = 1e-4) -> None:
-    """Every claim holds, and so does every pool, counted here."""
-    assert certify(assignment=answer, **problem, tolerance=tolerance), (
-        problem,
-        certify(assignment=answer, **problem, tolerance=tolerance),
-    )
-    n, m = np.shape(problem["cost"])
-    served = np.flatnonzero(answer.model >= 0)
-    load = np.asarray(problem.get("load", np.ones((1, n, m))), float).reshape(-1, n, m)
-    for pool in problem["pools"]:
-        inside = served[np.isin(answer.model[served], pool.models)]
-        used = load[pool.resource, inside, answer.model[inside]].sum()
-        assert used <= pool.capacity * (1 + 1e-12)
+from tests.helpers.judging import MET, agrees_with_brute_force, judged
 
 
 @pytest.mark.parametrize("block", range(10))
 def test_brute_force_agrees(block: int) -> None:
     for seed in range(block * 60, (block + 1) * 60):
-        problem = small.draw_pooled(seed)
-        exact, quick = assign(**problem, tolerance=0.0), assign(**problem)
-        judged(problem, exact, 0.0)
-        judged(problem, quick)
-        rows = reference.rows(**problem)
-        best = reference.brute_force(rows)
-        if best is None:
-            assert exact.status not in MET, (seed, exact)
-            assert exact.explanation, seed
-            assert quick.status not in MET, (seed, quick)
-            continue
-        assert exact.status == Status.OPTIMAL, (seed, exact, exact.explanation)
-        room = 1e-7 * max(abs(best[0]), float(np.abs(rows.p[rows.may]).max()))
-        assert abs(reference.value(rows, exact.model) - best[0]) <= room, (seed, best)
-        assert quick.status in MET, (seed, quick, quick.explanation)
-        unit = -1.0 / len(quick.model) if "budget" in problem else 1.0
-        assert quick.bound / unit <= best[0] + room, (seed, quick.bound / unit, best)
-
-
-def middling(n: int, m: int, seed: int, weights: str, mode: str) -> dict[str, Any]:
-    """An instance whose own capacities are partly pooled: thirds that overlap."""
-    made = problems.make(n, m, seed=seed, weights=weights, mode=mode)
-    third = m // 3
-    own = made.capacity.copy()
-    own[::2] = np.inf
-    pools = [
-        PooledCapacity(range(third), np.floor(made.capacity[:third].sum() * 0.8), name="cheap"),
-        PooledCapacity(range(third, m), made.capacity[third:].sum(), name="dear"),
-        PooledCapacity([0, m - 1], made.capacity[[0, m - 1]].sum(), name="across"),
-    ]
-    return {"cost": made.cost, "quality": made.quality} | made.keywords | {"capacity": own, "pools": pools}
+        agrees_with_brute_force(small.draw_pooled(seed), seed)
 
 
 @pytest.mark.parametrize("mode", ["quality", "budget"])
 @pytest.mark.parametrize("weights", ["unit", "tokens"])
 def test_highs_agrees(weights: str, mode: str) -> None:
     for seed in (1, 2):
-        problem = middling(60, 6, seed, weights, mode)
+        problem = small.pooled_family(60, 6, seed, weights, mode)
         rows = reference.rows(**problem)
         relaxed, best = outside.highs_lp(rows), outside.highs_milp(rows, gap=1e-4, time_limit=20.0)
         found = assign(**problem)
@@ -85,7 +39,7 @@ def test_highs_agrees(weights: str, mode: str) -> None:
 
 @pytest.mark.parametrize("weights", ["unit", "tokens"])
 def test_many_queries_are_screened(weights: str) -> None:
-    problem = middling(20_000, 6, 3, weights, "quality")
+    problem = small.pooled_family(20_000, 6, 3, weights, "quality")
     found = assign(**problem)
     judged(problem, found)
     assert found.status == Status.OPTIMAL
@@ -97,7 +51,7 @@ def test_many_queries_are_screened(weights: str) -> None:
 
 def test_requests_in_overlapping_pools_are_exchanged() -> None:
     """Annealing, which is for loads, left 16 times the gap."""
-    found = assign(**middling(1024, 6, 3, "unit", "quality"))
+    found = assign(**small.pooled_family(1024, 6, 3, "unit", "quality"))
     assert found.status == Status.OPTIMAL
 
 
@@ -168,7 +122,7 @@ def test_without_a_mask_as_many_requests_are_served_as_fit_by_priority() -> None
 
 
 def test_the_certificate_finds_a_broken_pool_and_a_false_price() -> None:
-    problem = middling(40, 6, 2, "unit", "quality")
+    problem = small.pooled_family(40, 6, 2, "unit", "quality")
     found = assign(**problem)
     duals = found.duals
     lies = {
@@ -181,7 +135,7 @@ def test_the_certificate_finds_a_broken_pool_and_a_false_price() -> None:
 
 
 def test_a_warm_start_takes_the_prices_of_the_pools() -> None:
-    problem = middling(3000, 6, 6, "unit", "quality")
+    problem = small.pooled_family(3000, 6, 6, "unit", "quality")
     cold = assign(**problem)
     warm = assign(**problem, warm_start=cold)
     judged(problem, warm)
@@ -191,7 +145,7 @@ def test_a_warm_start_takes_the_prices_of_the_pools() -> None:
 
 
 def test_alternatives_count_the_prices_of_the_pools() -> None:
-    problem = middling(200, 6, 7, "tokens", "quality")
+    problem = small.pooled_family(200, 6, 7, "tokens", "quality")
     found = assign(**problem, alternatives=True)
     assert found.alternatives is not None
     load, mu = np.asarray(problem["load"], float), found.duals.capacity.copy()
@@ -204,7 +158,7 @@ def test_alternatives_count_the_prices_of_the_pools() -> None:
 
 
 def test_the_frontier_keeps_the_pools() -> None:
-    problem = middling(120, 6, 8, "unit", "quality")
+    problem = small.pooled_family(120, 6, 8, "unit", "quality")
     wanted = problem.pop("min_quality")
     curve = frontier(**problem)
     assert curve.complete

@@ -3,65 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
 
-from eccos_rs import Assignment, SideRow, Status, assign, certify
+from eccos_rs import SideRow, Status, assign, certify
 from tests.helpers import outside, problems, reference, small
-
-MET = (Status.OPTIMAL, Status.FEASIBLE)
-
-
-def judged(problem: dict[str, Any], answer: Assignment, tolerance: float = 1e-4) -> None:
-    proof = certify(assignment=answer, **problem, tolerance=tolerance)
-    assert proof, (problem, answer, proof)
+from tests.helpers.judging import MET, agrees_with_brute_force, judged
 
 
 @pytest.mark.parametrize("block", range(10))
 def test_brute_force_agrees(block: int) -> None:
     for seed in range(block * 60, (block + 1) * 60):
-        problem = small.draw_sided(seed)
-        exact, quick = assign(**problem, tolerance=0.0), assign(**problem)
-        judged(problem, exact, 0.0)
-        judged(problem, quick)
-        rows = reference.rows(**problem)
-        best = reference.brute_force(rows)
-        if best is None:
-            assert exact.status not in MET, (seed, exact)
-            assert exact.explanation, seed
-            assert quick.status not in MET, (seed, quick)
-            continue
-        assert exact.status == Status.OPTIMAL, (seed, exact, exact.explanation)
-        room = 1e-7 * max(abs(best[0]), float(np.abs(rows.p[rows.may]).max()))
-        assert abs(reference.value(rows, exact.model) - best[0]) <= room, (seed, best)
-        assert quick.status in MET, (seed, quick, quick.explanation)
-        unit = -1.0 / len(quick.model) if "budget" in problem else 1.0
-        assert quick.bound / unit <= best[0] + room, (seed, quick.bound / unit, best)
-
-
-def middling(n: int, m: int, seed: int, weights: str, mode: str) -> dict[str, Any]:
-    """An instance with a tight share of slow answers, and a second quality of some of the queries."""
-    made = problems.make(n, m, seed=seed, weights=weights, mode=mode)
-    g = np.random.default_rng(seed)
-    slow = g.beta(0.5, 5.0, (n, m)) * np.linspace(0.5, 1.5, m)
-    second = np.clip(made.quality * 0.7 + 0.3 * g.random((n, m)), 0, 1).astype(np.float32)
-    some = g.random(n) < 0.4
-    free = assign(made.cost, made.quality, **made.keywords).model
-    at = np.arange(n)
-    rows = [
-        SideRow(slow, at_most=0.8 * float(slow[at, free].mean()), mean=True, name="slow"),
-        SideRow(second, at_least=1.02 * float(second[at, free][some].sum()), members=some),
-    ]
-    return {"cost": made.cost, "quality": made.quality} | made.keywords | {"rows": rows}
+        agrees_with_brute_force(small.draw_sided(seed), seed)
 
 
 @pytest.mark.parametrize("mode", ["quality", "budget"])
 @pytest.mark.parametrize("weights", ["unit", "tokens"])
 def test_highs_agrees(weights: str, mode: str) -> None:
     for seed in (1, 2):
-        problem = middling(60, 6, seed, weights, mode)
+        problem = small.sided_family(60, 6, seed, weights, mode)
         rows = reference.rows(**problem)
         relaxed, best = outside.highs_lp(rows), outside.highs_milp(rows, gap=1e-4, time_limit=20.0)
         found = assign(**problem)
@@ -77,7 +38,7 @@ def test_highs_agrees(weights: str, mode: str) -> None:
 
 
 def test_many_queries_are_screened() -> None:
-    problem = middling(20_000, 6, 3, "unit", "quality")
+    problem = small.sided_family(20_000, 6, 3, "unit", "quality")
     found = assign(**problem)
     judged(problem, found)
     assert found.status in MET
@@ -101,7 +62,7 @@ def test_a_row_over_a_group_is_the_group_s_own_limit() -> None:
 
 
 def test_the_price_is_of_the_limit_as_stated() -> None:
-    problem = middling(4000, 6, 5, "unit", "quality")
+    problem = small.sided_family(4000, 6, 5, "unit", "quality")
     found = assign(**problem)
     row = problem["rows"][0]
     less = replace(row, at_most=row.at_most * 0.999)
@@ -163,7 +124,7 @@ def test_figures_that_do_not_count_may_be_anything() -> None:
 
 
 def test_the_certificate_finds_a_broken_row_and_a_false_price() -> None:
-    problem = middling(40, 6, 2, "unit", "quality")
+    problem = small.sided_family(40, 6, 2, "unit", "quality")
     found = assign(**problem)
     duals = found.duals
     lies = {
