@@ -14,7 +14,7 @@ import anchors
 import numpy as np
 import pytest
 import table
-from tests.helpers import problems, reference
+from tests.helpers import problems, reference, small
 
 from eccos_rs import Status, assign, certify
 
@@ -162,6 +162,34 @@ def test_eccos_exact(benchmark: BenchmarkFixture, n: int, m: int) -> None:
         seconds.append(timed(call, n * m * 20))
     benchmark.pedantic(call, rounds=1)
     record(f"{n}x{m}", "eccos, exact", seconds, gaps, set())
+
+
+FAMILIES = {"without": None, "pools": small.pooled_family, "side rows": small.sided_family}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("n", [256] if ONCE else [256, 1024, 20_000])
+@pytest.mark.parametrize("weights", ["unit", "tokens"])
+def test_more_limits(benchmark: BenchmarkFixture, weights: str, n: int, family: str) -> None:
+    """Three overlapping pools, or two side rows that bind, beside the same instances without them."""
+    seconds, gaps = [], []
+    for seed in range(1, 2 if ONCE else 6):
+        made = FAMILIES[family]
+        if made is None:
+            plain = problems.make(n, 6, seed=seed, weights=weights)
+            problem = {"cost": plain.cost, "quality": plain.quality, **plain.keywords}
+        else:
+            problem = made(n, 6, seed, weights, "quality")
+
+        def call(problem: dict[str, Any] = problem) -> Any:
+            return assign(**problem, threads=1)
+
+        found = call()
+        assert certify(assignment=found, **problem)
+        gaps.append((found.cost - found.dual_bound) / found.dual_bound)
+        seconds.append(timed(call, n * 6))
+    benchmark.pedantic(call, rounds=1)
+    record(f"{n}x6, {weights}", f"eccos, {family}", seconds, gaps, set())
 
 
 @pytest.mark.parametrize(("n", "m"), SIZES, ids=[f"{n}x{m}" for n, m in SIZES])

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import pytest
 
-from eccos_rs import Status, assign, certify
-from tests.helpers import reference, small
+from eccos_rs import assign, certify
+from tests.helpers import small
+from tests.helpers.judging import agrees_with_brute_force
 
 SEEDS = 40
 BLOCKS = 30
@@ -21,30 +21,7 @@ def described(problem: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize("block", range(BLOCKS))
 def test_brute_force_agrees(block: int) -> None:
     for seed in range(block * SEEDS, (block + 1) * SEEDS):
-        problem = small.draw(seed)
-        exact = assign(**problem, tolerance=0.0)
-        quick = assign(**problem)
-        for answer, tolerance in ((exact, 0.0), (quick, 1e-4)):
-            proof = certify(
-                problem["cost"], problem["quality"], answer, **described(problem), tolerance=tolerance
-            )
-            assert proof, (seed, proof)
-        best = reference.brute_force(reference.rows(**problem))
-        met = (Status.OPTIMAL, Status.FEASIBLE)
-        if best is None:
-            assert exact.status not in met, (seed, exact)
-            assert exact.explanation, seed
-            assert quick.status not in met, (seed, quick)
-            continue
-        assert exact.status == Status.OPTIMAL, (seed, exact, exact.explanation)
-        rows = reference.rows(**problem)
-        found = reference.value(rows, exact.model)
-        # `slack` lets both sides overstep a limit by rounding; what that is worth is far below this.
-        room = 1e-7 * max(abs(best[0]), float(np.abs(rows.p[rows.may]).max()))
-        assert abs(found - best[0]) <= room, (seed, found, best)
-        assert quick.status in met, (seed, quick, quick.explanation)
-        unit = -1.0 / len(quick.model) if "budget" in problem else 1.0
-        assert quick.bound / unit <= best[0] + room, (seed, quick.bound / unit, best)
+        agrees_with_brute_force(small.draw(seed), seed)
 
 
 @pytest.mark.parametrize(
