@@ -9,6 +9,7 @@ import numpy as np
 
 from eccos_rs.bulk.passes import Goal, strongest_quality
 from eccos_rs.errors import PolicyError
+from eccos_rs.routing.workload import unknown_capacity
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,8 +54,8 @@ def capacity_of(policy: Policy, names: Sequence[str]) -> NDArray[np.float64] | N
         A model is not in the pool.
     """
     given = dict(policy.capacity or {})
-    unknown = [name for name in given if name not in names]
-    if unknown:
-        raise PolicyError(f"capacity names {unknown[0]!r}, which is not in the pool")
+    for name in given:
+        if name not in names:
+            raise unknown_capacity(name, names)
     limits = np.array([given.get(name, np.inf) for name in names], dtype=np.float64)
     return limits if np.isfinite(limits).any() else None

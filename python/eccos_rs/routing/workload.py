@@ -11,14 +11,14 @@ from eccos_rs.errors import PolicyError
 from eccos_rs.solver.limits import PooledCapacity
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
     from eccos_rs.domain.llm import LLM, Limit
     from eccos_rs.pools.pool import Pool
 
-__all__ = ["Workload", "measure"]
+__all__ = ["Workload", "measure", "unknown_capacity"]
 
 _REQUESTS, _TOKENS = 0, 1
 
@@ -64,9 +64,7 @@ def measure(
         elif name in shared:
             shared[name] = limit
         else:
-            names = [*pool.names, *shared]
-            near = did_you_mean(name, names, otherwise="it holds")
-            raise PolicyError(f"capacity names {name!r}, which is not in the pool{near}")
+            raise unknown_capacity(name, [*pool.names, *shared])
     pools = [
         PooledCapacity(_columns(pool, limit), most, resource, f"limit {limit.name!r} ({unit})")
         for limit in pool.limits
@@ -81,6 +79,12 @@ def measure(
         load[_TOKENS] = output + prompt[:, None]
         return Workload(load, np.stack([requests, tokens]), tuple(pools))
     return Workload(None, requests if np.isfinite(requests).any() else None, tuple(pools))
+
+
+def unknown_capacity(name: str, names: Sequence[str]) -> PolicyError:
+    """Return the error for a name in a policy's `capacity` that is none of these."""
+    near = did_you_mean(name, names, otherwise="it holds")
+    return PolicyError(f"capacity names {name!r}, which is not in the pool{near}")
 
 
 def _columns(pool: Pool, limit: Limit) -> list[int]:
