@@ -33,7 +33,7 @@ def bundle() -> Bundle:
 
 @pytest.fixture(scope="session")
 def predictor(bundle: Bundle) -> Any:
-    """Open the hybrid predictor on the CPU without its cache: every query takes the whole way."""
+    """Open the hybrid predictor on the CPU without its cache: every query goes through every stage."""
     return open_predictor(bundle, "hybrid", device="cpu", cache_size=0)
 
 

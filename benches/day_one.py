@@ -23,7 +23,7 @@ from eccos_rs.predict.bundle import Bundle
 from eccos_rs.predict.calibration import expit
 from eccos_rs.predict.familiarity import familiarity
 from eccos_rs.predict.prior.ability import Known, lay_over
-from eccos_rs.predict.prior.curves import benchmark_of
+from eccos_rs.predict.prior.curves import benchmark_name
 from eccos_rs.predict.prior.posterior import (
     FILLED_COUNTS,
     Evidence,
@@ -32,7 +32,7 @@ from eccos_rs.predict.prior.posterior import (
     token_factor,
 )
 from eccos_rs.train.prior.answers import join_answers, read_answers
-from eccos_rs.train.prior.fit import Smoother, fit_curves, lesson_of, metric_of
+from eccos_rs.train.prior.fit import Smoother, fit_curves, fit_metric, make_training_set
 from eccos_rs.train.prior.states import cached_states
 
 FILES = ("qaserve_public", "knowledge_qa", "math_reasoning", "code_execution", "mixed_tasks")
@@ -61,10 +61,10 @@ class Material:
 
     def curves(self, parts, smoother=None, seed=0):
         """Fit curves to some answers."""
-        lesson = lesson_of(parts, self.row_of)
-        x = self.states[lesson.row]
+        data = make_training_set(parts, self.row_of)
+        x = self.states[data.row]
         smoother = smoother or Smoother(x, self.metric)
-        return fit_curves(lesson, smoother, x, seed), smoother
+        return fit_curves(data, smoother, x, seed), smoother
 
 
 def known_by_means(part, column, categories, *, by_category=True, tokens=True):
@@ -75,7 +75,7 @@ def known_by_means(part, column, categories, *, by_category=True, tokens=True):
         for each in part:
             mine = each.category == category
             column_at = column(each)
-            if each.benchmark != benchmark_of(category) or column_at is None:
+            if each.benchmark != benchmark_name(category) or column_at is None:
                 continue
             level[at] = np.nanmean(each.quality[:, column_at])
             counts[at] = np.nanmean(each.output_tokens[:, column_at]) if tokens else np.nan
@@ -358,7 +358,7 @@ def main() -> None:
     texts = list(dict.fromkeys(text for part in read for text in part.query))
     states = cached_states(args.states, texts, Bundle.load("qaserve-minilm"))
     row_of = {text: row for row, text in enumerate(texts)}
-    material = Material(answers, states, row_of, metric_of(states))
+    material = Material(answers, states, row_of, fit_metric(states))
     report: dict[str, float] = {}
     sections = {"A": section_a, "E": lambda m, r: section_e(m, r, args.data), "F": section_f}
     for letter in args.sections:

@@ -122,7 +122,7 @@ def main() -> None:
     options = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    options.add_argument("--rate", type=float, default=200.0, help="requests a second")
+    options.add_argument("--rate", type=float, default=200.0, help="requests per second")
     options.add_argument("--seconds", type=int, default=20, help="of each way")
     options.add_argument("--json", action="store_true")
     given = options.parse_args()
@@ -152,7 +152,7 @@ def main() -> None:
     if given.json:
         print(json.dumps({"rate": given.rate, "requests": len(times["gateway"]), **figures}))
         return
-    print(f"{given.rate:g} requests a second, {len(times['gateway'])} each way, on {os.cpu_count()} cores")
+    print(f"{given.rate:g} requests per second, {len(times['gateway'])} each way, on {os.cpu_count()} cores")
     for name, row in figures.items():
         print(f"{name:9}", "  ".join(f"{key} {value:8.3f}" for key, value in row.items()))
 

@@ -4,7 +4,7 @@
 
 Wants the package (built or from its wheel) with `eccos-rs[cuda]`, nothing from the network, and for the rival
 torch and sentence-transformers; `ECCOS_DATA` names the folder of the labelled data for the AUC. Says what was
-found, checks the GPU's answers against the float32 graph on the CPU, and times the whole way from text to
+found, checks the GPU's answers against the float32 graph on the CPU, and times the pipeline from text to
 decision. A part that breaks is told and the others go on. Ends with status 0 when every check passed, 1 when
 one failed, and 2 when there is no GPU that ONNX Runtime can start; what can be checked without one is checked
 then too.
@@ -88,7 +88,7 @@ def check_device_rule(bundle: Any, has_gpu: bool) -> None:
 
 
 def check_float16_on_cpu(bundle: Any) -> None:
-    """Check the arithmetic of the GPU's graph, which can be done anywhere."""
+    """Check the precision of the GPU's graph, which can be done anywhere."""
     given = queries("mixed", 64)
     wanted = open_predictor(bundle, "hybrid", device="cpu", variant="float32").predict(given)
     compare(wanted, open_predictor(bundle, "hybrid", device="cpu", variant="float16").predict(given))
@@ -271,7 +271,7 @@ def main() -> int:
     for device in ("cuda", *(["tensorrt"] if given.tensorrt else [])):
         part(f"{device} against float32 on the CPU", partial(check_accuracy, bundle, device))
         part(f"{device}: AUC", partial(check_auc, bundle, device))
-        part(f"{device}: the whole way", partial(time_whole, bundle, device, given.seconds, until))
+        part(f"{device}: text to decision", partial(time_whole, bundle, device, given.seconds, until))
     part("the rival", lambda: time_loop(bundle, "cuda"))
     say(f"\n{'all checks passed' if not FAILED else 'failed: ' + ', '.join(FAILED)}")
     say(f"{time.perf_counter() - STARTED:.0f} s in all")

@@ -17,7 +17,7 @@ import numpy as np
 from eccos_rs.cli.common import progress_bar
 from eccos_rs.domain.metrics import auc
 from eccos_rs.predict import Prediction
-from eccos_rs.predict.onboarding import fit_newcomer
+from eccos_rs.predict.onboarding import fit_new_model
 from eccos_rs.records import RecordTable, split_by_text
 from eccos_rs.train.data import TrainingData, training_data
 from eccos_rs.train.fit import fit_predictor
@@ -70,7 +70,7 @@ def judge(data: TrainingData, held, known: Prediction, model: int, *, count: int
     order = np.random.default_rng(seed).permutation(len(held))
     learn, test = order[:count], order[-JUDGED:]
     good, tokens = data.quality[held, model], data.table.output_tokens[held, model]
-    column = fit_newcomer("new", known.rows(learn), good[learn], tokens[learn]).column(known.rows(test))
+    column = fit_new_model("new", known.rows(learn), good[learn], tokens[learn]).column(known.rows(test))
     nearest = np.argsort(-(known.embedding[test] @ known.embedding[learn].T), axis=1)[:, :16]
     return [
         auc(column["quality"], good[test]),

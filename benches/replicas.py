@@ -34,7 +34,7 @@ from eccos_rs.pools.pool import LLM, Pool
 from eccos_rs.routing.policy import Policy
 from eccos_rs.routing.router import Router
 from eccos_rs.session import Session
-from eccos_rs.session.control.pacing import period_of
+from eccos_rs.session.control.pacing import budget_period
 from settings import ONCE
 
 if TYPE_CHECKING:
@@ -182,7 +182,7 @@ def pace(server: RedisServer, folder: Path) -> dict[str, float]:
     for processes in (2,) if ONCE else (1, 2, 4, 8):
         store = f"{server.url}?namespace=pace{processes}&durable=no"
         # As much as makes a query cost 0.7 of the mean over models; a month's end is far away.
-        left = period_of("month", time.time())[1] - time.time()
+        left = budget_period("month", time.time())[1] - time.time()
         budget = 0.7 * mean * processes / (every + 0.002) * left
         answers = team(processes, _spend, store, budget, seconds, every, time.time() + 5 + 3 * processes)
         spent, on_pace = max(answers)

@@ -65,7 +65,7 @@ def _by_length(run: dict[str, Any]) -> tuple[int, int, str, int]:
 def whole(runs: Runs, said: dict[str, Any]) -> str:
     answer = said["tokens"] / said["tokens_per_second"]
     return grid(
-        ("queries", "batch", "ms a query", "share of an answer", "all but the encoder, ms"),
+        ("queries", "batch", "ms per query", "share of an answer", "all but the encoder, ms"),
         (
             (
                 run["kind"],
@@ -103,7 +103,7 @@ def rivals(runs: Runs, _: dict[str, Any]) -> str:
             else:
                 yield ms(seconds) + ("" if name == names[0] else f" ({seconds / ours:.1f} times)")
 
-    return grid(("way", *(f"batch {batch}, ms a query" for batch in batches)), map(cells, names))
+    return grid(("way", *(f"batch {batch}, ms per query" for batch in batches)), map(cells, names))
 
 
 def search(runs: Runs, _: dict[str, Any]) -> str:
@@ -133,9 +133,9 @@ def shipped(runs: Runs, _: dict[str, Any]) -> str:
     )
 
 
-def arithmetic(runs: Runs, _: dict[str, Any]) -> str:
+def precision(runs: Runs, _: dict[str, Any]) -> str:
     return grid(
-        ("graph", "threads", "ms a query of ~128 tokens, batch 16"),
+        ("graph", "threads", "ms per query of ~128 tokens, batch 16"),
         ((run["variant"], str(run["threads"]), ms(run["seconds"])) for run in runs),
     )
 
@@ -143,13 +143,13 @@ def arithmetic(runs: Runs, _: dict[str, Any]) -> str:
 def cache(runs: Runs, _: dict[str, Any]) -> str:
     ordered = sorted(runs, key=lambda run: run["share"])
     return grid(
-        ("share of a batch of 64 that was seen before", "ms a query"),
+        ("share of a batch of 64 that was seen before", "ms per query"),
         ((f"{run['share']:.0%}", ms(run["seconds"])) for run in ordered),
     )
 
 
 TABLES: dict[str, Callable[[Runs, dict[str, Any]], str]] = {
-    each.__name__: each for each in (whole, stages, rivals, search, shipped, arithmetic, cache)
+    each.__name__: each for each in (whole, stages, rivals, search, shipped, precision, cache)
 }
 
 

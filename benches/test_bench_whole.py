@@ -28,7 +28,7 @@ def check(plan: Any, batch: int) -> None:
 
 @pytest.fixture
 def whole(timed: Any, router: Any, say: Callable[[str], None], benchmark: Any) -> Callable[..., None]:
-    """Time the whole way for a batch, with what it spends beside the encoder."""
+    """Time text to decision for a batch, with what it spends beside the encoder."""
 
     def measure(given: list[str], queries: str, rounds: int) -> None:
         made: list[Any] = []
@@ -46,7 +46,7 @@ def whole(timed: Any, router: Any, say: Callable[[str], None], benchmark: Any) -
         if seconds:
             answer = MEAN_OUTPUT_TOKENS / TOKENS_PER_SECOND
             say(
-                f"route, {queries}, batch {batch:<6} {1e3 * seconds / batch:8.3f} ms a query = "
+                f"route, {queries}, batch {batch:<6} {1e3 * seconds / batch:8.3f} ms per query = "
                 f"{seconds / batch / answer:.3%} of an answer of {answer:.1f} s; "
                 f"all but the encoder {1e3 * beside / batch:6.3f} ms"
             )
@@ -116,7 +116,7 @@ def test_repeated_queries(timed: Any, bundle: Any, share: float) -> None:
 
 @pytest.mark.parametrize("variant", ["float32", "int8"])
 @pytest.mark.parametrize("threads", [1, 2])
-def test_arithmetic(timed: Any, bundle: Any, of_length: Any, variant: str, threads: int) -> None:
+def test_precision(timed: Any, bundle: Any, of_length: Any, variant: str, threads: int) -> None:
     """Both CPU graphs at ~128 tokens, batch 16."""
     predictor = open_predictor(
         bundle, "trained", device="cpu", variant=variant, threads=threads, cache_size=0
@@ -127,7 +127,7 @@ def test_arithmetic(timed: Any, bundle: Any, of_length: Any, variant: str, threa
         lambda: predictor._encoder.run(ids),
         queries=16,
         rounds=3,
-        table="arithmetic",
+        table="precision",
         variant=variant,
         threads=threads,
     )

@@ -312,7 +312,7 @@ def test_the_bench_measures_every_stage(capsys):
         assert stages["encode"] > stages["assign"] > 0
         assert row["share"] == pytest.approx(row["all"] / (row["output_tokens"] / 40))
     assert run("bench", "--batch", "2", "--seconds", "0.01", "--queries", str(SAMPLES)) == 0
-    assert "at 50 tokens a second" in " ".join(capsys.readouterr().out.split())
+    assert "at 50 tokens per second" in " ".join(capsys.readouterr().out.split())
 
 
 def test_a_folder_that_cannot_be_written_is_told(tmp_path, capsys, monkeypatch):

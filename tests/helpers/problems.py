@@ -1,6 +1,6 @@
 """Instances for tests and benches: real prices, lognormal tokens, logistic qualities, degenerate variants.
 
-Deterministic in its arguments: tokens are whole numbers, prices whole nano-dollars a token and qualities
+Deterministic in its arguments: tokens are whole numbers, prices whole nano-dollars per token and qualities
 multiples of 2**-20 (or k/16), so no value depends on the last bit of the platform's `exp` and `log`.
 """
 
@@ -22,7 +22,7 @@ KINDS = (
 
 
 class Seller(NamedTuple):
-    """A model on sale: prices in nano-dollars a token, skill in log odds, mean output tokens."""
+    """A model on sale: prices in nano-dollars per token, skill in log odds, mean output tokens."""
 
     price_in: int
     price_out: int

@@ -123,7 +123,7 @@ def make_bundle(folder: Path, *, rows: int = 80, seed: int = 0, name: str | None
     from eccos_rs.predict.encoder import CpuEncoder
     from eccos_rs.predict.graph import Layout
     from eccos_rs.predict.tokenize import TextTokenizer
-    from eccos_rs.train.emit import ARITHMETICS, build_graph
+    from eccos_rs.train.emit import PRECISIONS, build_graph
     from eccos_rs.train.emit_search import build_search_graph
     from eccos_rs.train.optimize import GRAPH_FILES, WEIGHT_FILE
     from eccos_rs.train.weights import WeightFile
@@ -131,7 +131,7 @@ def make_bundle(folder: Path, *, rows: int = 80, seed: int = 0, name: str | None
     given = weights(seed)
     store = WeightFile(WEIGHT_FILE)
     files: dict[str, bytes | Path] = {
-        GRAPH_FILES[each]: build_graph(given, each, store).SerializeToString() for each in ARITHMETICS
+        GRAPH_FILES[each]: build_graph(given, each, store).SerializeToString() for each in PRECISIONS
     }
     files[store.name] = store.tobytes()
     files["neighbours.onnx"] = build_search_graph().SerializeToString()

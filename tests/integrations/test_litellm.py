@@ -1,4 +1,4 @@
-"""Both doors into LiteLLM, with the real package and a real endpoint on loopback."""
+"""Both adapters to LiteLLM, with the real package and a real endpoint on loopback."""
 
 from __future__ import annotations
 
@@ -114,18 +114,18 @@ def chat(text="3"):
 
 
 @pytest.fixture
-def doors():
+def adapters():
     opened = []
     yield opened
-    for door in opened:
-        door.close()
+    for adapter in opened:
+        adapter.close()
 
 
-def open_door(kind, doors, model_list, quality_value=10.0, **options):
+def open_adapter(kind, adapters, model_list, quality_value=10.0, **options):
     policy = Policy(quality_value=quality_value)
-    door = kind.open(model_list, predictor=ByNumber(population(512)), policy=policy, **options)
-    doors.append(door)
-    return door
+    adapter = kind.open(model_list, predictor=ByNumber(population(512)), policy=policy, **options)
+    adapters.append(adapter)
+    return adapter
 
 
 async def until(condition):
@@ -176,16 +176,16 @@ def test_a_model_without_a_price_is_refused(litellm):
         pool_from_model_list([{"model_name": "x"}])
 
 
-async def test_the_plugin_narrows_the_candidates(litellm, endpoint, doors):
+async def test_the_plugin_narrows_the_candidates(litellm, endpoint, adapters):
     from eccos_rs.integrations.litellm import EccosPlugin
 
-    plugin = open_door(EccosPlugin, doors, deployments(endpoint))
+    plugin = open_adapter(EccosPlugin, adapters, deployments(endpoint))
     router = litellm.Router(model_list=deployments(endpoint), plugins=[plugin], num_retries=0)
     metadata = {}
     answer = await router.acompletion("eccos", chat(), metadata=metadata)
     assert answer.model.endswith("large")
     assert Endpoint.asked == ["large"]
-    cheap = open_door(EccosPlugin, doors, deployments(endpoint), quality_value=0.0)
+    cheap = open_adapter(EccosPlugin, adapters, deployments(endpoint), quality_value=0.0)
     router = litellm.Router(model_list=deployments(endpoint), plugins=[cheap], num_retries=0)
     await router.acompletion("eccos", chat())
     assert Endpoint.asked == ["large", "small"]
@@ -196,12 +196,12 @@ async def test_the_plugin_narrows_the_candidates(litellm, endpoint, doors):
     assert stats.spend == pytest.approx((population(512).input_tokens[3] * 2.5e-6) + 42 * 1e-5, rel=1e-6)
 
 
-async def test_the_plugin_says_why_and_respects_earlier_plugins(litellm, endpoint, doors):
+async def test_the_plugin_says_why_and_respects_earlier_plugins(litellm, endpoint, adapters):
     from litellm.types.router import RoutingContext
 
     from eccos_rs.integrations.litellm import EccosPlugin
 
-    plugin = open_door(EccosPlugin, doors, deployments(endpoint))
+    plugin = open_adapter(EccosPlugin, adapters, deployments(endpoint))
     context = RoutingContext(
         raw_messages=chat(), structured_messages=chat(), candidate_models=["openai/small", "openai/mid"]
     )
@@ -218,11 +218,11 @@ async def test_the_plugin_says_why_and_respects_earlier_plugins(litellm, endpoin
         assert "eccos" not in untouched.signals
 
 
-async def test_the_strategy_chooses_the_deployment(litellm, endpoint, doors):
+async def test_the_strategy_chooses_the_deployment(litellm, endpoint, adapters):
     from eccos_rs.integrations.litellm import EccosStrategy
 
     router = litellm.Router(model_list=deployments(endpoint), num_retries=0)
-    strategy = open_door(EccosStrategy, doors, deployments(endpoint))
+    strategy = open_adapter(EccosStrategy, adapters, deployments(endpoint))
     strategy.install(router)
     answer = await router.acompletion("eccos", chat())
     assert answer.choices[0].message.content == "hello"
@@ -235,24 +235,24 @@ async def test_the_strategy_chooses_the_deployment(litellm, endpoint, doors):
         await strategy._router.async_get_available_deployment("nobody", messages=chat(), request_kwargs={})
 
 
-def test_the_strategy_serves_synchronous_calls(litellm, endpoint, doors):
+def test_the_strategy_serves_synchronous_calls(litellm, endpoint, adapters):
     from eccos_rs.integrations.litellm import EccosStrategy
 
     router = litellm.Router(model_list=deployments(endpoint), num_retries=0)
-    strategy = open_door(EccosStrategy, doors, deployments(endpoint))
+    strategy = open_adapter(EccosStrategy, adapters, deployments(endpoint))
     strategy.install(router)
     assert router.completion("eccos", chat()).choices[0].message.content == "hello"
     asyncio.run(until(lambda: strategy.session.stats().in_flight == 0))
     assert strategy.session.stats().decisions == 1
 
 
-async def test_slots_hold_while_requests_run(litellm, endpoint, doors):
+async def test_slots_hold_while_requests_run(litellm, endpoint, adapters):
     from eccos_rs.integrations.litellm import EccosStrategy
 
     Endpoint.delay = 0.05
     limited = deployments(endpoint, **{name: {"max_parallel_requests": 2} for name in PRICES})
     router = litellm.Router(model_list=limited, num_retries=0)
-    strategy = open_door(EccosStrategy, doors, limited)
+    strategy = open_adapter(EccosStrategy, adapters, limited)
     strategy.install(router)
     most = 0
 
@@ -270,7 +270,7 @@ async def test_slots_hold_while_requests_run(litellm, endpoint, doors):
     assert strategy.session.stats().decisions == 12
 
 
-async def test_a_failed_attempt_gives_its_slot_back_and_the_retry_goes_elsewhere(litellm, endpoint, doors):
+async def test_a_failed_attempt_gives_its_slot_back_and_the_retry_goes_elsewhere(litellm, endpoint, adapters):
     from eccos_rs.integrations.litellm import EccosStrategy
 
     Endpoint.broken = frozenset(["large"])
@@ -279,7 +279,7 @@ async def test_a_failed_attempt_gives_its_slot_back_and_the_retry_goes_elsewhere
         model_list=deployments(endpoint, **{name: {"max_retries": 0} for name in PRICES}),
         num_retries=2, retry_after=0, disable_cooldowns=True,
     )  # fmt: skip
-    strategy = open_door(EccosStrategy, doors, deployments(endpoint))
+    strategy = open_adapter(EccosStrategy, adapters, deployments(endpoint))
     strategy.install(router)
     answer = await router.acompletion("eccos", chat())
     assert answer.choices[0].message.content == "hello"
@@ -289,12 +289,12 @@ async def test_a_failed_attempt_gives_its_slot_back_and_the_retry_goes_elsewhere
     assert strategy.session.stats().failures >= 1
 
 
-async def test_a_request_that_is_never_reported_gives_its_slot_back(litellm, endpoint, doors):
+async def test_a_request_that_is_never_reported_gives_its_slot_back(litellm, endpoint, adapters):
     from litellm.types.router import RoutingContext
 
     from eccos_rs.integrations.litellm import EccosPlugin
 
-    plugin = open_door(EccosPlugin, doors, deployments(endpoint), hold=0.05)
+    plugin = open_adapter(EccosPlugin, adapters, deployments(endpoint), hold=0.05)
     await plugin.run(
         RoutingContext(raw_messages=chat(), structured_messages=chat(), candidate_models=["openai/mid"])
     )
@@ -305,8 +305,8 @@ async def test_a_request_that_is_never_reported_gives_its_slot_back(litellm, end
 def test_closing_takes_the_callback_out(litellm, endpoint):
     from eccos_rs.integrations.litellm import EccosStrategy
 
-    door = open_door(EccosStrategy, [], deployments(endpoint))
-    assert door.logger in litellm.callbacks
-    door.close()
-    assert door.logger not in litellm.callbacks
-    assert isinstance(door.session, SyncSession)
+    adapter = open_adapter(EccosStrategy, [], deployments(endpoint))
+    assert adapter.logger in litellm.callbacks
+    adapter.close()
+    assert adapter.logger not in litellm.callbacks
+    assert isinstance(adapter.session, SyncSession)

@@ -13,24 +13,24 @@ from tests.integrations import test_litellm as base
 from tests.integrations.test_litellm import (
     PRICES,
     Endpoint,
+    adapters,
     chat,
     deployments,
-    doors,
     endpoint,
     litellm,
-    open_door,
+    open_adapter,
     until,
 )
 
-__all__ = ["doors", "endpoint", "litellm"]
+__all__ = ["adapters", "endpoint", "litellm"]
 pytestmark = base.pytestmark
 
 
-def opened(litellm, doors, models, **options):
+def opened(litellm, adapters, models, **options):
     from eccos_rs.integrations.litellm import EccosStrategy
 
     router = litellm.Router(model_list=models, num_retries=0, **options)
-    strategy = open_door(EccosStrategy, doors, models)
+    strategy = open_adapter(EccosStrategy, adapters, models)
     strategy.install(router)
     return router, strategy
 
@@ -45,18 +45,18 @@ def idle(strategy):
     assert not +strategy._busy
 
 
-async def test_200_calls_leave_no_lease(litellm, endpoint, doors):
+async def test_200_calls_leave_no_lease(litellm, endpoint, adapters):
     limited = deployments(endpoint, **{name: {"max_parallel_requests": 2} for name in PRICES})
-    router, strategy = opened(litellm, doors, limited)
+    router, strategy = opened(litellm, adapters, limited)
     for _ in range(10):
         await asyncio.gather(*(router.acompletion("eccos", chat(str(at))) for at in range(20)))
     idle(strategy)
     assert strategy.session.stats().decisions == 200
 
 
-async def test_cancelled_callers_leave_no_lease(litellm, endpoint, doors):
+async def test_cancelled_callers_leave_no_lease(litellm, endpoint, adapters):
     Endpoint.delay = 1.0
-    router, strategy = opened(litellm, doors, deployments(endpoint))
+    router, strategy = opened(litellm, adapters, deployments(endpoint))
     calls = [asyncio.create_task(router.acompletion("eccos", chat(str(at)))) for at in range(10)]
     await until(lambda: strategy.session.stats().in_flight == 10)
     for call in calls:
@@ -67,8 +67,8 @@ async def test_cancelled_callers_leave_no_lease(litellm, endpoint, doors):
 
 
 @pytest.mark.parametrize("ending", ["closed", "dropped", "read", "failed"])
-async def test_streams_leave_no_lease_however_they_end(litellm, endpoint, doors, ending):
-    router, strategy = opened(litellm, doors, deployments(endpoint))
+async def test_streams_leave_no_lease_however_they_end(litellm, endpoint, adapters, ending):
+    router, strategy = opened(litellm, adapters, deployments(endpoint))
     for _ in range(5):
         stream = await router.acompletion("eccos", chat(), stream=True)
         assert isinstance(stream, litellm.CustomStreamWrapper)
@@ -94,8 +94,8 @@ async def fails(stream):
         raise RuntimeError("the caller")
 
 
-def test_a_synchronous_stream_leaves_no_lease(litellm, endpoint, doors):
-    router, strategy = opened(litellm, doors, deployments(endpoint))
+def test_a_synchronous_stream_leaves_no_lease(litellm, endpoint, adapters):
+    router, strategy = opened(litellm, adapters, deployments(endpoint))
     stream = router.completion("eccos", chat(), stream=True)
     assert "".join(part.choices[0].delta.content or "" for part in stream) == "one two"
     idle(strategy)
@@ -106,10 +106,10 @@ def test_a_synchronous_stream_leaves_no_lease(litellm, endpoint, doors):
     idle(strategy)
 
 
-async def test_errors_leave_no_lease(litellm, endpoint, doors):
+async def test_errors_leave_no_lease(litellm, endpoint, adapters):
     Endpoint.broken = frozenset(PRICES)
     once = {name: {"max_retries": 0} for name in PRICES}
-    router, strategy = opened(litellm, doors, deployments(endpoint, **once), disable_cooldowns=True)
+    router, strategy = opened(litellm, adapters, deployments(endpoint, **once), disable_cooldowns=True)
     for _ in range(3):
         with pytest.raises(litellm.InternalServerError):
             await router.acompletion("eccos", chat())
@@ -117,14 +117,14 @@ async def test_errors_leave_no_lease(litellm, endpoint, doors):
     assert strategy.session.stats().failures == 3
 
 
-async def test_other_groups_pass_through(litellm, endpoint, doors):
+async def test_other_groups_pass_through(litellm, endpoint, adapters):
     from eccos_rs.integrations.litellm import EccosStrategy
 
     other = {"model": "openai/unheard-of", "api_base": endpoint, "api_key": "none"}
     embedder = {"model_name": "embed", "litellm_params": {**other, "model": "openai/my-embedder"}}
     models = [*deployments(endpoint), {"model_name": "other", "litellm_params": other}, embedder]
     router = litellm.Router(model_list=models, num_retries=0)
-    strategy = open_door(EccosStrategy, doors, models)
+    strategy = open_adapter(EccosStrategy, adapters, models)
     strategy.install(router)
     assert strategy.session.session.pool.names == tuple(PRICES)
     await router.acompletion("other", chat())
@@ -139,14 +139,14 @@ async def test_other_groups_pass_through(litellm, endpoint, doors):
     idle(strategy)
 
 
-async def test_a_failed_deployment_is_left_for_the_least_busy_other(litellm, endpoint, doors):
+async def test_a_failed_deployment_is_left_for_the_least_busy_other(litellm, endpoint, adapters):
     from eccos_rs.integrations.litellm import EccosStrategy
 
     twins = [each for each in deployments(endpoint) if "large" in each["litellm_params"]["model"]] * 2
     dead = {**twins[0]["litellm_params"], "api_base": "http://127.0.0.1:9/v1", "max_retries": 0}
     models = [{**twins[0], "litellm_params": dead}, *twins[1:], *deployments(endpoint)[:2]]
     router = litellm.Router(model_list=models, num_retries=2, retry_after=0, disable_cooldowns=True)
-    strategy = open_door(EccosStrategy, doors, models)
+    strategy = open_adapter(EccosStrategy, adapters, models)
     strategy.install(router)
     for _ in range(4):
         assert (await router.acompletion("eccos", chat())).model.endswith("large")

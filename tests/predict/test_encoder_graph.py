@@ -1,4 +1,4 @@
-"""The graphs against a readable twin in numpy, and each arithmetic against the reference."""
+"""The graphs against a readable twin in numpy, and each precision against the reference."""
 
 from __future__ import annotations
 
@@ -57,14 +57,14 @@ def twin(weights: Any, ids: Any) -> list[Any]:
     return [embedding, logit, mean, np.exp(variance / 2)]
 
 
-def session(folder: Path, weights: Any, arithmetic: str, *, exact: bool = False) -> Any:
+def session(folder: Path, weights: Any, precision: str, *, exact: bool = False) -> Any:
     from eccos_rs.predict.encoder import cpu_session
     from eccos_rs.train.emit import build_graph
     from eccos_rs.train.weights import WeightFile
 
     store = WeightFile("w.bin")
-    path = folder / f"{arithmetic}.onnx"
-    path.write_bytes(build_graph(weights, arithmetic, store, exact=exact).SerializeToString())
+    path = folder / f"{precision}.onnx"
+    path.write_bytes(build_graph(weights, precision, store, exact=exact).SerializeToString())
     (folder / store.name).write_bytes(store.tobytes())
     return cpu_session(path, 1)
 
@@ -94,11 +94,11 @@ def test_the_exact_graph_is_the_twin(tmp_path: Path, length: int, hidden: bool) 
 
 
 @pytest.mark.parametrize(
-    ("arithmetic", "tolerance"), [("float32", 0.02), ("float16", 0.03), ("int8", 0.12), ("uint8", 0.12)]
+    ("precision", "tolerance"), [("float32", 0.02), ("float16", 0.03), ("int8", 0.12), ("uint8", 0.12)]
 )
-def test_every_arithmetic_is_near_the_reference(tmp_path: Path, arithmetic: str, tolerance: float) -> None:
+def test_every_precision_is_near_the_reference(tmp_path: Path, precision: str, tolerance: float) -> None:
     weights = tiny.weights()
-    opened = session(tmp_path, weights, arithmetic)
+    opened = session(tmp_path, weights, precision)
     for length in (1, 7, 40):
         ids = sample_ids(length, seed=length)
         got, wanted = run(opened, ids), twin(weights, ids)
@@ -107,9 +107,9 @@ def test_every_arithmetic_is_near_the_reference(tmp_path: Path, arithmetic: str,
         np.testing.assert_allclose(got[2][0], wanted[2], atol=tolerance)
 
 
-@pytest.mark.parametrize("arithmetic", ["float32", "float16"])
-def test_padding_changes_nothing(tmp_path: Path, arithmetic: str) -> None:
-    opened = session(tmp_path, tiny.weights(), arithmetic)
+@pytest.mark.parametrize("precision", ["float32", "float16"])
+def test_padding_changes_nothing(tmp_path: Path, precision: str) -> None:
+    opened = session(tmp_path, tiny.weights(), precision)
     lengths = (5, 12, 30)
     rows = [sample_ids(length, seed=length) for length in lengths]
     padded = np.zeros((3, 32), dtype=np.int64)
@@ -119,7 +119,7 @@ def test_padding_changes_nothing(tmp_path: Path, arithmetic: str) -> None:
     together = run(opened, padded, mask)
     for row, ids in enumerate(rows):
         for whole, alone in zip(together, run(opened, ids), strict=True):
-            np.testing.assert_allclose(whole[row], alone[0], atol=2e-3 if arithmetic == "float16" else 1e-5)
+            np.testing.assert_allclose(whole[row], alone[0], atol=2e-3 if precision == "float16" else 1e-5)
 
 
 def test_weights_are_stored_once(tmp_path: Path) -> None:

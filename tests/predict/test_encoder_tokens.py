@@ -1,4 +1,4 @@
-"""The tokeniser: its shortcut against the whole way, its bounds, its counts."""
+"""The tokeniser: its shortcut against the full tokenizer, its bounds, its counts."""
 
 from __future__ import annotations
 

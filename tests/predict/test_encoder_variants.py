@@ -111,7 +111,7 @@ def test_graphs_that_pass_ship_and_the_rest_do_not(tmp_path: Path) -> None:
     assert table["variants"]["int8"]["rows"] == 60
     assert set(table["variants"]) == {"int8", "float16"}
 
-    # Whatever the arithmetic, the expected tokens of a model add up to what the reference expects.
+    # Whatever the precision, the expected tokens of a model add up to what the reference expects.
     store = WeightFile("exact.bin")
     files = {"exact.onnx": build_graph(weights, "float32", store, exact=True).SerializeToString()}
     for name, content in {**loose.files, **files, store.name: store.tobytes()}.items():

@@ -13,7 +13,7 @@ from eccos_rs.predict.familiarity import AWAY_LENGTH_STD, AWAY_LEVEL_STD
 from eccos_rs.predict.features import FEATURE_NAMES, summarise_tokens, token_feature_table
 from eccos_rs.predict.logistic import fit_logistic
 from eccos_rs.predict.neighbours import NeighbourSettings, estimate_from_neighbours
-from eccos_rs.predict.onboarding import PredictorWithNewcomers, fit_newcomer
+from eccos_rs.predict.onboarding import PredictorWithNewModels, fit_new_model
 
 RNG = np.random.default_rng
 
@@ -236,7 +236,7 @@ def test_logistic_regression_stays_finite_when_all_succeed():
 
 
 def world(rows, seed=0):
-    """Three known models and a newcomer that is good where the known ones are, and wordier."""
+    """Three known models and a head that is good where the known ones are, and wordier."""
     rng = RNG(seed)
     hard = rng.normal(size=rows)
     embedding = rng.normal(size=(rows, 8)).astype(np.float32)
@@ -254,9 +254,9 @@ def world(rows, seed=0):
 
 
 @pytest.mark.parametrize(("labels", "error"), [(20, 0.25), (50, 0.13), (500, 0.06)])
-def test_a_newcomer_is_learned_from_few_labels(labels, error):
+def test_a_new_model_is_learned_from_few_labels(labels, error):
     known, good, spent, truth = world(3000)
-    made = fit_newcomer("new", known.rows(slice(0, labels)), good[:labels], spent[:labels])
+    made = fit_new_model("new", known.rows(slice(0, labels)), good[:labels], spent[:labels])
     column = made.column(known.rows(slice(1000, 3000)))
     assert np.abs(column["quality"] - truth[1000:]).mean() < error
     assert column["output_tokens"].sum() == pytest.approx(
@@ -269,7 +269,7 @@ def test_a_newcomer_is_learned_from_few_labels(labels, error):
 def test_labels_of_its_own_tell_what_the_others_cannot():
     known, _, spent, _ = world(2000)
     good = (known.embedding[:, 0] > 0).astype(float)  # nothing the known models' forecasts hold
-    made = fit_newcomer("new", known.rows(slice(0, 600)), good[:600], spent[:600])
+    made = fit_new_model("new", known.rows(slice(0, 600)), good[:600], spent[:600])
     quality = made.column(known.rows(slice(600, 2000)))["quality"]
     assert ((quality > 0.5) == good[600:]).mean() > 0.8
 
@@ -284,17 +284,17 @@ class Fixed:
         return world(3000)[0].rows(slice(0, len(queries)))
 
 
-def test_a_predictor_with_newcomers_adds_their_columns():
+def test_a_predictor_with_new_models_adds_their_columns():
     known, good, spent, _ = world(3000)
-    made = fit_newcomer("new", known.rows(slice(0, 100)), good[:100], spent[:100])
-    wider = PredictorWithNewcomers(Fixed(), [made])
+    made = fit_new_model("new", known.rows(slice(0, 100)), good[:100], spent[:100])
+    wider = PredictorWithNewModels(Fixed(), [made])
     prediction = wider.predict([Query.of("x")] * 5)
     assert prediction.models == wider.models == ("a", "b", "c", "new")
     np.testing.assert_array_equal(prediction.select(("a", "b", "c")).quality, known.rows(slice(0, 5)).quality)
     assert prediction.quality.shape == (5, 4)
     assert wider.device == "cpu"
     with pytest.raises(InputError, match="'new' is there twice"):
-        PredictorWithNewcomers(Fixed(), [made, made])
+        PredictorWithNewModels(Fixed(), [made, made])
 
 
 @pytest.mark.parametrize(
@@ -307,10 +307,10 @@ def test_a_predictor_with_newcomers_adds_their_columns():
         ("new", {"output_tokens": np.zeros((50, 2))}, "output_tokens: got shape"),
     ],
 )
-def test_bad_labels_of_a_newcomer_are_refused(name, change, message):
+def test_bad_labels_of_a_new_model_are_refused(name, change, message):
     known, good, spent, _ = world(50)
     with pytest.raises(InputError, match=message):
-        fit_newcomer(name, known, **{"quality": good, "output_tokens": spent, **change})
+        fit_new_model(name, known, **{"quality": good, "output_tokens": spent, **change})
 
 
 def test_the_pace_follows_what_is_faster_now():

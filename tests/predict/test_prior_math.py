@@ -19,7 +19,7 @@ CATEGORIES = ("gsm8k", "mmlu_pro/law", "mmlu_pro/math")
 NAN = np.nan
 
 
-def reading_of(rows: int, seed: int = 0) -> tuple[Reading, np.ndarray]:
+def parse_reading(rows: int, seed: int = 0) -> tuple[Reading, np.ndarray]:
     """Make texts whose difficulty is one number, and their categories."""
     rng = np.random.default_rng(seed)
     hard, kind = rng.normal(size=rows), rng.integers(len(CATEGORIES), size=rows)
@@ -40,7 +40,7 @@ def curves_over(reading: Reading, kind: np.ndarray) -> Curves:
 
 @pytest.fixture(scope="module")
 def laid() -> tuple[Curves, Reading, np.ndarray]:
-    reading, kind = reading_of(600)
+    reading, kind = parse_reading(600)
     return curves_over(reading, kind), reading, kind
 
 
@@ -100,7 +100,7 @@ def test_shifts_memberships_and_log_odds_stay_finite_at_the_edges() -> None:
 def evidence(rows: int, *, shift: float, channel: int = -1, models: int = 2, seed: int = 1) -> Evidence:
     """Make answers of models whose log odds are off by `shift` times 1, 0, -1…"""
     rng = np.random.default_rng(seed)
-    reading, _ = reading_of(rows, seed)
+    reading, _ = parse_reading(rows, seed)
     model = rng.integers(models, size=rows)
     before = reading.curves[:, 1]
     away = shift * (1.0 - model)

@@ -40,7 +40,7 @@ def test_levels_may_be_unknown() -> None:
 
 
 def test_levels_of_another_count_are_refused() -> None:
-    with pytest.raises(InputError, match=r"level_std: got shape \(3,\), wanted \(2,\), one a model"):
+    with pytest.raises(InputError, match=r"level_std: got shape \(3,\), wanted \(2,\), one per model"):
         made([0.1, 0.2, 0.3])
 
 

@@ -70,10 +70,10 @@ def test_searches_of_one_size_share_a_row() -> None:
 
 def test_a_later_file_takes_the_place_of_an_earlier_one() -> None:
     def one(seconds: float) -> dict[str, Any]:
-        return run("one", seconds, table="arithmetic", variant="int8", threads=1)
+        return run("one", seconds, table="precision", variant="int8", threads=1)
 
     both = tables.merged([report(one(0.001)), report(one(0.002), load=7.0)])
-    text, _ = tables.fill(page("arithmetic", "conditions"), both)
+    text, _ = tables.fill(page("precision", "conditions"), both)
     assert "| int8 | 1 | 2.00 |" in text
     assert "load 0.5" in text
 

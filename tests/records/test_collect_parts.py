@@ -16,7 +16,7 @@ from eccos_rs.errors import InputError, PoolError, RecordError
 from eccos_rs.pools.pool import LLM, Endpoint, Pool
 from eccos_rs.records.collect import CollectOptions, Task, collect, grade, read_tasks
 from eccos_rs.records.collect.endpoint import Caller, Retry, retry_after
-from eccos_rs.records.collect.grade import judged_score, number_of
+from eccos_rs.records.collect.grade import judged_score, parse_number
 from eccos_rs.records.collect.journal import Journal
 from eccos_rs.records.collect.money import Ledger
 from eccos_rs.records.collect.prompt import judge_messages, task_messages
@@ -169,11 +169,13 @@ def test_exact_texts(text, right):
 @example("E0")
 @example(".e5/3")
 @given(st.text(max_size=60))
+@example("E0")
+@example(".e5/3")
 def test_any_text_is_graded(text):
     for task in (CHOICE, Task("?", "numeric", ("42",)), Task("?", "exact", ("Paris",))):
         assert grade(task, text) in (0.0, 1.0)
     assert judged_score(text) is None or 0 <= judged_score(text) <= 1
-    number_of(text)
+    parse_number(text)
 
 
 def test_a_judges_score():

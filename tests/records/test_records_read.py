@@ -143,9 +143,9 @@ def test_ids_are_remembered_beyond_the_fresh_ones():
     seen = SeenIds()
     for row in range(1, 3 * FRESH):
         seen.add(f"id {row}", Place("big", row))
-    assert seen.row_of("id 5") == 5
-    assert seen.row_of(f"id {2 * FRESH}") == 2 * FRESH
-    assert seen.row_of("another") is None
+    assert seen.find_row("id 5") == 5
+    assert seen.find_row(f"id {2 * FRESH}") == 2 * FRESH
+    assert seen.find_row("another") is None
     with pytest.raises(RecordError, match="stands in row 77 already"):
         seen.add("id 77", Place("big", 3 * FRESH))
 

@@ -114,7 +114,7 @@ def test_fifty_megabytes_are_refused(upstream):
             got = httpx.post(f"{url}/v1/chat/completions", content=b"x" * 50_000_000)
             assert got.status_code == 413
         except (httpx.NetworkError, httpx.RemoteProtocolError):
-            pass  # the door closes while the rest is on its way, and the answer may be lost with it
+            pass  # the server closes while the rest is on its way, and the answer may be lost with it
         assert ask(url).status_code == 200
 
 

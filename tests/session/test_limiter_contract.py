@@ -11,7 +11,7 @@ from eccos_rs.pools.pool import LLM
 from eccos_rs.session.limits import LocalLimiter
 from eccos_rs.session.limits.base import Claim
 from eccos_rs.session.limits.redis_backend import RedisBackend
-from eccos_rs.session.limits.shared import SharedLimiter, limits_of
+from eccos_rs.session.limits.shared import SharedLimiter, model_limits
 from eccos_rs.session.limits.sqlite_backend import SqliteBackend
 from eccos_rs.session.redis_client import RedisAddress
 
@@ -27,7 +27,7 @@ def make(tmp_path, request):
     def one(kind, *llms):
         if kind == "local":
             return LocalLimiter(llms, span=SPAN)
-        limits = limits_of(llms, None)
+        limits = model_limits(llms, None)
         if kind == "sqlite":
             backend = SqliteBackend(tmp_path / "limits", limits, span=SPAN)
         else:

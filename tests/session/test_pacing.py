@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from eccos_rs.routing.policy import Policy
 from eccos_rs.session import Session
 from eccos_rs.session.control.clock import WallClock
-from eccos_rs.session.control.pacing import EvenPacer, period_of
+from eccos_rs.session.control.pacing import EvenPacer, budget_period
 from tests.helpers.sessions import in_made_up_time, make_router, population, rows_of
 
 ROWS = rows_of(population(2000, seed=4))
@@ -27,9 +27,9 @@ CHEAP = float(make_router().costs(population(2000, seed=4))[:, 0].mean())
 
 @given(st.floats(0, 4e9), st.sampled_from(["hour", "day", "month"]))
 def test_periods_hold_their_moment_and_join(now, per):
-    start, end = period_of(per, now)
+    start, end = budget_period(per, now)
     assert start <= now < end
-    assert period_of(per, end)[0] == end
+    assert budget_period(per, end)[0] == end
     begins = dt.datetime.fromtimestamp(start, dt.UTC)
     assert (begins.minute, begins.second) == (0, 0)
     assert per == "hour" or begins.hour == 0

@@ -13,7 +13,7 @@ from eccos_rs.domain.query import Query
 from eccos_rs.errors import Overloaded, StoreError
 from eccos_rs.routing.policy import Policy
 from eccos_rs.session import Session
-from eccos_rs.session.control.pacing import period_of
+from eccos_rs.session.control.pacing import budget_period
 from tests.helpers.replicas import replica
 from tests.helpers.sessions import make_pool, make_router, population, rows_of
 
@@ -185,7 +185,7 @@ def test_several_processes_keep_one_pace(store, processes):
     per_query = float(make_router().costs(population(64)).mean())
     # What a tenth to the whole of the queries of an idle machine can spend.
     per_second = 2.5 * per_query * processes
-    budget = per_second * (period_of("month", time.time())[1] - time.time())
+    budget = per_second * (budget_period("month", time.time())[1] - time.time())
     team = [
         replica(store, PACED.format(budget=budget, seconds=seconds, every=every)) for _ in range(processes)
     ]

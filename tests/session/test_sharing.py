@@ -159,7 +159,7 @@ async def test_corrections_and_prices_reach_the_other(store):
         assert record.realised_quality == 0.0
         assert record.predicted_quality == pytest.approx(mine.predicted_quality, rel=0.05)
         assert two.stats().quality_price == pytest.approx(one.stats().quality_price)
-    # And a newcomer begins with what all know.
+    # And a head begins with what all know.
     async with make(store) as one:
         (await one.acquire(only("mid"), prediction=ROWS[0])).release(quality=0.0)
         async with make(store) as three:

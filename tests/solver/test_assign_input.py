@@ -68,8 +68,8 @@ CASES: dict[str, tuple[dict[str, Any], str]] = {
     "quality NaN": ({"quality": put(QUALITY, NAN, 1, 0)}, "quality[1, 0] is NaN, wanted a probability"),
     "quality percent": ({"quality": QUALITY * 100}, "quality[0, 0] is 50, wanted a probability in [0, 1]"),
     # capacities and loads
-    "capacity count": ({"capacity": [1.0, 2.0]}, "capacity has shape (2,), wanted (3,) (one a model)"),
-    "capacity scalar": ({"capacity": 5}, "capacity has shape (), wanted (3,) (one a model)"),
+    "capacity count": ({"capacity": [1.0, 2.0]}, "capacity has shape (2,), wanted (3,) (one per model)"),
+    "capacity scalar": ({"capacity": 5}, "capacity has shape (), wanted (3,) (one per model)"),
     "capacity None": ({"capacity": [1, None, 2]}, "capacity has dtype object, wanted real numbers, infinity"),
     "capacity negative": ({"capacity": [1, -1, 2]}, "capacity[0, 1] is -1, wanted a number >= 0, infinity"),
     "capacity NaN": ({"capacity": [1, NAN, 2]}, "capacity[0, 1] is NaN, wanted a number >= 0, infinity"),
@@ -99,7 +99,7 @@ CASES: dict[str, tuple[dict[str, Any], str]] = {
         {"query_floor": [0.1, 0.9]},
         "query 1: query_floor is 0.9, but its best allowed model has quality 0.7",
     ),
-    "priority shape": ({"priority": [1]}, "priority has shape (1,), wanted (2,) (one a query)"),
+    "priority shape": ({"priority": [1]}, "priority has shape (1,), wanted (2,) (one per query)"),
     "priority fractions": ({"priority": [0.5, 1.0]}, "priority has dtype float64, wanted whole numbers"),
     "priority huge": (
         {"priority": np.array([1, 2**64 - 1], np.uint64)},
@@ -108,7 +108,10 @@ CASES: dict[str, tuple[dict[str, Any], str]] = {
     # groups
     "group alone": ({"group": [0, 0]}, "group was given without group_min_quality or group_budget"),
     "limits alone": ({"group_min_quality": [0.1]}, "group_min_quality was given without group, wanted both"),
-    "group shape": ({"group": [0], "group_budget": [1.0]}, "group has shape (1,), wanted (2,) (one a query)"),
+    "group shape": (
+        {"group": [0], "group_budget": [1.0]},
+        "group has shape (1,), wanted (2,) (one per query)",
+    ),
     "group negative": ({"group": [0, -1], "group_budget": [1.0]}, "group[1] is -1, wanted 0 to 4294967295"),
     "group beyond": (
         {"group": [0, 1], "group_budget": [1.0]},

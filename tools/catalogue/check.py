@@ -17,7 +17,7 @@ import pandas as pd
 from eccos_rs.catalogue.factor import fit_columns, log_odds, share, strength
 
 sys.path.insert(0, str(Path(__file__).parent))
-from scores import labelled, published, units_of
+from scores import count_units, labelled, published
 
 TARGETS = {
     ("zeroeval", "gsm8k"): ("gsm8k",),
@@ -40,7 +40,7 @@ def main(data: Path) -> None:
     entries = entries[entries.unit.isin(["share", "elo"]) & ~entries.model.str.contains(r" \+ ")]
     keys = ["source", "date", "benchmark", "unit", "model"]
     entries = entries.groupby(keys, as_index=False, sort=True).value.mean()
-    units, families = units_of(sorted(entries.model.unique()), set())
+    units, families = count_units(sorted(entries.model.unique()), set())
     unit = entries.model.map(units).to_numpy()
     column = pd.factorize(entries.source + entries.date + entries.benchmark)[0]
     board = pd.factorize(entries.source.str.replace("-prompt", ""))[0]

@@ -76,25 +76,25 @@ def trimmed(entry: dict[str, Any]) -> dict[str, Any]:
     """Return what routing needs of one entry."""
     provider = entry.get("litellm_provider", "")
     kept: dict[str, Any] = {"provider": provider}
-    flat = prices_of(entry, "")
+    flat = parse_prices(entry, "")
     steps = [
-        {"above": int(match.group(1)) * 1000, **prices_of(entry, f"_above_{match.group(1)}k_tokens")}
+        {"above": int(match.group(1)) * 1000, **parse_prices(entry, f"_above_{match.group(1)}k_tokens")}
         for name in sorted(entry)
         if (match := _STEP.match(name))
     ]
     if not flat and (tiers := entry.get("tiered_pricing")):
-        flat = prices_of(tiers[0], "")
-        steps = [{"above": int(tier["range"][0]), **prices_of(tier, "")} for tier in tiers[1:]]
+        flat = parse_prices(tiers[0], "")
+        steps = [{"above": int(tier["range"][0]), **parse_prices(tier, "")} for tier in tiers[1:]]
     if is_a_price(flat, provider):
         kept |= flat
         lanes = {
             lane: {**prices, **({"steps": lane_steps} if lane_steps else {})}
             for lane, suffix in LANES.items()
-            if is_a_price(prices := prices_of(entry, suffix), provider)
-            for lane_steps in [lane_steps_of(entry, suffix)]
+            if is_a_price(prices := parse_prices(entry, suffix), provider)
+            for lane_steps in [parse_lane_steps(entry, suffix)]
         }
         if off_peak := entry.get("off_peak_pricing"):
-            lanes["off_peak"] = {**prices_of(off_peak, ""), "windows": off_peak["windows"]}
+            lanes["off_peak"] = {**parse_prices(off_peak, ""), "windows": off_peak["windows"]}
         kept |= {"steps": sorted(steps, key=lambda step: step["above"])} if steps else {}
         kept |= {"lanes": lanes} if lanes else {}
     plain = {
@@ -110,7 +110,7 @@ def trimmed(entry: dict[str, Any]) -> dict[str, Any]:
     kept |= {
         name: int(value) if isinstance(value, float) else value for name, value in plain.items() if value
     }
-    if efforts := efforts_of(entry, provider):
+    if efforts := parse_efforts(entry, provider):
         kept["efforts"] = efforts
     refused = [
         name
@@ -125,7 +125,7 @@ def trimmed(entry: dict[str, Any]) -> dict[str, Any]:
     return kept
 
 
-def prices_of(entry: dict[str, Any], suffix: str) -> dict[str, float]:
+def parse_prices(entry: dict[str, Any], suffix: str) -> dict[str, float]:
     """Return the prices of a lane or a step, US dollars per million tokens."""
     found = {}
     for name, key in PRICES.items():
@@ -135,14 +135,14 @@ def prices_of(entry: dict[str, Any], suffix: str) -> dict[str, float]:
     return found
 
 
-def lane_steps_of(entry: dict[str, Any], suffix: str) -> list[dict[str, float]]:
+def parse_lane_steps(entry: dict[str, Any], suffix: str) -> list[dict[str, float]]:
     """Return the steps of a lane's prices with the length of the prompt."""
     pattern = re.compile(rf"^input_cost_per_token_above_(\d+)k_tokens{suffix}$")
     return sorted(
         (
             {
                 "above": int(match.group(1)) * 1000,
-                **prices_of(entry, f"_above_{match.group(1)}k_tokens{suffix}"),
+                **parse_prices(entry, f"_above_{match.group(1)}k_tokens{suffix}"),
             }
             for name in entry
             if (match := pattern.match(name))
@@ -158,7 +158,7 @@ def is_a_price(prices: dict[str, float], provider: str) -> bool:
     return provider in LOCAL or (prices["input"] > 0 and prices["output"] > 0)
 
 
-def efforts_of(entry: dict[str, Any], provider: str) -> list[str]:
+def parse_efforts(entry: dict[str, Any], provider: str) -> list[str]:
     """Return the reasoning efforts that a model takes, in rising order."""
     if "reasoning_effort_levels" in entry:
         return list(entry["reasoning_effort_levels"])

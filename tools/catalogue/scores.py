@@ -93,7 +93,7 @@ def main(data: Path) -> None:
     ]
     weights = entries[entries.source.isin(_NAMES_WEIGHTS)].model.unique()
     bases = sorted({m for m in weights if _HAS_BASE.match(m) and not _NO_BASE.search(m)})
-    units, families = units_of(sorted(entries.model.unique()), set(bases))
+    units, families = count_units(sorted(entries.model.unique()), set(bases))
     fitted = fit(entries, units, families, len(columns), hidden(data))
     write(entries, columns, bases, fitted)
 
@@ -164,7 +164,7 @@ def labelled(data: Path) -> pd.DataFrame:
     return pd.DataFrame(out)
 
 
-def units_of(spellings: list[str], bases: set[str]) -> tuple[dict[str, int], np.ndarray]:
+def count_units(spellings: list[str], bases: set[str]) -> tuple[dict[str, int], np.ndarray]:
     """Return which model each spelling is (identity, release, effort), and each model's identity."""
     units: list[tuple[frozenset[str], str | None, frozenset[str]]] = []
     known: dict[str, int] = {}

@@ -206,7 +206,7 @@ class _Solve:
                 )  # fmt: skip
                 if gap <= GAP or not near:
                     return best
-            prices = _prices_of(found) if found is not True else prices
+            prices = _dual_prices(found) if found is not True else prices
             narrower = 2.0 * (near / max(total, 1)) * np.sqrt(drawn / max(handed, 1))
             covariance, share = covariance * min(1.0, narrower) ** 2, 1.0
         if best is None:
@@ -218,7 +218,7 @@ class _Solve:
         if self.goal.kind == "quality_value" and self.capacity is None:
             return Prices(self.goal.value, np.zeros(models)), np.zeros((1 + models,) * 2), len(rows)
         found = self._assign(rows, len(rows) / max(total, 1))
-        prices = _prices_of(found)
+        prices = _dual_prices(found)
         if len(rows) >= total:
             # All rows are here: all are settled one by one.
             return prices, np.diag(np.full(1 + models, 1e18)), len(rows)
@@ -226,7 +226,7 @@ class _Solve:
         spread = []
         for part in np.array_split(mixed, PARTS):
             if len(part):
-                each = _prices_of(self._assign(rows.take(part), len(part) / max(total, 1)))
+                each = _dual_prices(self._assign(rows.take(part), len(part) / max(total, 1)))
                 spread.append([each.goal, *each.places])
         covariance = np.atleast_2d(np.cov(np.array(spread).T)) / PARTS
         # A price that no part saw move is not known for certain.
@@ -319,7 +319,7 @@ class _Solve:
         return replace(solve.run(), status=status)
 
 
-def _prices_of(found: Assignment) -> Prices:
+def _dual_prices(found: Assignment) -> Prices:
     places = np.asarray(found.duals.capacity, dtype=np.float64).reshape(-1)
     models = found.models if hasattr(found, "models") else len(places)
     return Prices(float(found.duals.requirement), np.where(np.isfinite(places), places, 0.0)[:models])

@@ -14,7 +14,7 @@ from eccos_rs.domain.query import Query
 from eccos_rs.domain.rows import is_blank
 from eccos_rs.errors import InputError, QueryError, RecordError
 from eccos_rs.records.files import iter_values
-from eccos_rs.records.forms import Layout, layout_of
+from eccos_rs.records.forms import Layout, detect_layout
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -304,7 +304,7 @@ def read_query_rows(
         with path.open("rb"):
             pass
     columns = () if reader.column is None else (reader.column,)
-    layout = layout_of(path, columns) if form == "auto" else _stated(form, path, columns)
+    layout = detect_layout(path, columns) if form == "auto" else _stated(form, path, columns)
     word = "line" if layout.form in ("text", "jsonl") else "row"
     shown = str(path) if name is None else name
     for number, value in _values(path, layout, shown):
@@ -315,7 +315,7 @@ def _stated(form: str, path: Path, columns: tuple[str, ...]) -> Layout:
     if form == "tsv":
         return Layout("csv", "\t")
     if form == "csv":
-        found = layout_of(path, columns)
+        found = detect_layout(path, columns)
         return found if found.form == "csv" else Layout("csv")
     if form in ("text", "jsonl", "json", "parquet"):
         return Layout(form)  # type: ignore[arg-type]

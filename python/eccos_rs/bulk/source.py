@@ -12,7 +12,7 @@ from eccos_rs.bulk.columns import arrow_columns
 from eccos_rs.bulk.queries import RowReader, read_query_rows
 from eccos_rs.errors import InputError
 from eccos_rs.records.files import is_index, parquet
-from eccos_rs.records.forms import FORM_SUFFIXES, Layout, layout_of, suffix_of
+from eccos_rs.records.forms import FORM_SUFFIXES, Layout, detect_layout, known_suffix
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -60,7 +60,7 @@ def find_files(sources: Sequence[str | Path]) -> list[Path]:
                 path
                 for path in source.rglob("*")
                 if path.is_file()
-                and suffix_of(path) in FORM_SUFFIXES
+                and known_suffix(path) in FORM_SUFFIXES
                 and not any(part[0] in "._" for part in path.relative_to(source).parts)
             )
             if not found:
@@ -103,13 +103,15 @@ class Source:
         """
         number = 0
         for file in self.files:
-            for part in self._parts_of(file, number, wanted):
+            for part in self._file_parts(file, number, wanted):
                 yield part
                 number += 1
 
-    def _parts_of(self, file: Path, start: int, wanted: Any) -> Iterator[Part | int]:
+    def _file_parts(self, file: Path, start: int, wanted: Any) -> Iterator[Part | int]:
         columns = () if self.reader.column is None else (self.reader.column,)
-        if self.form == "parquet" or (self.form == "auto" and layout_of(file, columns) == Layout("parquet")):
+        if self.form == "parquet" or (
+            self.form == "auto" and detect_layout(file, columns) == Layout("parquet")
+        ):
             yield from self._parquet(file, start, wanted)
             return
         rows = read_query_rows(file, self.reader, form=self.form)

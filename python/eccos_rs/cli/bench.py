@@ -17,7 +17,7 @@ from eccos_rs.cli.options import (
     PredictorKind,
     Threads,
     TokensPerSecond,
-    policy_of,
+    make_policy,
 )
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def bench(
         raise typer.BadParameter(f"--queries: {queries} holds no query")
     begin = perf_counter()
     router = _router(bundle, predictor, device, threads)
-    policy = policy_of(min_quality=min_quality)
+    policy = make_policy(min_quality=min_quality)
     first = router.route(_batch(own, 1, 0), policy=policy)
     start = perf_counter() - begin
     rows = []
@@ -167,6 +167,6 @@ def _show(report: dict[str, Any]) -> None:
     out.print(
         f"{report['predictor']} predictor on {report['device']}, {report['models']} models. "
         f"Loading and the first answer took {report['load_and_first_answer']:.2f} s.\n"
-        f"The share is of the time an LLM takes to write the predicted tokens at {speed:g} tokens a second "
+        f"The share is of the time an LLM takes to write the predicted tokens at {speed:g} tokens per second "
         "(--tokens-per-second)."
     )

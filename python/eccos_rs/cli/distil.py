@@ -29,7 +29,7 @@ def distil(
     seed: Annotated[int, typer.Option(help="Everything random follows from it.")] = 0,
     device: Annotated[str, typer.Option(help="Where torch computes: cpu or cuda.")] = "cpu",
 ) -> None:
-    """Teach a shorter encoder to say what the published one of six layers says.
+    """Distil the published encoder of six layers into a shorter one.
 
     Labels take no part, so any queries will do; what a router makes of labels later is as honest as before.
     The shipped minilm-4 was made like this and is what eccos train takes. Make one of your own where your

@@ -75,13 +75,13 @@ def _open(target: str | None) -> tuple[Bundle | None, Pool]:
 def _knowledge(bundle: Bundle, pool: Pool) -> Knowledge | None:
     """Return what a bundle that names no model knows of a pool."""
     from eccos_rs.predict.open import model_priors
-    from eccos_rs.predict.prior.saving import learned_of
-    from eccos_rs.routing.knowing import knowledge_of
+    from eccos_rs.predict.prior.saving import load_learned
+    from eccos_rs.routing.knowing import pool_knowledge
 
     if not bundle.is_prior:
         return None
     priors = model_priors(bundle, pool)
-    return knowledge_of(pool.names, priors, learned_of(bundle, priors))
+    return pool_knowledge(pool.names, priors, load_learned(bundle, priors))
 
 
 def _show_device(*, as_json: bool) -> None:

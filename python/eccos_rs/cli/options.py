@@ -23,7 +23,7 @@ __all__ = [
     "RelativeQuality",
     "Threads",
     "TokensPerSecond",
-    "policy_of",
+    "make_policy",
 ]
 
 # What is promised.
@@ -59,7 +59,7 @@ TokensPerSecond = Annotated[
 ]
 
 
-def policy_of(**values: Any) -> Policy:
+def make_policy(**values: Any) -> Policy:
     """Make a policy of what the options say.
 
     Raises

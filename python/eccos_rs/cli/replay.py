@@ -26,7 +26,7 @@ def replay(
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="The port.")] = 8090,
     speed: Annotated[
-        float, typer.Option(help="Output tokens a second of one answer; 0 answers at once.")
+        float, typer.Option(help="Output tokens per second of one answer; 0 answers at once.")
     ] = 50.0,
     ttft: Annotated[float, typer.Option(min=0.0, help="Seconds until the first token.")] = 0.2,
     slots: Annotated[

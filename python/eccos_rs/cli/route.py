@@ -35,7 +35,7 @@ from eccos_rs.cli.options import (
     RelativeQuality,
     Threads,
     TokensPerSecond,
-    policy_of,
+    make_policy,
 )
 from eccos_rs.errors import EccosError, MissingExtraError
 from eccos_rs.predict.bundle import Bundle
@@ -172,7 +172,7 @@ def route(
     if folder is not None and (out is not None or live_limits):
         raise typer.BadParameter("--out-dir takes neither --out nor --live-limits")
     _check("table" if folder is not None else form, input_form, out, tokens_per_second)
-    policy = policy_of(
+    policy = make_policy(
         min_quality=min_quality,
         budget=budget,
         quality_value=quality_value,

@@ -16,7 +16,7 @@ from eccos_rs.cli.options import (
     QueryFloor,
     RelativeQuality,
     Threads,
-    policy_of,
+    make_policy,
 )
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def run(
     models = Pool.load(pool)
     seconds = float("inf") if deadline is None else deadline
     held = {model.name: capacity_until(model, seconds) for model in models}
-    policy = policy_of(
+    policy = make_policy(
         min_quality=min_quality, budget=budget, quality_value=quality_value,
         relative_quality=relative_quality, query_floor=query_floor,
         capacity={name: most for name, most in held.items() if most < 1e18} or None,

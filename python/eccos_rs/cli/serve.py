@@ -18,7 +18,7 @@ from eccos_rs.cli.options import (
     QualityValue,
     QueryFloor,
     RelativeQuality,
-    policy_of,
+    make_policy,
 )
 from eccos_rs.errors import InputError
 
@@ -112,7 +112,7 @@ def serve(
     """  # noqa: D301 - \b keeps typer from joining the lines
     from eccos_rs.routing.router import Router
 
-    policy = policy_of(
+    policy = make_policy(
         min_quality=min_quality, budget=budget, per=per, quality_value=quality_value,
         relative_quality=relative_quality, query_floor=query_floor, overload="raise", wait=wait,
     )  # fmt: skip

@@ -31,7 +31,7 @@ def stage_bars(files: Sequence[Path], *, share: float = 1.0) -> Iterator[Callabl
     if not shown.is_terminal:
         yield lambda stage, rows: None
         return
-    total = max(1, round(share * sum(map(_rows_of, files))))
+    total = max(1, round(share * sum(map(_count_rows, files))))
     rate = TextColumn("{task.fields[rate]}")
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), rate, TimeRemainingColumn()
     tasks: dict[str, Any] = {}
@@ -47,12 +47,12 @@ def stage_bars(files: Sequence[Path], *, share: float = 1.0) -> Iterator[Callabl
         yield advance
 
 
-def _rows_of(file: Path) -> int:
+def _count_rows(file: Path) -> int:
     """Return how many rows a file has, about: lines of a text are counted, quoted ones among them."""
     from eccos_rs.records.files import parquet
-    from eccos_rs.records.forms import layout_of, open_bytes
+    from eccos_rs.records.forms import detect_layout, open_bytes
 
-    if layout_of(file).form == "parquet":
+    if detect_layout(file).form == "parquet":
         with parquet().ParquetFile(file) as opened:
             return int(opened.metadata.num_rows)
     with open_bytes(file) as stream:

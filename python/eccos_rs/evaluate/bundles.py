@@ -29,7 +29,7 @@ __all__ = ["LEAST_FIT", "evidence_from_bundle", "evidence_from_folds", "seen_row
 LEAST_FIT = 50
 # Where a bundle does not record its texts: a query as close as this to a labelled one is taken for the same.
 # Eight-bit
-# arithmetic moves a text's own embedding by less.
+# precision moves a text's own embedding by less.
 SAME = 0.98
 
 

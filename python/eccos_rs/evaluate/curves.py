@@ -121,7 +121,7 @@ def quality_at(quality: Floats, cost: Floats, budget: npt.ArrayLike) -> Floats:
     quality, cost : ndarray, shape (D,)
         The curve's points, in any order.
     budget : array_like
-        Mean US dollars a query.
+        Mean US dollars per query.
 
     Returns
     -------

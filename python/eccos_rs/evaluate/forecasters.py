@@ -64,7 +64,7 @@ class Forecasts:
         self.hybrid = open_predictor(bundle, "hybrid", **self.options)
 
     def described(self) -> str:
-        """Say in which arithmetic, and where, the encoder runs."""
+        """Say in which precision, and where, the encoder runs."""
         return f"{self.hybrid.variant} on {self.hybrid.device}"
 
     def first(self, queries: Sequence[Query], advance: Callable[[int], object]) -> Prediction:

@@ -41,7 +41,7 @@ def aiq(quality: Floats, cost: Floats, low: float, high: float) -> float:
     quality, cost : ndarray, shape (D,)
         Points of the curve.
     low, high : float
-        US dollars a query, the same range for all routers compared.
+        US dollars per query, the same range for all routers compared.
 
     Examples
     --------
@@ -133,7 +133,7 @@ def pareto_distance(quality: Floats, cost: Floats, frontier: Floats, budgets: Fl
     quality, cost : ndarray, shape (D,)
         Points of the curve.
     frontier, budgets : ndarray, shape (K,)
-        The best quality that any router reaches for each budget (US dollars a query).
+        The best quality that any router reaches for each budget (US dollars per query).
 
     Returns
     -------

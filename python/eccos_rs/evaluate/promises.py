@@ -53,7 +53,7 @@ class Promise:
     over_capacity : float
         Share of the batches in which some model got more than it may take.
     cost : float
-        Mean US dollars a query.
+        Mean US dollars per query.
     batches : int
         Number of batches promised.
     """

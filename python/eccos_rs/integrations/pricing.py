@@ -20,7 +20,7 @@ __all__ = [
     "deployment_params",
     "import_litellm",
     "name_in_pool",
-    "number_of",
+    "parse_number",
     "pool_from_model_list",
     "price_map",
     "priced_llm",
@@ -195,17 +195,17 @@ def pool_from_model_list(
             left_out.append(model)
             continue
         stated = {
-            key: number_of(params.get(key, info.get(key)), model, key)
+            key: parse_number(params.get(key, info.get(key)), model, key)
             for key in (*params, *info)
             if "_token" in key and "cost" in key
         }
         models.setdefault(name, (info.get("base_model") or model, stated))
-        window = number_of(info.get("max_input_tokens"), model, "max_input_tokens")
+        window = parse_number(info.get("max_input_tokens"), model, "max_input_tokens")
         if window:
             windows.setdefault(name, []).append(int(window))
         found = limits.setdefault(name, {"slots": 0, "requests_per_minute": 0, "tokens_per_minute": 0})
         for field, key in _LIMITS:
-            value = number_of(params.get(key), model, key)
+            value = parse_number(params.get(key), model, key)
             # One deployment without a limit makes the model unlimited.
             found[field] = None if value is None or found[field] is None else found[field] + int(value)
     if known is not None and not models:
@@ -224,7 +224,7 @@ def pool_from_model_list(
     )  # fmt: skip
 
 
-def number_of(value: Any, model: str, key: str) -> float | None:
+def parse_number(value: Any, model: str, key: str) -> float | None:
     """Return a number as LiteLLM's configuration may write it; PoolError: it is none.
 
     ``os.environ/NAME`` stands for the environment variable's value.

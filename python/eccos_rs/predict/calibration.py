@@ -199,7 +199,7 @@ class Calibration:
         for name in _VECTORS:
             vector = np.asarray(table.get(name, ()), dtype=np.float32)
             if vector.shape != (models,) or not np.isfinite(vector).all():
-                raise BundleError(f"calibration: {name}: wanted {models} finite numbers, one a model")
+                raise BundleError(f"calibration: {name}: wanted {models} finite numbers, one per model")
             values[name] = vector
         try:
             back_off = BackOff(**{name: float(value) for name, value in table["fade"].items()})

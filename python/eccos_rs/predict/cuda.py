@@ -18,7 +18,7 @@ import numpy as np
 
 from eccos_rs.errors import DeviceError
 from eccos_rs.predict import device as devices
-from eccos_rs.predict.graph import graph_file, layout_of, open_graph, session_options, variants
+from eccos_rs.predict.graph import graph_file, graph_layout, open_graph, session_options, variants
 from eccos_rs.predict.runtime import onnxruntime
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ class CudaEncoder:
     tensorrt : bool
         Ask TensorRT first.
     variant : str, optional
-        The arithmetic.
+        The precision.
 
     Raises
     ------
@@ -146,7 +146,7 @@ class CudaEncoder:
         self.device = "tensorrt" if tensorrt else "cuda"
         self.variant = variant or gpu_variant(bundle, tensorrt=tensorrt)
         path = graph_file(bundle, self.variant)
-        self._layout, self._weights = layout_of(bundle), bundle.weights_folder
+        self._layout, self._weights = graph_layout(bundle), bundle.weights_folder
         self._longest = int(bundle.table("encoder")["max_tokens"])
         _load_libraries(tensorrt=tensorrt)
         self._session = start_session(path, provider_list(tensorrt=tensorrt, cuda_graph=False), self._weights)
@@ -283,7 +283,7 @@ def start_session(path: Path, chain: list[Any], weights: Path | None = None) -> 
 
 
 def gpu_variant(bundle: Bundle, *, tensorrt: bool = False) -> str:
-    """Choose the arithmetic for a GPU: float16 where it passed its check, else float32.
+    """Choose the precision for a GPU: float16 where it passed its check, else float32.
 
     TensorRT gets the float32 graph, which is made of standard operators alone, and lowers it by itself.
     """

@@ -17,7 +17,7 @@ import numpy as np
 from eccos_rs.errors import BundleError, DeviceError, InputError
 from eccos_rs.predict import device as devices
 from eccos_rs.predict.autotune import ThreadingAutotuner
-from eccos_rs.predict.graph import graph_file, layout_of, open_graph, session_options
+from eccos_rs.predict.graph import graph_file, graph_layout, open_graph, session_options
 from eccos_rs.predict.runtime import onnxruntime
 
 if TYPE_CHECKING:
@@ -185,7 +185,7 @@ def cpu_session(path: Path, threads: int, weights: Path | None = None) -> Any:
     # sleep, for spinning ones take the cores from everybody else.
     options.add_session_config_entry("session.intra_op.allow_spinning", "1" if threads > 1 else "0")
     options.add_session_config_entry("session.force_spinning_stop", "1")
-    # Every query has another length: remembered allocation patterns would pile up, one a shape.
+    # Every query has another length: remembered allocation patterns would pile up, one per shape.
     options.enable_mem_pattern = False
     try:
         return open_graph(path, options, ["CPUExecutionProvider"], weights)
@@ -207,7 +207,7 @@ def open_encoder(
     threads : int, optional
         See `CpuEncoder`.
     variant : str, optional
-        The arithmetic; the default is the fastest one that the device computes without loss.
+        The precision; the default is the fastest one that the device computes without loss.
 
     Returns
     -------
@@ -233,12 +233,12 @@ def open_encoder(
                 raise
     name = variant or default_variant(bundle)
     return CpuEncoder(
-        graph_file(bundle, name), name, layout_of(bundle), weights=bundle.weights_folder, threads=threads
+        graph_file(bundle, name), name, graph_layout(bundle), weights=bundle.weights_folder, threads=threads
     )
 
 
 def default_variant(bundle: Bundle) -> str:
-    """Return the arithmetic for a CPU: 8-bit, where this processor computes it as it was checked."""
+    """Return the precision for a CPU: 8-bit, where this processor computes it as it was checked."""
     table = bundle.table("encoder").get("variants", {}).get("int8")
     exact = table is not None and ("unsigned" in table or not devices.int8_saturates())
     return "int8" if exact else "float32"

@@ -24,7 +24,7 @@ __all__ = [
     "Layout",
     "States",
     "graph_file",
-    "layout_of",
+    "graph_layout",
     "open_graph",
     "session_options",
     "variants",
@@ -100,7 +100,7 @@ class Layout:
         return [np.empty((rows, width), dtype=np.float32) for width in self.widths.values()]
 
 
-def layout_of(bundle: Bundle) -> Layout:
+def graph_layout(bundle: Bundle) -> Layout:
     """Return the layout of a bundle's graphs."""
     table = bundle.table("encoder")
     dimension = int(table["dimension"])
@@ -110,12 +110,12 @@ def layout_of(bundle: Bundle) -> Layout:
 
 
 def variants(bundle: Bundle) -> tuple[str, ...]:
-    """Return the arithmetics that a bundle has graphs for; ``float32`` is always there."""
+    """Return the precisions that a bundle has graphs for; ``float32`` is always there."""
     return ("float32", *bundle.table("encoder").get("variants", {}))
 
 
 def graph_file(bundle: Bundle, variant: str) -> Path:
-    """Return the graph of an arithmetic.
+    """Return the graph of a precision.
 
     Raises
     ------

@@ -1,6 +1,6 @@
 """A model nobody was trained on: its forecasts from those of the others and a few labels of its own.
 
-With 50 labels all that can be learned is how the newcomer stands to the models that are known: a regression
+With 50 labels all that can be learned is how the head stands to the models that are known: a regression
 of its outcomes on their forecasts, pulled to "as good as the others on average". With hundreds, what its
 own labels say beyond that is added by kernel ridge regression over the embeddings, as strongly as leaving
 labels out shows it to help.
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from eccos_rs.domain.renamed import renamed
 from eccos_rs.errors import InputError
 from eccos_rs.predict.calibration import expit, logit
 from eccos_rs.predict.logistic import fit_logistic
@@ -27,9 +28,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "LEAST_LABELS",
-    "Newcomer",
-    "PredictorWithNewcomers",
-    "fit_newcomer",
+    "NewModelHead",
+    "PredictorWithNewModels",
+    "fit_new_model",
     "kernel_ridge",
     "kernel_rows",
 ]
@@ -52,7 +53,7 @@ MARGIN = 0.02
 
 
 @dataclass(frozen=True, eq=False)
-class Newcomer:
+class NewModelHead:
     """What was learned of a new model from n labelled queries.
 
     Attributes
@@ -113,12 +114,12 @@ class Newcomer:
         return {name: values.astype(np.float32) for name, values in columns.items()}
 
 
-def fit_newcomer(
+def fit_new_model(
     name: str,
     known: Prediction,
     quality: NDArray[np.floating[Any]],
     output_tokens: NDArray[np.floating[Any]],
-) -> Newcomer:
+) -> NewModelHead:
     """Learn a new model from labelled queries.
 
     Parameters
@@ -135,7 +136,7 @@ def fit_newcomer(
 
     Returns
     -------
-    Newcomer
+    NewModelHead
 
     Raises
     ------
@@ -170,7 +171,7 @@ def fit_newcomer(
         kernel = kernel_rows(known.embedding, known.embedding)
         success_dual, _ = kernel_ridge(kernel, good - expit(x @ success))
         length_dual, length_left = kernel_ridge(kernel, length_left)
-    made = Newcomer(
+    made = NewModelHead(
         name, success, length, known.embedding, success_dual, length_dual,
         float(np.clip(np.sqrt(np.mean(length_left**2)), 0.05, 5.0)), 1.0, _residual_share(known, len(seen)),
     )  # fmt: skip
@@ -178,50 +179,50 @@ def fit_newcomer(
     return replace(made, length_factor=float(np.clip(spent.sum() / max(expected, 1.0), 0.2, 5.0)))
 
 
-class PredictorWithNewcomers:
+class PredictorWithNewModels:
     """A predictor with further columns for models that it was not trained on.
 
     Parameters
     ----------
     base : Predictor
         Knows the other models.
-    newcomers : sequence of Newcomer
+    added : sequence of NewModelHead
         Each fitted against the columns of `base`, in this order.
     """
 
-    def __init__(self, base: Predictor, newcomers: Sequence[Newcomer]) -> None:
-        names = [newcomer.name for newcomer in newcomers]
+    def __init__(self, base: Predictor, added: Sequence[NewModelHead]) -> None:
+        names = [head.name for head in added]
         twice = [name for name in names if names.count(name) > 1 or name in base.models]
         if twice:
-            raise InputError(f"newcomers: {twice[0]!r} is there twice")
-        self.base, self.newcomers = base, tuple(newcomers)
+            raise InputError(f"added: {twice[0]!r} is there twice")
+        self.base, self.added = base, tuple(added)
 
     @property
     def models(self) -> tuple[str, ...]:
-        """The names of the models it knows, the newcomers last."""
-        return (*self.base.models, *(newcomer.name for newcomer in self.newcomers))
+        """The names of the models it knows, the added last."""
+        return (*self.base.models, *(head.name for head in self.added))
 
     def predict(self, queries: Sequence[Query]) -> Prediction:
         """Predict every query for every model; see `Predictor`."""
         known = self.base.predict(queries)
-        columns = [newcomer.column(known) for newcomer in self.newcomers]
+        columns = [head.column(known) for head in self.added]
         wide = {
             name: np.column_stack([getattr(known, name), *(column[name] for column in columns)])
             for name in ("quality", "output_tokens", "quality_std", "log_tokens_std")
         }
         # A level taken from n labels is known to about 1 / sqrt(n p (1 - p)).
-        levels = [float(np.sqrt(5.0 / len(newcomer.success_dual))) for newcomer in self.newcomers]
+        levels = [float(np.sqrt(5.0 / len(head.success_dual))) for head in self.added]
         if known.level_std is not None:
             wide["level_std"] = np.append(known.level_std, levels).astype(np.float32)
         if known.input_factor is not None:
             # Nothing is known of how a new model counts: as the others do.
-            usual = np.full(len(self.newcomers), known.input_factor.mean())
+            usual = np.full(len(self.added), known.input_factor.mean())
             wide["input_factor"] = np.append(known.input_factor, usual).astype(np.float32)
         return replace(known, models=self.models, **wide)  # type: ignore[arg-type]  # the names are fields
 
     def __getattr__(self, name: str) -> Any:
         # Device, variant, cache and the like are the base's.
-        if name in ("base", "newcomers"):
+        if name in ("base", "added"):
             raise AttributeError(name)
         return getattr(self.base, name)
 
@@ -282,3 +283,13 @@ def _residual_share(known: Prediction, labels: int) -> float:
     p = known.quality.astype(np.float64)
     share = np.mean(np.square(known.quality_std) / np.maximum(p * (1.0 - p), 1e-4))
     return float(np.clip(share + (known.quality.shape[1] + 1) / labels, 0.01, 0.95))
+
+
+def __getattr__(name: str) -> Any:
+    """Give what was renamed under its old name."""
+    old = {
+        "Newcomer": NewModelHead,
+        "PredictorWithNewcomers": PredictorWithNewModels,
+        "fit_newcomer": fit_new_model,
+    }
+    return renamed(__name__, name, old)

@@ -1,4 +1,4 @@
-"""What a predictor owes a router: for every query and model, the odds of a good answer and its length."""
+"""The Predictor protocol: for every query and model, the odds of a good answer and its length."""
 
 from __future__ import annotations
 
@@ -80,11 +80,11 @@ class Prediction:
         for name in ("embedding", "similarity", "membership"):
             array = getattr(self, name)
             if array is not None and len(array) != rows:
-                raise InputError(f"{name}: got {len(array)} rows, wanted {rows}, one a query")
+                raise InputError(f"{name}: got {len(array)} rows, wanted {rows}, one per query")
         for name in ("level_std", "input_factor"):
             array = getattr(self, name)
             if array is not None and np.shape(array) != (columns,):
-                raise InputError(f"{name}: got shape {np.shape(array)}, wanted ({columns},), one a model")
+                raise InputError(f"{name}: got shape {np.shape(array)}, wanted ({columns},), one per model")
 
     def __len__(self) -> int:
         return len(self.input_tokens)

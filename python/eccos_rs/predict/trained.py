@@ -46,7 +46,7 @@ class BundlePredictor:
     models : tuple of str
         The M column names.
     device, variant : str
-        What runs the encoder (``"cpu"``, ``"cuda"``, ``"tensorrt"``), and in which arithmetic (``"float32"``,
+        What runs the encoder (``"cpu"``, ``"cuda"``, ``"tensorrt"``), and in which precision (``"float32"``,
         ``"int8"``, ``"float16"``).
     retrieval : Retrieval or None
         The labelled queries; online learning adds to them. None where only the heads are used.
@@ -222,10 +222,10 @@ class _Batch:
         self._beside = _counted_beside(owner._tokenizer, queries, texts)
         if owner.cache.enabled:
             self._keys = [owner.cache.key(text) for text in texts]
-            text_of = dict(zip(reversed(self._keys), reversed(texts), strict=True))
-            self._known = dict(zip(text_of, owner.cache.get_many(list(text_of)), strict=True))
+            plan_text = dict(zip(reversed(self._keys), reversed(texts), strict=True))
+            self._known = dict(zip(plan_text, owner.cache.get_many(list(plan_text)), strict=True))
             self._new = [key for key, value in self._known.items() if value is None]
-            texts = [text_of[key] for key in self._new]
+            texts = [plan_text[key] for key in self._new]
         self._tokens: Tokens = owner._tokenizer(texts)
 
     def encode(self, seconds: dict[str, float]) -> tuple[Encoded, NDArray[np.int64]]:

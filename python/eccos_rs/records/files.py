@@ -15,12 +15,12 @@ from typing import IO, TYPE_CHECKING, Any, cast
 
 from eccos_rs.errors import MissingExtraError, RecordError
 from eccos_rs.records.check import Place, valid_texts
-from eccos_rs.records.forms import FORM_SUFFIXES, Layout, layout_of, open_text, suffix_of
+from eccos_rs.records.forms import FORM_SUFFIXES, Layout, detect_layout, known_suffix, open_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-__all__ = ["iter_rows", "iter_values", "open_text", "parquet", "replacing", "suffix_of"]
+__all__ = ["iter_rows", "iter_values", "known_suffix", "open_text", "parquet", "replacing"]
 
 Row = dict[str, Any]
 
@@ -79,7 +79,7 @@ def iter_values(
     ----------
     path : path
     layout : Layout, optional
-        In place of what `layout_of` finds; the form `text` gives each line that is not blank.
+        In place of what `detect_layout` finds; the form `text` gives each line that is not blank.
     name : str, optional
         What errors call the file.
     """
@@ -100,7 +100,7 @@ def iter_values(
 
 def _readable(path: Path) -> Layout:
     """Return the layout of a file of rows, or say why it is none."""
-    form = suffix_of(path)
+    form = known_suffix(path)
     if form in PICKLES:
         raise RecordError(
             f"{path}: a pickle runs code when it is opened, so it is not read; "
@@ -110,7 +110,7 @@ def _readable(path: Path) -> Layout:
         )
     if not path.is_file():
         raise RecordError(f"{path}: there is no such file")
-    layout = layout_of(path)
+    layout = detect_layout(path)
     if layout.form == "text":
         if form in FORM_SUFFIXES or not path.stat().st_size:
             return Layout(FORM_SUFFIXES.get(form, "jsonl"))

@@ -33,7 +33,7 @@ def fingerprint(text: str) -> str:
 
 
 def encode_fingerprints(texts: Iterable[str]) -> bytes:
-    """Return the file that records texts: their fingerprints in order, one a line."""
+    """Return the file that records texts: their fingerprints in order, one per line."""
     return "".join(f"{fingerprint(text)}\n" for text in texts).encode()
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-__all__ = ["FORM_SUFFIXES", "Form", "Layout", "layout_of", "open_bytes", "open_text", "suffix_of"]
+__all__ = ["FORM_SUFFIXES", "Form", "Layout", "detect_layout", "known_suffix", "open_bytes", "open_text"]
 
 Form = Literal["jsonl", "json", "csv", "parquet", "text"]
 
@@ -62,7 +62,7 @@ class Layout:
     delimiter: str = ","
 
 
-def suffix_of(path: Path) -> str:
+def known_suffix(path: Path) -> str:
     """Return the suffix that says the form, looking through the packing: `data.jsonl.gz` is `.jsonl`."""
     suffixes = [part.lower() for part in path.suffixes]
     if suffixes and suffixes[-1] in PACKINGS:
@@ -161,7 +161,7 @@ def _peek(stream: IO[bytes], path: Path, size: int) -> bytes:
         return stream.peek(size)[:size]  # type: ignore[attr-defined,no-any-return]
 
 
-def layout_of(path: Path, columns: Sequence[str] = ()) -> Layout:
+def detect_layout(path: Path, columns: Sequence[str] = ()) -> Layout:
     """Tell a file's form.
 
     Parameters
@@ -178,10 +178,12 @@ def layout_of(path: Path, columns: Sequence[str] = ()) -> Layout:
     """
     with open_bytes(path) as stream, unpacking(path):
         head = stream.read(HEAD)
-    return layout_of_bytes(head, FORM_SUFFIXES.get(suffix_of(path)), whole=len(head) < HEAD, columns=columns)
+    return detect_layout_bytes(
+        head, FORM_SUFFIXES.get(known_suffix(path)), whole=len(head) < HEAD, columns=columns
+    )
 
 
-def layout_of_bytes(
+def detect_layout_bytes(
     head: bytes, promised: Form | None = None, *, whole: bool, columns: Sequence[str] = ()
 ) -> Layout:
     """Tell a form by the first bytes and what a suffix promises; `whole`: there are no more bytes."""

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from eccos_rs.errors import RecordError
 from eccos_rs.records.check import Place
-from eccos_rs.records.files import iter_rows, suffix_of
+from eccos_rs.records.files import iter_rows, known_suffix
 from eccos_rs.records.tidy import number_in
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def load_prices(path: str | Path) -> Prices:
         A malformed pool file.
     """
     path = Path(path)
-    if suffix_of(path) == ".toml":
+    if known_suffix(path) == ".toml":
         from eccos_rs.pools.pool import Pool
 
         return {model.name: (model.input_price, model.output_price) for model in Pool.load(path)}
@@ -73,7 +73,7 @@ def load_prices(path: str | Path) -> Prices:
 
 def _rows(path: Path) -> list[tuple[int, dict[str, Any]]]:
     rows = list(iter_rows(path))
-    if suffix_of(path) != ".json" or not rows or "model" in rows[0][1]:
+    if known_suffix(path) != ".json" or not rows or "model" in rows[0][1]:
         return rows
     table = rows[0][1].items()
     return [(number, {**fields, "model": name}) for number, (name, fields) in enumerate(table, start=1)]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from eccos_rs.errors import RecordError
 from eccos_rs.records.check import Place
-from eccos_rs.records.files import iter_rows, parquet, replacing, suffix_of, write_json_lines
+from eccos_rs.records.files import iter_rows, known_suffix, parquet, replacing, write_json_lines
 from eccos_rs.records.record import Prices, ReadOptions, Record, parse_record
 from eccos_rs.records.seen import SeenIds
 from eccos_rs.records.tidy import read_tidy
@@ -117,7 +117,7 @@ def write_records(
         The name's suffix is of another form, or a record would be refused when it is read back.
     """
     path = Path(path)
-    suffix = suffix_of(path)
+    suffix = known_suffix(path)
     if suffix not in {".jsonl", ".ndjson", ".parquet", ".pq"}:
         raise RecordError(f"{path}: got the suffix {suffix!r}, wanted .jsonl, .jsonl.gz or .parquet")
     if form not in ("record", "tidy"):

@@ -27,7 +27,7 @@ ENOUGH_FOR_A_SCALE = 20
 class ModelSummary:
     """One model over a data set: means over the queries that it answered.
 
-    `coverage` is the share of all queries, `cost_usd` US dollars a query, `total_usd` their sum,
+    `coverage` is the share of all queries, `cost_usd` US dollars per query, `total_usd` their sum,
     `output_tokens` tokens.
     """
 
@@ -64,7 +64,7 @@ class Report:
     coverage : float
         Share of the (query, model) pairs that were observed.
     input_tokens : float
-        Mean tokens a query.
+        Mean tokens per query.
     oracle_quality, oracle_cost_usd : float
         Mean over the queries of the best output, and the mean cost of the cheapest such output, US dollars.
     best_single : str
@@ -187,7 +187,7 @@ class Summary:
         self._outputs += len(record.outputs)
         self._input_tokens += record.input_tokens
         text = normalise(record.query)
-        if self._texts.row_of(text) is None:
+        if self._texts.find_row(text) is None:
             self._texts.add(text, Place("", self._queries))
         else:
             self._repeated += 1

@@ -28,21 +28,21 @@ class SeenIds:
         self._fresh: dict[int, int] = {}
         self._runs: list[tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64]]] = []
 
-    def row_of(self, text: str) -> int | None:
+    def find_row(self, text: str) -> int | None:
         """Return the row in which the text was met, or None."""
-        return self._row_of(_digest(text))
+        return self._find_row(_digest(text))
 
     def add(self, text: str, place: Place) -> None:
         """Remember a text; one that was met before raises `RecordError` with both rows."""
         key = _digest(text)
-        row = self._row_of(key)
+        row = self._find_row(key)
         if row is not None:
             raise place.fail(f"the id {text!r} stands in row {row} already; ids must be unique")
         self._fresh[key] = place.row
         if len(self._fresh) >= FRESH:
             self._settle()
 
-    def _row_of(self, key: int) -> int | None:
+    def _find_row(self, key: int) -> int | None:
         row = self._fresh.get(key)
         if row is not None:
             return row

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from eccos_rs.errors import RecordError
 from eccos_rs.records.check import MOST_TOKENS, Place, check_columns
-from eccos_rs.records.files import iter_rows, parquet_rows, suffix_of
+from eccos_rs.records.files import iter_rows, known_suffix, parquet_rows
 from eccos_rs.records.record import Output, ReadOptions, Record, parse_id, plain_output
 from eccos_rs.records.seen import SeenIds
 
@@ -96,7 +96,7 @@ def _is_ordered(path: Path) -> bool:
     for number, key in enumerate(_ids(path), start=1):
         if key == current:
             continue
-        if seen.row_of(key) is not None:
+        if seen.find_row(key) is not None:
             return False
         seen.add(key, Place(path.name, number))
         current = key
@@ -104,7 +104,7 @@ def _is_ordered(path: Path) -> bool:
 
 
 def _ids(path: Path) -> Iterator[str]:
-    if suffix_of(path) in {".parquet", ".pq"}:
+    if known_suffix(path) in {".parquet", ".pq"}:
         rows = parquet_rows(path, ["query_id"])
     else:
         rows = (row for _, row in iter_rows(path))

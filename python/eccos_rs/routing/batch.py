@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from eccos_rs.predict.protocol import Predictor
 
-__all__ = ["Item", "predict_slices", "queries_of"]
+__all__ = ["Item", "as_queries", "predict_slices"]
 
 Item = str | Query | Mapping[str, Any] | list[Mapping[str, Any]]
 """What a batch holds: texts, chats, mappings or `Query`."""
@@ -24,7 +24,7 @@ SLICE = 1024
 """Queries predicted at a time: what a slice needs is freed before the next, so memory stays bounded."""
 
 
-def queries_of(batch: Iterable[Item]) -> list[Query]:
+def as_queries(batch: Iterable[Item]) -> list[Query]:
     """Read a batch; an error names the position of its query."""
     if isinstance(batch, str | bytes | Query | Mapping):
         raise QueryError(

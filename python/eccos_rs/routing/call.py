@@ -61,7 +61,7 @@ def route(
     if router is not None and pool is not None:
         raise InputError("pool was given beside router, which has its own; give one of them")
     if router is None:
-        router = _router_of(pool)
+        router = _router_for(pool)
     return router.route(batch, policy=policy, **policy_fields)
 
 
@@ -69,7 +69,7 @@ _loading = threading.Lock()
 _kept: list[tuple[Pool, Router]] = []
 
 
-def _router_of(pool: Pool | str | PathLike[str] | None) -> Router:
+def _router_for(pool: Pool | str | PathLike[str] | None) -> Router:
     """Return the router of a pool, of the usual one where none is given."""
     # The lock keeps two threads that ask first from loading the weights twice.
     with _loading:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from eccos_rs.records import Record, RecordTable
     from eccos_rs.routing.policy import Policy
 
-__all__ = ["Knowing", "Knowledge", "KnowledgeRow", "knowledge_of"]
+__all__ = ["Knowing", "Knowledge", "KnowledgeRow", "pool_knowledge"]
 
 REMEMBERED = 10_000
 """Queries with an id that feedback may speak of by it, the newest."""
@@ -95,17 +95,17 @@ def _cells(row: KnowledgeRow) -> tuple[str, ...]:
     return row.model, basis, f"{row.points:.1f} points", str(row.labels), apart, row.tokens, row.traffic
 
 
-def knowledge_of(
+def pool_knowledge(
     names: Sequence[str], priors: Sequence[ModelPrior], learned: LearnedPredictor | None = None
 ) -> Knowledge:
     """Return what forecasts of models rest on: their priors, else the labels they were trained on."""
-    prior_of = {prior.name: prior for prior in priors}
+    make_prior = {prior.name: prior for prior in priors}
     counts = {} if learned is None else learned.labels
     rows = []
     for name in names:
-        prior, labels = prior_of.get(name), counts.get(name, 0)
+        prior, labels = make_prior.get(name), counts.get(name, 0)
         std = TRAINED_STD if prior is None else prior.level_std
-        std = std if learned is None else learned.level_std_of(name)
+        std = std if learned is None else learned.level_std_for(name)
         rows.append(
             KnowledgeRow(
                 name,
@@ -149,7 +149,7 @@ class Knowing:
         predictor = self.predictor
         learned = predictor if isinstance(predictor, LearnedPredictor) else None
         priors = getattr(predictor if learned is None else learned.base, "priors", ())
-        return knowledge_of(self.pool.names, priors, learned)
+        return pool_knowledge(self.pool.names, priors, learned)
 
     @property
     def basis(self) -> str | None:
@@ -171,7 +171,7 @@ class Knowing:
         ----------
         records : iterable of Record, or RecordTable
             Queries with graded answers of models of the pool; label the same queries with all models. An
-            answer without tokens teaches its quality only.
+            answer without tokens is learned from in quality only.
 
         Returns
         -------
@@ -191,7 +191,7 @@ class Knowing:
             for record in listed
             for each in record.outputs
         ]
-        self._teach([query for query, _ in pairs], [outcome for _, outcome in pairs], "records")
+        self._learn_outcomes([query for query, _ in pairs], [outcome for _, outcome in pairs], "records")
         return self
 
     def feedback(
@@ -238,7 +238,7 @@ class Knowing:
         if not isinstance(channel, str) or not channel:
             raise InputError(f"channel: got {channel!r}, wanted a name such as 'thumbs'")
         tokens = float("nan") if output_tokens is None else float(output_tokens)
-        self._teach([asked], [Outcome(model, float(good), tokens, channel)], "model", now=False)
+        self._learn_outcomes([asked], [Outcome(model, float(good), tokens, channel)], "model", now=False)
         return self
 
     def save(self, path: str | PathLike[str]) -> Bundle:
@@ -263,7 +263,7 @@ class Knowing:
 
         return save_learned(path, self.predictor, self.pool)
 
-    def _teach(
+    def _learn_outcomes(
         self, queries: Sequence[Query], outcomes: Sequence[Outcome], what: str, *, now: bool = True
     ) -> None:
         known = [at for at, outcome in enumerate(outcomes) if outcome.model in self.pool.names]

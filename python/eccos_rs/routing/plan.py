@@ -12,8 +12,8 @@ import numpy as np
 
 from eccos_rs.errors import InputError, MissingExtraError
 from eccos_rs.routing.reasons import find_reason, reason_text
-from eccos_rs.routing.render import TOKENS_PER_SECOND, html_of, text_of
-from eccos_rs.routing.warnings import familiar_share, plan_warnings, similarity_of
+from eccos_rs.routing.render import TOKENS_PER_SECOND, plan_html, plan_text
+from eccos_rs.routing.warnings import familiar_share, known_similarity, plan_warnings
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -271,7 +271,7 @@ class Plan(Sequence[PlanRow]):
             price_change=self._price_change(index),
             reason=reason_text(reason, self.pool.names),
             reason_code=str(reason.code),
-            similarity=similarity_of(self.prediction.similarity, index),
+            similarity=known_similarity(self.prediction.similarity, index),
         )
 
     def to_dicts(self) -> list[dict[str, Any]]:
@@ -312,10 +312,10 @@ class Plan(Sequence[PlanRow]):
         )
 
     def __str__(self) -> str:
-        return text_of(self)
+        return plan_text(self)
 
     def _repr_html_(self) -> str:
-        return html_of(self)
+        return plan_html(self)
 
     @cached_property
     def _second(self) -> NDArray[np.int32]:

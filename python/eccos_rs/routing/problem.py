@@ -26,9 +26,14 @@ if TYPE_CHECKING:
     from eccos_rs.routing.policy import Policy
     from eccos_rs.solver.limits import PooledCapacity
 
-__all__ = ["Problem", "build_problem", "costs_of", "input_tokens_of", "output_tokens_of", "query_costs"]
-
-"""Prices are US dollars per this many tokens."""
+__all__ = [
+    "Problem",
+    "build_problem",
+    "call_costs",
+    "expected_input_tokens",
+    "expected_output_tokens",
+    "query_costs",
+]
 
 _SMALL, _NODES = 1024, 2000
 """Up to so many queries branch and bound closes the gap that rounding leaves, within so many nodes: a
@@ -108,18 +113,20 @@ class Problem:
 
     def strongest(self) -> NDArray[np.int64]:
         """Return for each query the model with the highest mean quality of those it may take; -1 for none."""
-        return self._first_of(self.quality.sum(axis=0, dtype=np.float64))
+        return self._allowed_argmax(self.quality.sum(axis=0, dtype=np.float64))
 
     def cheapest(self) -> NDArray[np.int64]:
         """Return for each query the model with the lowest total cost of those it may take; -1 for none."""
-        return self._first_of(-self.cost.sum(axis=0))
+        return self._allowed_argmax(-self.cost.sum(axis=0))
 
-    def _first_of(self, score: NDArray[np.float64]) -> NDArray[np.int64]:
+    def _allowed_argmax(self, score: NDArray[np.float64]) -> NDArray[np.int64]:
         best = np.where(self.allowed, score, -np.inf).argmax(axis=1)
         return np.where(self.allowed.any(axis=1), best, -1)
 
 
-def output_tokens_of(prediction: Prediction, queries: Sequence[Query] | None = None) -> NDArray[np.float64]:
+def expected_output_tokens(
+    prediction: Prediction, queries: Sequence[Query] | None = None
+) -> NDArray[np.float64]:
     """Return the expected output tokens of one answer (N, M), cut at each query's `max_output_tokens`."""
     tokens = prediction.output_tokens.astype(np.float64)
     if queries is not None and any(query.max_output_tokens is not None for query in queries):
@@ -128,7 +135,9 @@ def output_tokens_of(prediction: Prediction, queries: Sequence[Query] | None = N
     return tokens
 
 
-def input_tokens_of(prediction: Prediction, queries: Sequence[Query] | None = None) -> NDArray[np.int64]:
+def expected_input_tokens(
+    prediction: Prediction, queries: Sequence[Query] | None = None
+) -> NDArray[np.int64]:
     """Return the input tokens (N,): those of the text and of what is attached to it."""
     attached = [] if queries is None else [query.attached_tokens for query in queries]
     return (
@@ -144,11 +153,11 @@ def times_answers(output: NDArray[np.float64], queries: Sequence[Query]) -> NDAr
     return output if max(answers, default=1) == 1 else output * np.array(answers, dtype=np.float64)[:, None]
 
 
-def costs_of(
+def call_costs(
     pool: Pool, input_tokens: NDArray[Any], output_tokens: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """Return what each query costs at each model of the pool, US dollars, (N, M)."""
-    return cost_matrix(input_tokens, output_tokens, _columns_of(pool).prices)
+    return cost_matrix(input_tokens, output_tokens, _pool_columns(pool).prices)
 
 
 def build_problem(pool: Pool, prediction: Prediction, queries: Sequence[Query], policy: Policy) -> Problem:
@@ -176,8 +185,8 @@ def build_problem(pool: Pool, prediction: Prediction, queries: Sequence[Query], 
         A model or a group is named that is not there.
     """
     plain = all_plain(queries)
-    output = output_tokens_of(prediction, None if plain else queries)
-    prompt = input_tokens_of(prediction, None if plain else queries)
+    output = expected_output_tokens(prediction, None if plain else queries)
+    prompt = expected_input_tokens(prediction, None if plain else queries)
     allowed = _allowed(
         pool, prediction, () if plain else queries, prompt=prompt, output=output, policy=policy
     )
@@ -197,7 +206,7 @@ def build_problem(pool: Pool, prediction: Prediction, queries: Sequence[Query], 
     priority = None if plain else np.array([query.priority for query in queries], dtype=np.int64)
     group, groups = _groups(queries, policy)
     return Problem(
-        cost=costs_of(pool, _as_counted(prediction, prompt), output),
+        cost=call_costs(pool, _as_counted(prediction, prompt), output),
         quality=prediction.quality,
         output_tokens=output,
         input_tokens=prompt,
@@ -219,7 +228,7 @@ def _uncertainty(pool: Pool, prediction: Prediction, output: NDArray[np.float64]
         prediction.familiar,
         prediction.level_std,
         prediction.log_tokens_std,
-        costs_of(pool, np.zeros(len(output), dtype=np.int64), output),
+        call_costs(pool, np.zeros(len(output), dtype=np.int64), output),
     )
 
 
@@ -227,10 +236,10 @@ def query_costs(
     pool: Pool, prediction: Prediction, queries: Sequence[Query] | None = None
 ) -> NDArray[np.float64]:
     """Return what each query would cost at each model, (N, M), in US dollars; see `Router.costs`."""
-    output = output_tokens_of(prediction, queries)
+    output = expected_output_tokens(prediction, queries)
     if queries is not None:
         output = times_answers(output, queries)
-    return costs_of(pool, _as_counted(prediction, input_tokens_of(prediction, queries)), output)
+    return call_costs(pool, _as_counted(prediction, expected_input_tokens(prediction, queries)), output)
 
 
 def _as_counted(prediction: Prediction, prompt: NDArray[np.int64]) -> NDArray[Any]:
@@ -250,7 +259,7 @@ class _Columns:
 
 
 @lru_cache(maxsize=64)
-def _columns_of(pool: Pool) -> _Columns:
+def _pool_columns(pool: Pool) -> _Columns:
     def numbers(values: Iterable[float | None]) -> NDArray[np.float64]:
         return np.array([np.inf if value is None else value for value in values], dtype=np.float64)
 
@@ -272,7 +281,7 @@ def _allowed(
     policy: Policy,
 ) -> NDArray[np.bool_]:
     """Return who may take which query; no `queries` stand for ones without needs."""
-    columns = _columns_of(pool)
+    columns = _pool_columns(pool)
     needed = prompt[:, None] + output
     if not queries:
         allowed: NDArray[np.bool_] = needed <= columns.window

@@ -18,17 +18,17 @@ __all__ = [
     "COLUMNS",
     "TOKENS_PER_SECOND",
     "cells",
-    "html_of",
     "money",
     "one_line",
+    "plan_html",
+    "plan_text",
     "response_words",
     "stage_lines",
     "summary",
-    "text_of",
 ]
 
 COLUMNS = ("#", "query", "model", "success", "out tokens", "cost", "runner-up")
-"""The heads of the table; see `cells`."""
+"""The column headers; see `cells`."""
 
 TOKENS_PER_SECOND = 50.0
 """How fast an LLM is taken to answer where nothing is said: a usual speed of a hosted model."""
@@ -121,7 +121,7 @@ _ROWS = 30
 """How many rows are printed before the middle is left out."""
 
 _TIMES = 2.0
-"""From this ratio on a cost is told in times, below it in per cent."""
+"""From this ratio on a cost is shown as a ratio, below it in per cent."""
 
 _READ = 400
 """Characters of a query that are looked at for its line: a query may hold millions."""
@@ -214,7 +214,7 @@ def response_words(plan: Shown, tokens_per_second: float = TOKENS_PER_SECOND) ->
     return f"the {seconds:,.0f} s that the models take to write the answers at {tokens_per_second:g} tokens/s"
 
 
-def text_of(plan: Shown) -> str:
+def plan_text(plan: Shown) -> str:
     """Return a plain text table with what holds for the batch below it."""
     lines = []
     if len(plan):
@@ -229,7 +229,7 @@ def text_of(plan: Shown) -> str:
     return "\n".join([*lines, *(f"{label:<{width}}  {text}" for label, text in labels)])
 
 
-def html_of(plan: Shown) -> str:
+def plan_html(plan: Shown) -> str:
     """Return the same for a notebook."""
     head = "".join(f"<th>{escape(name)}</th>" for name in COLUMNS)
     body = []

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 from eccos_rs.errors import InputError, PolicyError, PoolError
 from eccos_rs.pools.pool import LLM, Pool
 from eccos_rs.predict.protocol import Prediction, Predictor
-from eccos_rs.routing.batch import Item, predict_slices, queries_of
+from eccos_rs.routing.batch import Item, as_queries, predict_slices
 from eccos_rs.routing.blame import blame_rows
 from eccos_rs.routing.knowing import Knowing
 from eccos_rs.routing.plan import Plan
@@ -200,13 +200,13 @@ class Router(Knowing):
         Nothing is retrained: see `eccos_rs.predict.onboarding`. With thousands of labels ``eccos train`` does
         better.
         """
-        from eccos_rs.routing.add_model import with_newcomer
+        from eccos_rs.routing.add_model import with_new_model
 
         if not isinstance(model, LLM):
             raise PoolError(f"model must be an LLM, got {type(model).__name__}")
         pool = Pool([*self.pool, model])
         # In this order: a batch that meets the new pool meets a predictor that knows it.
-        self.predictor = with_newcomer(self.predictor, model.name, records)
+        self.predictor = with_new_model(self.predictor, model.name, records)
         self.pool = pool
         return self
 
@@ -226,7 +226,7 @@ class Router(Knowing):
         Prediction
             N rows in the order of the batch, M columns in the order of the pool.
         """
-        queries = queries_of(batch)
+        queries = as_queries(batch)
         return predict_slices(self.pool.names, self.predictor, queries, progress, keep_embedding=True)
 
     def costs(self, prediction: Prediction, queries: Sequence[Query] | None = None) -> NDArray[np.float64]:
@@ -305,7 +305,7 @@ class Router(Knowing):
             policy = _replaced(policy, policy_fields)
         if policy.per is not None:
             raise PolicyError(f"per={policy.per!r} paces a session; a batch's budget is for the batch alone")
-        queries, pool = queries_of(batch), self.pool
+        queries, pool = as_queries(batch), self.pool
         self._remember(queries)
         with blame_rows(queries, lambda one: self._problem(pool, one, policy, None)):
             prediction, problem = self._problem(pool, queries, policy, progress)

@@ -86,7 +86,7 @@ def plan_warnings(
     return tuple(found)
 
 
-def similarity_of(similarity: Sequence[float] | NDArray[np.floating] | None, index: int) -> float | None:
+def known_similarity(similarity: Sequence[float] | NDArray[np.floating] | None, index: int) -> float | None:
     """Return one similarity as plain data; None where it is not known."""
     if similarity is None or not math.isfinite(similarity[index]):
         return None

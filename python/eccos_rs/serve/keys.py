@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from eccos_rs.domain.validation import check_choice, check_number, check_whole, did_you_mean
 from eccos_rs.errors import InputError, StoreError
 from eccos_rs.serve.wire import RequestError
-from eccos_rs.session.control.pacing import period_of
+from eccos_rs.session.control.pacing import budget_period
 from eccos_rs.session.limits.window import Window
 
 if TYPE_CHECKING:
@@ -307,7 +307,7 @@ class Keys:
     def _use(self, key: ClientKey) -> _Use:
         use, now = self._uses[key.name], self._wall()
         if not use.period[0] <= now < use.period[1]:
-            use.period, use.spent = period_of(key.per, now), 0.0
+            use.period, use.spent = budget_period(key.per, now), 0.0
             saved = self._saved.get(key.name, (math.nan, 0.0))
             use.before = saved[1] if saved[0] == use.period[0] else 0.0
         return use

@@ -11,7 +11,7 @@ from eccos_rs.domain.query import Query
 from eccos_rs.errors import EccosError, InputError, NoModelError, Overloaded, QueryError
 from eccos_rs.serve.conversations import conversation_key
 from eccos_rs.serve.dialects import checks
-from eccos_rs.serve.dialects.chat import ask_of, chat_query
+from eccos_rs.serve.dialects.chat import chat_query, parse_ask
 from eccos_rs.serve.dialects.translate import to_chat
 from eccos_rs.serve.usage import Allowance
 from eccos_rs.serve.wire import RequestError
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from eccos_rs.serve.body import JsonBody
     from eccos_rs.serve.dialects.base import ChatRequest
 
-__all__ = ["ROUTED_NAMES", "RoutingRequest", "read_request", "status_of"]
+__all__ = ["ROUTED_NAMES", "RoutingRequest", "error_status", "read_request"]
 
 ROUTED_NAMES = ("eccos", "auto")
 """Names of no model: the gateway chooses."""
@@ -131,7 +131,9 @@ def read_request(request: Request, body: JsonBody, pool: Pool, dialect: str = "c
         query,
         dialect,
         max_cost=_number(request, "x-eccos-max-cost", math.inf),
-        conversation=conversation_key(values, session, request.scope.get("eccos.client", ""), ask_of(values)),
+        conversation=conversation_key(
+            values, session, request.scope.get("eccos.client", ""), parse_ask(values)
+        ),
         continues=bool(session or values.get("prompt_cache_key")) or _has_answer(values),
         named=named,
         in_tool_loop=_after_tool(values),
@@ -224,7 +226,7 @@ def _number(request: Request, name: str, most: float) -> float | None:
     return value
 
 
-def status_of(error: EccosError) -> tuple[int, str, dict[str, str]]:
+def error_status(error: EccosError) -> tuple[int, str, dict[str, str]]:
     """Return HTTP status, code and headers for what may go wrong with a request."""
     if isinstance(error, RequestError):
         return error.status, error.code, error.headers

@@ -15,7 +15,7 @@ from eccos_rs.domain.attachments import text_tokens
 from eccos_rs.errors import EccosError, StoreError
 from eccos_rs.serve.dialects import messages_answer
 from eccos_rs.serve.metrics import page_figures
-from eccos_rs.serve.request import ROUTED_NAMES, read_request, status_of
+from eccos_rs.serve.request import ROUTED_NAMES, error_status, read_request
 from eccos_rs.serve.wire import CLIENT_LEFT, RequestError, error_response, read_body
 
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ async def _page(_: Request) -> Response:
 
 async def _refusal(request: Request, error: Exception) -> Response:
     assert isinstance(error, EccosError)  # registered for this class alone
-    status, code, headers = status_of(error)
+    status, code, headers = error_status(error)
     if request.url.path.startswith("/v1/messages"):
         return JSONResponse(messages_answer.error_body(status, code, str(error)), status, headers)
     return error_response(status, code, str(error), headers, getattr(error, "param", None))

@@ -47,8 +47,8 @@ def server_config(
 def run(app: Starlette, host: str, port: int, *, grace: float = 60.0, quiet: bool = False) -> None:
     """Serve until SIGTERM or Ctrl-C.
 
-    The first signal closes the door and waits at most `grace` seconds for the answers that are under way; the
-    second ends at once.
+    The first signal refuses new requests and waits at most `grace` seconds for the answers that are under
+    way; the second ends at once.
 
     Raises
     ------

@@ -76,7 +76,7 @@ class Session:
     max_waiting : int
         Queries in the session without a model, at most; beyond, `Overloaded`.
     learn : bool
-        Teach the predictor's retrieval index from feedback.
+        Update the predictor's retrieval index with feedback.
     on_alarm : callable, optional
         Called with an `Alarm` when a promise that binds drifts, and when it holds again.
 

@@ -17,7 +17,7 @@ logger = logging.getLogger("eccos_rs.session")
 
 
 class Learner:
-    """Teaches a predictor what came of its predictions, when it can be taught.
+    """Updates a predictor with the outcomes of its predictions, where it can learn.
 
     Parameters
     ----------

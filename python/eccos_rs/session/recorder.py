@@ -8,7 +8,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from eccos_rs.errors import StoreError
-from eccos_rs.session.control.pacing import period_of
+from eccos_rs.session.control.pacing import budget_period
 from eccos_rs.session.store.base import LeaseRow
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ class Recorder:
         self._timer: asyncio.TimerHandle | None = None
         self.notes: dict[str, str] = {}
         self._per = "day" if pacer is None else pacer.per
-        self._period = period_of(self._per, wall())
+        self._period = budget_period(self._per, wall())
         self._today = self._outstanding = 0.0
         if pacer is not None:
             self._resume(pacer)
@@ -101,7 +101,7 @@ class Recorder:
 
     def follow_wall(self) -> None:
         """Follow the time of day into another period, when it was set there."""
-        self._wall.follow(lambda now: period_of(self._per, now))
+        self._wall.follow(lambda now: budget_period(self._per, now))
 
     def granted(self, lease: Lease, request: PendingRequest, embedding_wanted: bool) -> None:
         """Write a lease, soon."""
@@ -163,7 +163,7 @@ class Recorder:
         if pacer is None:
             now = self._wall()
             if not self._period[0] <= now < self._period[1]:
-                self._period, self._today = period_of(self._per, now), 0.0
+                self._period, self._today = budget_period(self._per, now), 0.0
             self._store.spend(self._period[0], self._today + self._outstanding, state)
             return None
         pacer.roll()

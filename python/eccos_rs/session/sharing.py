@@ -151,7 +151,7 @@ class Sharing:
             )
 
     def _take_judged(self, row: dict[str, Any], before: dict[str, Any] | None) -> None:
-        """Correct predictions by what others were told; a newcomer takes all that they know."""
+        """Correct predictions by what others were told; a head takes all that they know."""
         for at, name in enumerate(self._names):
             now = row["judged"].get(name)
             if now is not None:

@@ -1,4 +1,4 @@
-"""The door of the solver: dtypes and shapes are made plain here, values are checked by the core.
+"""Input validation of the solver: dtypes and shapes are made plain here, values are checked by the core.
 
 Everything is refused with a sentence that names the argument, what was got and what was wanted.
 """
@@ -64,7 +64,7 @@ def _capacities(value: ArrayLike | None, r: int, m: int) -> NDArray[np.float64] 
         return None
     capacity = double("capacity", value, "real numbers, infinity for none")
     if capacity.shape != (r, m) and (r != 1 or capacity.shape != (m,)):
-        shapes = f"{(m,)} (one a model)" if r == 1 else f"{(r, m)} (resources x models, as load)"
+        shapes = f"{(m,)} (one per model)" if r == 1 else f"{(r, m)} (resources x models, as load)"
         raise ProblemError(f"capacity has shape {capacity.shape}, wanted {shapes}")
     return capacity
 
@@ -75,7 +75,7 @@ def _floors(value: ArrayLike | None, n: int) -> NDArray[np.float64] | None:
     floor = double("query_floor", value)
     if floor.ndim == 0:
         return np.full(n, floor)
-    shaped("query_floor", floor, (n,), "one a query, or one number for all")
+    shaped("query_floor", floor, (n,), "one per query, or one number for all")
     return floor
 
 
@@ -83,7 +83,7 @@ def _groups(value: ArrayLike | None, n: int) -> NDArray[np.uint32] | None:
     if value is None:
         return None
     group = whole("group", value, np.uint32)
-    shaped("group", group, (n,), "one a query")
+    shaped("group", group, (n,), "one per query")
     return group
 
 
@@ -162,7 +162,7 @@ def problem(
     side = limits.rows(rows, (n, m))
     ranks = None if priority is None else whole("priority", priority, np.int64)
     if ranks is not None:
-        shaped("priority", ranks, (n,), "one a query")
+        shaped("priority", ranks, (n,), "one per query")
     return {
         "shape": (n, m, r),
         "cost": cost,

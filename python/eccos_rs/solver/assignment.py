@@ -143,7 +143,7 @@ def assign(
 
     Notes
     -----
-    The interpreter is let go while the solver runs, so the arrays must not be written meanwhile. Ctrl-C ends
+    The GIL is released while the solver runs, so the arrays must not be written meanwhile. Ctrl-C ends
     a long solve. The same input gives the same bytes, at any number of threads.
 
     Examples

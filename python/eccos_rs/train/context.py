@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float32]
     Rows = NDArray[np.int64]
 
-__all__ = ["TrainingContext", "neighbour_scores", "prepare", "priors_of", "search"]
+__all__ = ["TrainingContext", "label_priors", "neighbour_scores", "prepare", "search"]
 
 #: Datasets left out in turn to learn how forecasts back off; more are pooled into so many parts.
 MOST_AWAY = 16
@@ -103,7 +103,7 @@ class TrainingContext:
         near, index = search(embedding, embedding, self.settings, (banned, banned))
         denoised = self.denoised
         return estimate_from_neighbours(
-            near, denoised.success, denoised.log_tokens, index, self.settings, **priors_of(denoised)
+            near, denoised.success, denoised.log_tokens, index, self.settings, **label_priors(denoised)
         )
 
     def quick_forecasts(self, labels: Sequence[Floats]) -> list[Floats]:
@@ -123,7 +123,7 @@ class TrainingContext:
         for each, smooth in zip(labels, np.split(kernel, len(labels), axis=1), strict=True):
             some = Labels(each, self.raw.log_tokens)
             estimate = estimate_from_neighbours(
-                near, some.success, some.log_tokens, index, self.settings, **priors_of(some)
+                near, some.success, some.log_tokens, index, self.settings, **label_priors(some)
             )
             made.append(two_part_logits(0.5 * (logit(estimate.success) + smooth), self.raw.success))
         return made
@@ -214,7 +214,7 @@ def _by_part(parts: Rows, shape: tuple[int, ...], forecast: Callable[[int, Rows,
     return Scores(*arrays)
 
 
-def priors_of(labels: Labels) -> dict[str, Floats]:
+def label_priors(labels: Labels) -> dict[str, Floats]:
     """Return what to believe of each model without any neighbour."""
     seen = np.isfinite(labels.success).sum(axis=0)
     success = (np.nansum(labels.success, axis=0) + 0.5) / (seen + 1.0)

@@ -1,4 +1,4 @@
-"""Teach a shorter encoder to say what the published one says, from texts alone.
+"""Distil the published encoder into a shorter one, from texts alone.
 
 Of the published encoder's layers the lowest are kept, and the last two of them learn to give what its low
 and its last layer give: the two means over tokens that heads and neighbours read. No label takes part, so

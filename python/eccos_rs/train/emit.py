@@ -30,23 +30,23 @@ if TYPE_CHECKING:
 
     from eccos_rs.train.weights import LayerWeights, PredictorWeights, WeightFile
 
-__all__ = ["ARITHMETICS", "build_graph"]
+__all__ = ["PRECISIONS", "build_graph"]
 
-ARITHMETICS = ("float32", "int8", "uint8", "float16")
+PRECISIONS = ("float32", "int8", "uint8", "float16")
 # BitwiseXor is new in it; the other graphs stay with what more runtimes read.
 _OPSETS = {"uint8": 18}
 # Added to the attention scores of padding: far below any score, yet finite in float16 too.
 _MASKED = -1e4
 
 
-def build_graph(weights: PredictorWeights, arithmetic: str, store: WeightFile, *, exact: bool = False) -> Any:
+def build_graph(weights: PredictorWeights, precision: str, store: WeightFile, *, exact: bool = False) -> Any:
     """Write one graph.
 
     Parameters
     ----------
     weights : PredictorWeights
         Encoder, features and heads.
-    arithmetic : {"float32", "int8", "uint8", "float16"}
+    precision : {"float32", "int8", "uint8", "float16"}
         See the module.
     store : WeightFile
         Receives the large tensors; the graph refers to it by its file name.
@@ -59,8 +59,8 @@ def build_graph(weights: PredictorWeights, arithmetic: str, store: WeightFile, *
         Inputs ``input_ids`` and ``attention_mask``, int64 (B, T); outputs ``embedding`` (B, D) of unit norm,
         ``success_logit``, ``length_mean`` and ``length_std`` (B, M), all float32.
     """
-    emit = {"float32": _Float32, "int8": _Int8, "uint8": _Unsigned, "float16": _Float16}[arithmetic]
-    layers = emit(Writer(store, _OPSETS.get(arithmetic, OPSET)), weights, exact=exact)
+    emit = {"float32": _Float32, "int8": _Int8, "uint8": _Unsigned, "float16": _Float16}[precision]
+    layers = emit(Writer(store, _OPSETS.get(precision, OPSET)), weights, exact=exact)
     writer = layers.writer
     share = token_share(writer)
     states = layers.embed()
@@ -71,11 +71,11 @@ def build_graph(weights: PredictorWeights, arithmetic: str, store: WeightFile, *
             pooled["low"] = pool(writer, share, layers.as_float32(states))
     pooled["last"] = pool(writer, share, layers.as_float32(states))
     emit_heads(layers, weights, pooled)
-    return _model(writer, weights, arithmetic)
+    return _model(writer, weights, precision)
 
 
 class _Emitter:
-    """What the three arithmetics have in common."""
+    """What the three precisions have in common."""
 
     def __init__(self, writer: Writer, weights: PredictorWeights, *, exact: bool) -> None:
         self.writer, self.weights, self.exact = writer, weights, exact
@@ -261,7 +261,7 @@ class _Float16(_Emitter):
         return self._counted
 
 
-def _model(writer: Writer, weights: PredictorWeights, arithmetic: str) -> Any:
+def _model(writer: Writer, weights: PredictorWeights, precision: str) -> Any:
     models = weights.out.shape[1] // 3
     sizes = {"embedding": weights.dimension}
     inputs = [
@@ -274,8 +274,8 @@ def _model(writer: Writer, weights: PredictorWeights, arithmetic: str) -> Any:
     ]
     graph = helper.make_graph(writer.nodes, "predictor", inputs, outputs, list(writer.tensors.values()))
     opsets = [helper.make_opsetid("", writer.opset)]
-    if arithmetic != "float32":
+    if precision != "float32":
         opsets.append(helper.make_opsetid(MICROSOFT, 1))
     model = helper.make_model(graph, opset_imports=opsets, ir_version=IR, producer_name="eccos-rs")
-    helper.set_model_props(model, {"arithmetic": arithmetic})
+    helper.set_model_props(model, {"precision": precision})
     return model

@@ -20,7 +20,7 @@ __all__ = ["Layers", "emit_heads", "pool", "standard_gelu", "token_share"]
 
 
 class Layers(Protocol):
-    """The emitter of one arithmetic, as far as the heads need it."""
+    """The emitter of one precision, as far as the heads need it."""
 
     writer: Writer
 

@@ -17,7 +17,7 @@ from torch import nn
 from eccos_rs.predict.calibration import Scores
 from eccos_rs.predict.neighbours import estimate_from_neighbours
 from eccos_rs.train.calibrate import Sources
-from eccos_rs.train.context import neighbour_scores, prepare, priors_of, search
+from eccos_rs.train.context import label_priors, neighbour_scores, prepare, search
 from eccos_rs.train.encoder import mean_over_tokens, open_encoder, pad
 from eccos_rs.train.fit import Trained, assemble, calibrate
 from eccos_rs.train.heads import CLAMP, DualLoss, Member, head_weights, one_cycle, run_heads
@@ -127,7 +127,7 @@ def _unseen_sources(
     parts = context.folds(PARTS - 1)
     for part in range(PARTS - 1):
         rows, out = np.flatnonzero(parts != part), np.flatnonzero(parts == part)
-        some = _rows_of(context, rows)
+        some = _select_rows(context, rows)
         tuned, weights = _finetune(some, texts, learn[rows], on_step)
         states = encode_texts(tuned, texts, options.device)[learn]
         estimate = _between(context, states, rows, out)
@@ -141,7 +141,7 @@ def _unseen_sources(
     return Sources(Scores(*heads), Scores(*near), similarity)
 
 
-def _rows_of(context: TrainingContext, rows: NDArray[np.int64]) -> TrainingContext:
+def _select_rows(context: TrainingContext, rows: NDArray[np.int64]) -> TrainingContext:
     """Keep some rows; labels and standardisation stay as they are."""
     raw, denoised = (
         replace(each, success=each.success[rows], log_tokens=each.log_tokens[rows])
@@ -157,8 +157,8 @@ def _between(
     """Estimate some rows from neighbours among others."""
     embedding = context.metric.embed(states)
     near, index = search(embedding[asked], embedding[known], context.settings)
-    denoised = _rows_of(context, known).denoised
-    priors = priors_of(denoised)
+    denoised = _select_rows(context, known).denoised
+    priors = label_priors(denoised)
     return estimate_from_neighbours(
         near, denoised.success, denoised.log_tokens, index, context.settings, **priors
     )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from eccos_rs.predict.neighbours import NeighbourSettings, estimate_from_neighbours
 from eccos_rs.train.calibrate import Sources, fit_calibration
-from eccos_rs.train.context import TrainingContext, neighbour_scores, prepare, priors_of, search
+from eccos_rs.train.context import TrainingContext, label_priors, neighbour_scores, prepare, search
 from eccos_rs.train.heads import HeadWeights, merge_members, run_heads
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ __all__ = [
     "calibrate",
     "finish",
     "fit_predictor",
-    "steps_of",
+    "training_steps",
     "unseen_sources",
 ]
 
@@ -102,7 +102,7 @@ class Trained:
     states: Floats
 
 
-def steps_of(data: TrainingData, options: TrainOptions, *, back_offs: bool) -> int:
+def training_steps(data: TrainingData, options: TrainOptions, *, back_offs: bool) -> int:
     """Return the most members that `fit_predictor` trains; with `back_offs` known it trains fewer."""
     away = 0 if back_offs else len(set(data.table.dataset))
     return options.folds * options.members + away
@@ -129,7 +129,7 @@ def fit_predictor(
     back_offs : mapping of kind to BackOff, optional
         Use these instead of learning them.
     on_step : callable
-        Called with 1 after each of `steps_of` steps.
+        Called with 1 after each of `training_steps` steps.
 
     Returns
     -------
@@ -189,6 +189,6 @@ def assemble(context: TrainingContext, heads: HeadWeights, calibration: dict[str
         context.raw.success,
         context.shares,
         context.settings,
-        priors_of(context.raw),
+        label_priors(context.raw),
         calibration,
     )

@@ -14,7 +14,7 @@ from eccos_rs.predict.calibration import expit
 from eccos_rs.predict.device import int8_saturates
 from eccos_rs.predict.encoder import CpuEncoder
 from eccos_rs.predict.graph import Encoded, Layout
-from eccos_rs.train.emit import ARITHMETICS, build_graph
+from eccos_rs.train.emit import PRECISIONS, build_graph
 from eccos_rs.train.emit_search import build_search_graph
 from eccos_rs.train.weights import WeightFile
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["GRAPH_FILES", "GraphSet", "Limits", "VariantCheck", "make_graphs"]
 
-#: File name of the graph of each arithmetic; ``uint8`` is another form of ``int8``, not a variant of its own.
+#: File name of the graph of each precision; ``uint8`` is another form of ``int8``, not a variant of its own.
 GRAPH_FILES = {
     "float32": "predictor.onnx",
     "int8": "predictor.int8.onnx",
@@ -108,9 +108,9 @@ class GraphSet:
     Attributes
     ----------
     files : mapping of str to bytes
-        Of every arithmetic that may ship, the weight file, and the graph of the search.
+        Of every precision that may ship, the weight file, and the graph of the search.
     checks : mapping of str to VariantCheck
-        By arithmetic, failed ones included; empty when nothing was checked.
+        By precision, failed ones included; empty when nothing was checked.
     """
 
     files: Mapping[str, bytes]
@@ -176,7 +176,7 @@ def make_graphs(
     """
     forecast = forecast or heads_forecast
     store = WeightFile(WEIGHT_FILE)
-    graphs = {name: build_graph(weights, name, store).SerializeToString() for name in ARITHMETICS}
+    graphs = {name: build_graph(weights, name, store).SerializeToString() for name in PRECISIONS}
     # The form of the 8-bit graph that this processor computes without loss; the other one says the same.
     run_as = {"float32": "float32", "int8": "uint8" if int8_saturates() else "int8", "float16": "float16"}
     made: dict[str, Encoded] = {}

@@ -16,7 +16,7 @@ from eccos_rs.train import encoder as encoders
 from eccos_rs.train.card import model_card
 from eccos_rs.train.export import export_bundle
 from eccos_rs.train.figures import cost_error, forecast_figures, routing_figures
-from eccos_rs.train.fit import KINDS, Trained, fit_predictor, steps_of
+from eccos_rs.train.fit import KINDS, Trained, fit_predictor, training_steps
 from eccos_rs.train.input_tokens import fit_input_tokens
 from eccos_rs.train.optimize import make_graphs
 from eccos_rs.train.prices import price_array
@@ -100,7 +100,7 @@ def train_bundle(
     Notes
     -----
     With a holdout and `refit` two predictors are trained: the first on the rest, for the figures; the second,
-    which is written, on everything, with the fading that the first has learned.
+    which is written, on everything, with the back-off that the first has learned.
     """
     encoders.check_device(options.device)
     _make_reproducible(options.seed)
@@ -223,7 +223,7 @@ def _train(
                 given.data, given.texts, given.states, rows, options, known=known, on_step=done
             )
     part = given.data.select(rows)
-    steps = steps_of(part, options, back_offs=bool(known))
+    steps = training_steps(part, options, back_offs=bool(known))
     with _one_thread(), progress(f"training the heads{again}", steps) as done:
         fitted = fit_predictor(
             part, given.states[rows], options, back_offs=known.back_offs if known else None, on_step=done

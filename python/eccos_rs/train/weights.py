@@ -90,7 +90,7 @@ class PredictorWeights:
     kernel : KernelHead or None
         Averaged with the heads; it compares by a projection of its own.
     length_shift : ndarray, shape (M,), or None
-        Added to the mean of ln(1 + tokens): what makes up for a coarser arithmetic.
+        Added to the mean of ln(1 + tokens): what makes up for a coarser precision.
     """
 
     word: Floats

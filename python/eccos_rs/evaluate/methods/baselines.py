@@ -23,7 +23,7 @@ __all__ = [
     "StrongWeak",
     "Threshold",
     "mean_predictions",
-    "price_of",
+    "price_at",
 ]
 
 Scores = npt.NDArray[np.float64]
@@ -33,7 +33,7 @@ Scores = npt.NDArray[np.float64]
 DECADES = (-4.5, 2.0)
 
 
-def price_of(operating_point: float, predictions: Predictions) -> float:
+def price_at(operating_point: float, predictions: Predictions) -> float:
     """Turn an operating point in [0, 1] into the price of one more good answer, in even logarithmic steps."""
     low, high = DECADES
     # Free pools have no cost to trade, any price does.
@@ -192,7 +192,7 @@ class PerQuery:
 
     def choose(self, batch: Batch, operating_point: float) -> Scores:
         """Score every model of every query."""
-        price = price_of(operating_point, self.predictions)
+        price = price_at(operating_point, self.predictions)
         return (
             price * self.predictions.quality[batch.rows].astype(np.float64)
             - self.predictions.cost[batch.rows]
@@ -223,7 +223,7 @@ class Priced(PerQuery):
         rents = self.paid.get(key)
         solved = assign(
             self.predictions.cost[batch.rows], self.predictions.quality[batch.rows],
-            quality_value=price_of(operating_point, self.predictions), capacity=batch.capacity,
+            quality_value=price_at(operating_point, self.predictions), capacity=batch.capacity,
         )  # fmt: skip
         self.paid[key] = np.asarray(solved.capacity_price, dtype=np.float64).reshape(-1)
         return scores if rents is None else scores - rents

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eccos_rs.errors import InputError
-from eccos_rs.evaluate.methods.baselines import price_of
+from eccos_rs.evaluate.methods.baselines import price_at
 
 if TYPE_CHECKING:
     from eccos_rs.evaluate.methods.base import Batch, Predictions
@@ -65,7 +65,7 @@ class Joint:
         capacity = batch.capacity if limits else None
         if self.mode == "price":
             return assign(
-                cost, quality, quality_value=price_of(operating_point, self.predictions), capacity=capacity
+                cost, quality, quality_value=price_at(operating_point, self.predictions), capacity=capacity
             )
         low, high = self.range[self.mode]
         if self.mode == "promise":

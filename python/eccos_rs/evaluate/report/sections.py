@@ -172,7 +172,7 @@ def _forecasts(study: Study) -> Section:
     quality = Table(
         [
             "forecast", "AUC", "Brier", "ECE, all pairs", "ECE per model", "ECE, chosen pairs",
-            "too high by, chosen pairs", "log-length MAE", "cost error, %", "ms a query",
+            "too high by, chosen pairs", "log-length MAE", "cost error, %", "ms per query",
         ],
         [
             [

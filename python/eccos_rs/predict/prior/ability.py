@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from eccos_rs.predict.prior.curves import GRID, benchmark_of
+from eccos_rs.predict.prior.curves import GRID, benchmark_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -99,7 +99,7 @@ def lay_over(curves: Curves, known: Known, usual_tokens: float = 1.3) -> Ability
     """
     reading, category = curves.reference.reading, curves.reference.category
     stands_for = curves.reference.weight
-    benchmark = benchmarks_of(curves.categories)
+    benchmark = benchmark_indices(curves.categories)
     weights = np.zeros((len(curves.categories), len(GRID)))
     offset = np.zeros(len(curves.categories))
     for number in range(benchmark.max() + 1):
@@ -149,9 +149,9 @@ def _tokens(curves: Curves, known: Known, benchmark: NDArray[np.int64], usual: f
     return np.where(np.isfinite(factor), factor, rest)
 
 
-def benchmarks_of(categories: tuple[str, ...]) -> NDArray[np.int64]:
+def benchmark_indices(categories: tuple[str, ...]) -> NDArray[np.int64]:
     """Return the number of the benchmark that each category belongs to."""
-    names = [benchmark_of(name) for name in categories]
+    names = [benchmark_name(name) for name in categories]
     order: Mapping[str, int] = {name: number for number, name in enumerate(dict.fromkeys(names))}
     return np.array([order[name] for name in names], dtype=np.int64)
 

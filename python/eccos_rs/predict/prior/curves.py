@@ -24,12 +24,12 @@ __all__ = [
     "Curves",
     "Reading",
     "Reference",
-    "benchmark_of",
+    "benchmark_name",
     "log_odds",
     "memberships",
     "near",
     "open_curves",
-    "reading_of",
+    "parse_reading",
     "unit",
 ]
 
@@ -129,7 +129,7 @@ class Curves:
         similarity = cosines.max(axis=1)
         cosines += second @ self.centres[1].T
         kernel = near(cosines)
-        return reading_of(kernel @ self.dual + self.bias, similarity)
+        return parse_reading(kernel @ self.dual + self.bias, similarity)
 
     def arrays(self) -> dict[str, NDArray[np.generic]]:
         """Return what `open_curves` reads back, small: half precision where nothing is lost by it."""
@@ -184,7 +184,7 @@ def open_curves(path: Path, categories: tuple[str, ...]) -> Curves:
     return made
 
 
-def benchmark_of(category: str) -> str:
+def benchmark_name(category: str) -> str:
     """Return the benchmark whose level a category goes by: often the category itself."""
     name = category.partition("/")[0]
     return name if name in SUBJECTS else category
@@ -196,7 +196,7 @@ def unit(vectors: Floats) -> Floats:
     return np.asarray(vectors / size, dtype=np.float32)
 
 
-def reading_of(said: NDArray[np.floating[Any]], similarity: NDArray[np.floating[Any]]) -> Reading:
+def parse_reading(said: NDArray[np.floating[Any]], similarity: NDArray[np.floating[Any]]) -> Reading:
     """Turn what the regression says, (N, G + K + 1), into a reading."""
     strengths, full = len(GRID), said.astype(np.float64)
     return Reading(

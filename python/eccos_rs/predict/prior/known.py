@@ -9,7 +9,7 @@ import numpy as np
 
 from eccos_rs.catalogue.scores import REFERENCE, benchmarks, knowledge
 from eccos_rs.predict.prior.ability import Known
-from eccos_rs.predict.prior.curves import benchmark_of
+from eccos_rs.predict.prior.curves import benchmark_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -85,15 +85,15 @@ def model_prior(model: LLM, categories: Sequence[str]) -> ModelPrior:
     ModelPrior
         Of a model nobody lists too: its `basis` is ``"nothing"``.
     """
-    return replace(prior_of(knowledge(model), categories), name=model.name)
+    return replace(make_prior(knowledge(model), categories), name=model.name)
 
 
-def prior_of(found: ModelKnowledge, categories: Sequence[str]) -> ModelPrior:
+def make_prior(found: ModelKnowledge, categories: Sequence[str]) -> ModelPrior:
     """Put what the catalogue knows in the terms of the curves."""
     listed = frozenset(benchmarks())
     level, success, tokens = [], [], []
     for category in categories:
-        benchmark = benchmark_of(category)
+        benchmark = benchmark_name(category)
         level.append(_level(found, benchmark, listed))
         own = found.scores.get(category) if category != benchmark else None
         success.append(np.nan if own is None else own.value)

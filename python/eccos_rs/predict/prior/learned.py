@@ -91,12 +91,12 @@ class LearnedPredictor:
         counts = np.bincount(columns, minlength=len(self.models))
         return dict(zip(self.models, counts.tolist(), strict=True))
 
-    def level_std_of(self, model: str) -> float:
+    def level_std_for(self, model: str) -> float:
         """Return the standard deviation of a model's level, log odds."""
         return float(self._level_std()[self._column[model]])
 
     def learn(self, queries: Sequence[Query], outcomes: Sequence[Outcome], *, now: bool = True) -> int:
-        """Take up outcomes, one a query.
+        """Take up outcomes, one per query.
 
         Parameters
         ----------

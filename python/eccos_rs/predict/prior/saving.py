@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from eccos_rs.predict.protocol import Prediction, Predictor
     from eccos_rs.predict.trained import BundlePredictor
 
-__all__ = ["LEARNED", "learned_of", "restore_learned", "save_learned"]
+__all__ = ["LEARNED", "load_learned", "restore_learned", "save_learned"]
 
 LEARNED = "learned.npz"
 
@@ -66,7 +66,7 @@ class _Names:
         raise NotImplementedError("only names are known here")
 
 
-def learned_of(bundle: Bundle, priors: Sequence[ModelPrior]) -> LearnedPredictor | None:
+def load_learned(bundle: Bundle, priors: Sequence[ModelPrior]) -> LearnedPredictor | None:
     """Return what a saved bundle has learned of models, without its encoder; None if nothing."""
     names = _Names(tuple(each.name for each in priors), priors)
     made: Any = restore_learned(bundle, cast("BundlePredictor", names))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from eccos_rs.records.collect.numbers import number_of, numbers_in
+from eccos_rs.records.collect.numbers import numbers_in, parse_number
 from eccos_rs.records.collect.task import LETTERS
 from eccos_rs.records.grouping import normalise
 
@@ -47,7 +47,7 @@ def grade(task: Task, text: str) -> float:
     if task.kind == "multiple_choice":
         return float(_chosen(text, task.choices) == task.answers[0])
     if task.kind == "numeric":
-        got, wanted = _stated_number(text), number_of(task.answers[0])
+        got, wanted = _stated_number(text), parse_number(task.answers[0])
         if got is None or wanted is None:
             return 0.0
         return float(abs(got - wanted) <= task.tolerance * max(abs(wanted), 1e-9))
@@ -76,7 +76,7 @@ def _stated_number(text: str) -> float | None:
         numbers = numbers_in(part.rsplit("=", 1)[-1])
         if numbers:
             return numbers[0]
-    return number_of(text)
+    return parse_number(text)
 
 
 def _chosen(text: str, choices: tuple[str, ...]) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["number_of", "numbers_in"]
+__all__ = ["numbers_in", "parse_number"]
 
 NUMBER = re.compile(
     r"[-+]?(?:(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|\.\d+)(?:[eE][-+]?\d+)?(?:\s*/\s*\d+(?:\.\d+)?)?"
@@ -13,7 +13,7 @@ FRACTION = re.compile(r"\\d?frac\s*\{([^{}]+)\}\s*\{([^{}]+)\}")
 QUOTIENT = re.compile(r"\(([-+]?[\d.,]+)\)\s*/\s*\(([-+]?[\d.,]+)\)")
 
 
-def number_of(text: str) -> float | None:
+def parse_number(text: str) -> float | None:
     """Return the last number in a text: 1,234.5, 3/4, 1e-3, $5, 20 %, a LaTeX fraction; None without one."""
     found = numbers_in(text)
     return found[-1] if found else None

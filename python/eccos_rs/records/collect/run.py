@@ -218,7 +218,7 @@ class Run:
     def _judging_most(self, task: Task) -> float:
         if task.kind != "free" or self.judge is None:
             return 0.0
-        # The answer is part of what the judge reads; its bytes bound its tokens, at some 8 bytes a token.
+        # The answer is part of what the judge reads; its bytes bound its tokens, at some 8 bytes per token.
         asked = most_input_tokens(judge_messages(task, "")) + 8 * self._longest(task)
         return model_cost(self.judge.model, asked, JUDGE_TOKENS)
 

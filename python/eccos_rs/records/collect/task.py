@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeGuard
 
 from eccos_rs.errors import RecordError
 from eccos_rs.records.check import Place, check_columns
-from eccos_rs.records.collect.numbers import number_of
+from eccos_rs.records.collect.numbers import parse_number
 from eccos_rs.records.files import iter_rows
 from eccos_rs.records.seen import SeenIds
 from eccos_rs.records.tidy import number_in
@@ -251,7 +251,7 @@ def _answers(value: Any, kind: Kind, choices: tuple[str, ...], place: Place) -> 
         raise place.fail("is missing")
     if kind == "multiple_choice":
         return (_letter(value, choices, place),)
-    if kind == "numeric" and number_of(str(value)) is None:
+    if kind == "numeric" and parse_number(str(value)) is None:
         raise place.fail(f"got {value!r}, wanted a number")
     values = value if isinstance(value, list) else [value]
     return tuple(place.text(str(item)) for item in values)

@@ -78,7 +78,7 @@ def _newest(paths: list[Path]) -> Iterator[tuple[Path, dict[str, Any], tuple[str
         content = _load(path)
         if content.get("demo"):
             continue
-        run, stamp = _run_of(path, content), re.search(r"\d{8}_\d{6}", path.name)
+        run, stamp = _parse_run(path, content), re.search(r"\d{8}_\d{6}", path.name)
         age = (stamp.group() if stamp else "", path.name)
         if run not in runs or runs[run][0] < age:
             runs[run] = (age, path)
@@ -98,7 +98,7 @@ def _load(path: Path) -> dict[str, Any]:
     return content
 
 
-def _run_of(path: Path, content: dict[str, Any]) -> tuple[str, str, str]:
+def _parse_run(path: Path, content: dict[str, Any]) -> tuple[str, str, str]:
     # .../<dataset>/<split>/<model>/<file>.json
     parents = [parent.name for parent in path.resolve().parents][:3]
     fallback = dict(zip(("model_name", "split", "dataset_name"), parents, strict=True))

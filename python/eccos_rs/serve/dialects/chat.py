@@ -13,7 +13,7 @@ from eccos_rs.serve.wire import RequestError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["ask_of", "chat_query", "output_cap"]
+__all__ = ["chat_query", "output_cap", "parse_ask"]
 
 _PLAIN_PARTS = ("text", "input_text", "refusal")
 
@@ -89,7 +89,7 @@ def _without_needs(query: Query) -> Query:
     return bare
 
 
-def ask_of(values: Mapping[str, Any]) -> tuple[str, str]:
+def parse_ask(values: Mapping[str, Any]) -> tuple[str, str]:
     """Return system text and first user message: what tells conversations apart that bear no name."""
     system, first = [], ""
     for message in values.get("messages") or ():

@@ -308,7 +308,7 @@ class DualController:
         self._deficit_elsewhere = deficit
         self._sessions = sessions
         if prices and self.policy.quality_value is None and self.history.seen < _ENOUGH:
-            # A newcomer begins with the price that others have found.
+            # A head begins with the price that others have found.
             self.price = _average(prices)
             self._resumed = True
 

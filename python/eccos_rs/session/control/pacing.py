@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from eccos_rs.routing.policy import Policy
 
-__all__ = ["EvenPacer", "Pace", "PaceShare", "Pacer", "make_pacer", "period_of"]
+__all__ = ["EvenPacer", "Pace", "PaceShare", "Pacer", "budget_period", "make_pacer"]
 
 _SLACK = 0.005
 """Share of the even pace that the spend may be off it before it is corrected for that."""
@@ -43,12 +43,12 @@ _SETTLED = 200.0
 _SECONDS = {"hour": 3600.0, "day": 86400.0, "month": 30 * 86400.0}
 
 
-def period_of(per: str, now: float) -> tuple[float, float]:
+def budget_period(per: str, now: float) -> tuple[float, float]:
     """Return the beginning and the end of the UTC hour, day or month that holds `now`.
 
     Examples
     --------
-    >>> period_of("hour", 7250.0)
+    >>> budget_period("hour", 7250.0)
     (7200.0, 10800.0)
     """
     start = dt.datetime.fromtimestamp(now, dt.UTC).replace(minute=0, second=0, microsecond=0)
@@ -258,7 +258,7 @@ class EvenPacer:
         self._surges = [Rate(memory) for memory in _SURGES if memory < _SECONDS[per] / 24]
         self._real = self._predicted = 0.0  # costs of the last leases
         self._count = 0.0
-        self.started, self.ends = period_of(per, clock())
+        self.started, self.ends = budget_period(per, clock())
         self._opened = clock()  # when spending could first begin in this period
         self._spent_before = self._resumed = 0.0
 
@@ -276,7 +276,7 @@ class EvenPacer:
         if self.started <= now < self.ends:
             return False
         self._earlier[self.started] = self.spent_here
-        self.started, self.ends = period_of(self.per, now)
+        self.started, self.ends = budget_period(self.per, now)
         # A clock that was set back comes to a period which this session has spent in before.
         self.spent_here = self._earlier.pop(self.started, 0.0)
         self._opened = self.started

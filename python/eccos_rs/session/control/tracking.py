@@ -44,7 +44,7 @@ class ModelRecord:
 
 
 class _Means:
-    """Means of several numbers together, each observation fading as others come in."""
+    """Means of several numbers together, each observation decaying as others come in."""
 
     __slots__ = ("count", "sums", "weight")
 
@@ -53,7 +53,7 @@ class _Means:
         self.weight = 0.0
         self.sums = [0.0] * width
 
-    def fade(self, keep: float) -> None:
+    def decay(self, keep: float) -> None:
         self.weight *= keep
         self.sums = [keep * value for value in self.sums]
 
@@ -108,7 +108,7 @@ class Tracker:
     def absorb(self, model: int, answers: int, predicted: float, realised: float) -> None:
         """Take judged answers by their sums, which another session may have counted."""
         for at, means in enumerate(self._quality):
-            means.fade(self._keep**answers)
+            means.decay(self._keep**answers)
             if at == model:
                 means.add_sums(answers, (predicted, realised))
             self.bias[at] = (means.sums[1] - means.sums[0]) / (means.weight + self._prior)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Held", "Message", "ModelLimit", "ModelUse", "Publication", "Reply", "SharedBackend"]
+__all__ = ["HeldSlot", "Message", "ModelLimit", "ModelUse", "Publication", "Reply", "SharedBackend"]
 
 
 class ModelLimit(NamedTuple):
@@ -28,7 +28,7 @@ class ModelUse(NamedTuple):
     tokens: int
 
 
-class Held(NamedTuple):
+class HeldSlot(NamedTuple):
     """A slot that a session holds."""
 
     id: str
@@ -71,7 +71,7 @@ class Message:
         Slots that are released, with the tokens really used.
     cancelled : sequence of id
         Slots that are released as if they had never been taken.
-    held : sequence of Held, or None
+    held : sequence of HeldSlot, or None
         A registration: all slots that the session holds. What is not listed is released.
     used : sequence of (requests, tokens) per model
         With a registration: what this session has used in the last window, should the state have been lost.
@@ -90,7 +90,7 @@ class Message:
     claims: Sequence[tuple[str, int, int]] = ()
     settled: Sequence[tuple[str, int]] = ()
     cancelled: Sequence[str] = ()
-    held: Sequence[Held] | None = None
+    held: Sequence[HeldSlot] | None = None
     used: Sequence[tuple[int, int]] = ()
     unseen: Sequence[tuple[int, int]] = ()
     restarted: str = ""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from eccos_rs.errors import InputError, StoreError
 from eccos_rs.session.limits.elsewhere import Announcement, limited_endpoints
 from eccos_rs.session.limits.local import LocalLimiter
-from eccos_rs.session.limits.shared import SharedLimiter, limits_of
+from eccos_rs.session.limits.shared import SharedLimiter, model_limits
 from eccos_rs.session.limits.sqlite_backend import SqliteBackend
 from eccos_rs.session.redis_client import RedisAddress, is_redis_url
 from eccos_rs.session.store.memory import MemoryStore
@@ -57,7 +57,7 @@ def open_limits(
     """
     if on_loss not in _ON_LOSS:
         raise InputError(f"on_store_loss must be one of {', '.join(_ON_LOSS)}, got {on_loss!r}")
-    limits = limits_of(pool, policy.capacity)
+    limits = model_limits(pool, policy.capacity)
     limiter, where, shown = _open(store, pool, policy, limits, on_loss)
     limiter.announcement = Announcement(limited_endpoints(list(pool), limits), where, shown)
     return limiter

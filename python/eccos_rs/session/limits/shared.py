@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Literal
 
 from eccos_rs.session.limits.base import Grant
-from eccos_rs.session.limits.exchange import Held, Message, ModelLimit
+from eccos_rs.session.limits.exchange import HeldSlot, Message, ModelLimit
 from eccos_rs.session.limits.fallback import LocalShare
 from eccos_rs.session.limits.link import Link
 from eccos_rs.session.limits.local import model_loads
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from eccos_rs.session.limits.exchange import ModelUse, Publication, Reply, SharedBackend
     from eccos_rs.session.limits.window import ModelLoad
 
-__all__ = ["OnStoreLoss", "SharedLimiter", "limits_of"]
+__all__ = ["OnStoreLoss", "SharedLimiter", "model_limits"]
 
 logger = logging.getLogger("eccos_rs.session")
 
@@ -40,7 +40,7 @@ _POLL = 0.01
 """Seconds after which a session whose requests wait looks for slots that others have released."""
 
 
-def limits_of(llms: Sequence[LLM], capacity: Mapping[str, float] | None) -> list[ModelLimit]:
+def model_limits(llms: Sequence[LLM], capacity: Mapping[str, float] | None) -> list[ModelLimit]:
     """Return the limits of a pool as the sessions that share them agree on."""
     return [
         ModelLimit(
@@ -84,7 +84,7 @@ class SharedLimiter:
     ----------
     llms : sequence of LLM
     backend : SharedBackend
-        Made for the limits of these models (`limits_of`).
+        Made for the limits of these models (`model_limits`).
     capacity : mapping of str to float, optional
         Slots that a policy allows a model.
     on_loss : {"local-share", "refuse"}
@@ -107,7 +107,7 @@ class SharedLimiter:
         on_loss: OnStoreLoss = "local-share",
         span: float = MINUTE,
     ) -> None:
-        limits = limits_of(llms, capacity)
+        limits = model_limits(llms, capacity)
         self._on_loss = on_loss
         self._shared = model_loads(llms, capacity, span)
         for model in self._shared:
@@ -128,7 +128,7 @@ class SharedLimiter:
         self._epoch: str | None = None
         self._uses: Sequence[ModelUse] = ()
         self._replicas = 1
-        self._held: dict[str, Held] = {}
+        self._held: dict[str, HeldSlot] = {}
         self._settled: list[tuple[str, int]] = []
         self._cancelled: list[str] = []
         self._freed: list[int] = []  # models of the two above: the next reply counts them as running
@@ -194,13 +194,13 @@ class SharedLimiter:
             self._own.count_unseen(grants)
             for grant in grants:
                 if grant is not None:
-                    self._held[grant.id] = Held(grant.id, grant.model, grant.tokens)
+                    self._held[grant.id] = HeldSlot(grant.id, grant.model, grant.tokens)
         deliver(grants)
 
     def _enter(self, claim: Claim, now: float) -> Grant:
         """Count a granted slot in this session's own load, and in what is known of all."""
         at, tokens = claim.models[0], claim.tokens[0]
-        self._held[claim.id] = Held(claim.id, at, tokens)
+        self._held[claim.id] = HeldSlot(claim.id, at, tokens)
         shared = self._shared[at]
         shared.in_flight += 1
         for window, amount in ((shared.requests, 1), (shared.tokens, tokens)):

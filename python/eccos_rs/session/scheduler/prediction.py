@@ -55,7 +55,7 @@ class PredictionWorker:
             self._next()
 
     def submit(self, work: Callable[[], Any]) -> None:
-        """Do something else with the predictor (teach it), in turn with predicting; nothing once closed."""
+        """Do something else with the predictor (update it), in turn with predicting; nothing once closed."""
         with suppress(RuntimeError):
             self._executor.submit(work)
 
@@ -93,7 +93,7 @@ class PredictionWorker:
     def close(self) -> list[PendingRequest]:
         """Take no more work; return those who will not be predicted any more.
 
-        What the thread was given already (one batch, and what feedback teaches) is still done; see `join`.
+        What the thread was given already (one batch, and outcomes to learn) is still done; see `join`.
         """
         self._closed = True
         self._executor.shutdown(wait=False)

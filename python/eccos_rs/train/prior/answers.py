@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from eccos_rs.predict.prior.curves import GRID, benchmark_of
+from eccos_rs.predict.prior.curves import GRID, benchmark_name
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -101,7 +101,7 @@ def read_answers(path: Path) -> list[Answers]:
     quality[at] = np.array(columns["quality"], dtype=np.float64)
     tokens[at] = np.array(columns["output_tokens"], dtype=np.float64)
     category = np.array([_category(dataset) for _, dataset in row_of])
-    benchmark = np.array([benchmark_of(name) for name in category])
+    benchmark = np.array([benchmark_name(name) for name in category])
     names = tuple(f"{path.stem}/{name}" for name in models)
     made = []
     for name in dict.fromkeys(benchmark.tolist()):

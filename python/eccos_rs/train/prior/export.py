@@ -14,7 +14,7 @@ from eccos_rs.records.fingerprint import encode_fingerprints
 from eccos_rs.train.metric import Metric
 from eccos_rs.train.prior.answers import join_answers, read_answers
 from eccos_rs.train.prior.card import prior_card
-from eccos_rs.train.prior.fit import Smoother, fit_curves, lesson_of
+from eccos_rs.train.prior.fit import Smoother, fit_curves, make_training_set
 from eccos_rs.train.prior.graph import states_graph, states_width
 from eccos_rs.train.prior.states import cached_states
 
@@ -77,9 +77,9 @@ def train_prior(
     raw = cached_states(states_file, texts, base, on_rows)
     # The base standardises by its own queries; the curves read what it gives as it is.
     metric = Metric.of(raw)
-    lesson = lesson_of(answers, row_of)
-    x = raw[lesson.row]
-    curves = fit_curves(lesson, Smoother(x, metric), x)
+    data = make_training_set(answers, row_of)
+    x = raw[data.row]
+    curves = fit_curves(data, Smoother(x, metric), x)
     models = {name for part in answers for name in part.models}
     card = prior_card(folder.name, answers, curves, base.name, sources)
     bundle = write_bundle(

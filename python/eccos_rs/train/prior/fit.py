@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from eccos_rs.predict.prior.curves import GRID, Curves, Reference, near, reading_of, unit
+from eccos_rs.predict.prior.curves import GRID, Curves, Reference, near, parse_reading, unit
 from eccos_rs.train.metric import Metric
 from eccos_rs.train.prior.answers import targets
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float32]
     Array = NDArray[np.float64]
 
-__all__ = ["Lesson", "Smoother", "fit_curves", "lesson_of"]
+__all__ = ["Smoother", "TrainingSet", "fit_curves", "make_training_set"]
 
 RIDGE = 2.0
 REFERENCE_ROWS = 60
@@ -29,7 +29,7 @@ REFERENCE_ROWS = 60
 
 
 @dataclass(frozen=True, eq=False)
-class Lesson:
+class TrainingSet:
     """What is learned: n texts with their labels; NaN where a text has no such label.
 
     Attributes
@@ -48,7 +48,7 @@ class Lesson:
     labels: Array
 
 
-def lesson_of(answers: Sequence[Answers], row_of: Mapping[str, int]) -> Lesson:
+def make_training_set(answers: Sequence[Answers], row_of: Mapping[str, int]) -> TrainingSet:
     """Make the labels of several benchmarks; `row_of` says where a text lies in the states."""
     names = [name for part in answers for name in dict.fromkeys(part.category.tolist())]
     categories = tuple(dict.fromkeys(sorted(names)))
@@ -60,7 +60,7 @@ def lesson_of(answers: Sequence[Answers], row_of: Mapping[str, int]) -> Lesson:
         rows.append(np.array([row_of[text] for text in part.query]))
         kinds.append(kind)
         parts.append(np.column_stack([success, np.eye(len(categories))[kind], length]))
-    return Lesson(categories, np.concatenate(rows), np.concatenate(kinds), np.concatenate(parts))
+    return TrainingSet(categories, np.concatenate(rows), np.concatenate(kinds), np.concatenate(parts))
 
 
 class Smoother:
@@ -143,41 +143,39 @@ class Smoother:
         return self._factors[key]
 
 
-def fit_curves(lesson: Lesson, smoother: Smoother, states: Floats, seed: int = 0) -> Curves:
+def fit_curves(data: TrainingSet, smoother: Smoother, states: Floats, seed: int = 0) -> Curves:
     """Fit the regression, with a reference that it has not learned from.
 
     Parameters
     ----------
-    lesson : Lesson
+    data : TrainingSet
     smoother : Smoother
         On the same n queries.
     states : ndarray of float32, shape (n, I)
     seed : int
         Of the choice of the reference.
     """
-    dual, bias = smoother.solve(lesson.labels)
-    chosen = reference_rows(lesson, seed)
-    said = smoother.left_out(lesson.labels, dual, chosen)
+    dual, bias = smoother.solve(data.labels)
+    chosen = reference_rows(data, seed)
+    said = smoother.left_out(data.labels, dual, chosen)
     # A row without a length is told by the regression on those that have one.
     told = smoother.kernel(states[chosen]) @ dual + bias
-    reading = reading_of(np.where(np.isfinite(said), said, told), np.ones(len(chosen)))
-    category = lesson.category[chosen]
-    queries, kept = (
-        np.bincount(each, minlength=len(lesson.categories)) for each in (lesson.category, category)
-    )
+    reading = parse_reading(np.where(np.isfinite(said), said, told), np.ones(len(chosen)))
+    category = data.category[chosen]
+    queries, kept = (np.bincount(each, minlength=len(data.categories)) for each in (data.category, category))
     reference = Reference(reading, category, queries[category] / kept[category])
-    return Curves(lesson.categories, smoother.projections, smoother.centres, dual, bias, reference)
+    return Curves(data.categories, smoother.projections, smoother.centres, dual, bias, reference)
 
 
-def reference_rows(lesson: Lesson, seed: int) -> NDArray[np.intp]:
+def reference_rows(data: TrainingSet, seed: int) -> NDArray[np.intp]:
     """Choose known queries of each category that have a success at every strength."""
-    order = np.random.default_rng(seed).permutation(len(lesson.row))
-    order = order[np.isfinite(lesson.labels[order, : len(GRID)]).all(axis=1)]
-    parts = [order[lesson.category[order] == at][:REFERENCE_ROWS] for at in range(len(lesson.categories))]
+    order = np.random.default_rng(seed).permutation(len(data.row))
+    order = order[np.isfinite(data.labels[order, : len(GRID)]).all(axis=1)]
+    parts = [order[data.category[order] == at][:REFERENCE_ROWS] for at in range(len(data.categories))]
     return np.sort(np.concatenate(parts))
 
 
-def metric_of(states: Floats) -> Metric:
+def fit_metric(states: Floats) -> Metric:
     """Fit the two views to standardised states."""
     return Metric.of(states)
 

@@ -48,7 +48,7 @@ def states_graph(path: Path) -> bytes:
     used = {name for node in nodes for name in node.input}
     tensors = [tensor for tensor in graph.initializer if tensor.name in used]
     embedding = next(output for output in graph.output if output.name == "embedding")
-    width = _length(next(each for each in graph.initializer if each.name == _mean_of(states[0], made_by)))
+    width = _length(next(each for each in graph.initializer if each.name == _mean_input(states[0], made_by)))
     wide = helper.make_tensor_value_info("states", TensorProto.FLOAT, ["batch", width])
     made = helper.make_graph(nodes, "encoder", list(graph.input), [embedding, wide], tensors)
     cut = helper.make_model(
@@ -73,7 +73,7 @@ def _is_standardised(node: Any, made_by: dict[str, Any]) -> bool:
     return kinds == ["Clip", "Div", "Sub", "Concat"]
 
 
-def _mean_of(states: str, made_by: dict[str, Any]) -> str:
+def _mean_input(states: str, made_by: dict[str, Any]) -> str:
     divided = made_by[made_by[states].input[0]]
     return str(made_by[divided.input[0]].input[1])
 

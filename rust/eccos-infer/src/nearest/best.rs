@@ -6,7 +6,7 @@ use std::cmp::Ordering;
 #[derive(Debug)]
 pub(super) struct Best {
     k: usize,
-    /// What a newcomer must exceed once K are there: rows are offered in ascending order, so an equal score of a
+    /// What a new row must exceed once K are there: rows are offered in ascending order, so an equal score of a
     /// later row is not among the best.
     bar: f32,
     kept: Vec<(f32, u32)>,

@@ -108,7 +108,7 @@ def test_what_cannot_be_learned_from_is_refused():
         narrow.add_model(LLM("large", 1, 1), labels(50))
 
 
-def test_two_newcomers_stand_on_each_other():
+def test_two_new_models_stand_on_each_other():
     wider = router().add_model(NEW, labels(100))
     again = [
         Record(record.query, "test", 10, (Output("newer", record.outputs[0].quality, 20, 0.0),))
