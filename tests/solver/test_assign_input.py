@@ -195,7 +195,7 @@ CASES: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "row of one member": (
         {"rows": [SideRow(COST, at_most=1, members=[True])]},
-        "rows[0].members has shape (1,), wanted (2,) (one a query)",
+        "rows[0].members has shape (1,), wanted (2,) (one per query)",
     ),
     "row without a name": ({"rows": [SideRow(COST, at_most=1, name=3)]}, "rows[0].name is 3, wanted a text"),
     # effort

@@ -21,7 +21,7 @@ from eccos_rs.domain.validation import did_you_mean, is_number, shown
 from eccos_rs.errors import PoolError
 from eccos_rs.integrations.litellm import HOLD_SECONDS, EccosPlugin
 from eccos_rs.integrations.litellm_config import read_config
-from eccos_rs.integrations.pricing import number_of
+from eccos_rs.integrations.pricing import parse_number
 from eccos_rs.routing.policy import Policy
 from eccos_rs.routing.pool import Pool
 
@@ -101,7 +101,7 @@ def _policy(path: Path, section: Mapping[str, Any]) -> Policy | None:
         if key in section:
             value = section[key]
             reads = isinstance(value, str) and value.startswith("os.environ/")
-            given[key] = number_of(value, str(path), f"{_SECTION}.{key}") if reads else value
+            given[key] = parse_number(value, str(path), f"{_SECTION}.{key}") if reads else value
     return Policy(**given) if given else None
 
 

@@ -145,7 +145,7 @@ def _members(name: str, models: object, m: int) -> NDArray[np.uint8]:
         raise ProblemError(f"{name} is empty, wanted at least one model")
     if models.dtype == np.bool_:
         if models.shape != (m,):
-            raise ProblemError(f"{name} is a mask of shape {models.shape}, wanted {(m,)} (one a model)")
+            raise ProblemError(f"{name} is a mask of shape {models.shape}, wanted {(m,)} (one per model)")
         return np.ascontiguousarray(models).view(np.uint8)
     if models.ndim != 1 or models.dtype.kind not in "iu":
         raise ProblemError(f"{name} has dtype {models.dtype} and shape {models.shape}, wanted whole numbers")
@@ -200,5 +200,5 @@ def _row(at: str, row: object, shape: tuple[int, int]) -> Row:
     numbers.shaped(f"{at}.values", values, shape, "queries x models, as cost")
     members = None
     if row.members is not None:
-        members = numbers.flags(f"{at}.members", row.members, shape[:1], "one a query")
+        members = numbers.flags(f"{at}.members", row.members, shape[:1], "one per query")
     return Row(values, members, given[0] == "at_least", bool(row.mean), limit, name)
