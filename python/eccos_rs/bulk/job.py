@@ -15,7 +15,7 @@ import numpy as np
 
 from eccos_rs.bulk.certificate import JointCertificate, shard_figures
 from eccos_rs.bulk.joint import JointAnswer, solve_shards
-from eccos_rs.bulk.limits import capacity_of, goal_of
+from eccos_rs.bulk.limits import joint_capacity, joint_goal
 from eccos_rs.bulk.passes import Goal, LocalPasses, Prices, Rows, choose
 from eccos_rs.bulk.source import Part, Source
 from eccos_rs.errors import InputError
@@ -252,8 +252,8 @@ class FileJob:
         place = self.out / WORK / "answer.npz"
         if not place.is_file():
             passes = LocalPasses(parts)
-            capacity = capacity_of(self.policy, self.router.pool.names)
-            goal = goal_of(self.policy, passes)
+            capacity = joint_capacity(self.policy, self.router.pool.names)
+            goal = joint_goal(self.policy, passes)
             answer = solve_shards(passes, goal, capacity=capacity, confidence=self.policy.confidence)
             with replacing(place) as beside, beside.open("wb") as stream:
                 _save(stream, answer)
@@ -299,7 +299,7 @@ class FileJob:
             model = choose(rows, answer.goal, answer.prices, answer.settled[number])
             figures.append(shard_figures(rows, model, answer.goal, prices, part.digest()))
         names = self.router.pool.names
-        certificate = JointCertificate(answer.goal, prices, capacity_of(self.policy, names), figures)
+        certificate = JointCertificate(answer.goal, prices, joint_capacity(self.policy, names), figures)
         return JobSummary.of(answer, certificate, names, promised), certificate
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from eccos_rs.bulk.passes import Passes
     from eccos_rs.routing.policy import Policy
 
-__all__ = ["capacity_of", "check_policy", "goal_of"]
+__all__ = ["check_policy", "joint_capacity", "joint_goal"]
 
 
 def check_policy(policy: Policy) -> Policy:
@@ -37,7 +37,7 @@ def check_policy(policy: Policy) -> Policy:
     return replace(policy, unroutable="defer")
 
 
-def goal_of(policy: Policy, passes: Passes) -> Goal:
+def joint_goal(policy: Policy, passes: Passes) -> Goal:
     """Return the goal over all rows; a relative quality becomes a mean, which takes two passes."""
     name, value = policy.goal
     if name == "relative_quality":
@@ -45,7 +45,7 @@ def goal_of(policy: Policy, passes: Passes) -> Goal:
     return Goal(name, value)  # type: ignore[arg-type]
 
 
-def capacity_of(policy: Policy, names: Sequence[str]) -> NDArray[np.float64] | None:
+def joint_capacity(policy: Policy, names: Sequence[str]) -> NDArray[np.float64] | None:
     """Return the rows that each model may take, (M,); limits of live traffic are none of a file's.
 
     Raises

@@ -15,7 +15,7 @@ from eccos_rs import errors
 from eccos_rs.bulk.certificate import JointCertificate
 from eccos_rs.bulk.job import JobSummary, write_manifest
 from eccos_rs.bulk.joint import solve_shards
-from eccos_rs.bulk.limits import capacity_of, check_policy, goal_of
+from eccos_rs.bulk.limits import check_policy, joint_capacity, joint_goal
 from eccos_rs.bulk.queries import RowReader
 from eccos_rs.errors import InputError, MissingExtraError
 from eccos_rs.integrations.ray_actors import PartWorker, RowPredictor, read_file
@@ -164,7 +164,7 @@ def route(
     policy = check_policy(policy.replace(**policy_fields) if policy_fields else policy)
     made = Router.load() if router is None else router
     names = (made if isinstance(made, Router) else made()).pool.names
-    capacity = capacity_of(policy, names)
+    capacity = joint_capacity(policy, names)
     most = _predictors(ray, num_cpus, actors)
     folder = _new_folder(ray, work)
     predicted, out = folder / "predicted", folder / "routed"
@@ -186,7 +186,7 @@ def route(
     if not files:
         raise InputError("the data set has no rows")
     with RayPasses(files, len(names)) as passes:
-        goal = goal_of(policy, passes)
+        goal = joint_goal(policy, passes)
         answer = solve_shards(passes, goal, capacity=capacity, confidence=policy.confidence)
         figures = passes.write(answer, names, out)
     certificate = JointCertificate(answer.goal, answer.bound_prices or answer.prices, capacity, figures)
