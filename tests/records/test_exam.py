@@ -81,8 +81,11 @@ def test_an_exam_that_was_stopped_goes_on(file, tmp_path):
     """The endpoint dies half way: what was answered is not asked again, and too few answers give no
     scores."""
 
+    def asked_of_weak() -> int:
+        return sum(each.body["model"] == "weak" for each in list(server.requests))
+
     def dies(handler, request) -> None:
-        if request.body["model"] == "weak" and len(server.requests) > 40:
+        if request.body["model"] == "weak" and asked_of_weak() > 15:
             handler.send(401, b'{"error": {"message": "gone"}}')
         else:
             solver(handler, request)

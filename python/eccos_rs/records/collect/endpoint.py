@@ -119,6 +119,7 @@ class Caller:
     concurrency: int
     timeout: float | None = None
     fatal: str | None = None
+    in_a_row: int = 0
     _client: Any = None
     _gate: asyncio.Semaphore = field(init=False)
     _open_at: float = 0.0
@@ -171,7 +172,13 @@ class Caller:
             yield
 
     async def ask(
-        self, messages: Sequence[Mapping[str, Any]], *, longest: int, temperature: float | None, key: str
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        *,
+        longest: int,
+        temperature: float | None,
+        key: str,
+        fields: Mapping[str, Any] | None = None,
     ) -> Reply:
         """Make one call, inside a `turn`.
 
@@ -185,6 +192,8 @@ class Caller:
             None leaves it to the server.
         key : str
             Sent as `Idempotency-Key`, for servers and gateways that then never charge twice.
+        fields : mapping, optional
+            What else is sent with the chat: tools, tool_choice, response_format.
 
         Raises
         ------
@@ -194,7 +203,8 @@ class Caller:
         started = time.perf_counter()
         try:
             # The client's own timeout restarts with every byte: a server that trickles would hold it open.
-            answer = await asyncio.wait_for(self._send(messages, longest, temperature, key), self.timeout)
+            sending = self._send(messages, longest, temperature, key, fields or {})
+            answer = await asyncio.wait_for(sending, self.timeout)
             return _reply(answer, time.perf_counter() - started)
         except TimeoutError:
             raise CallError(f"no answer within {self.timeout:g} s", again=True, charged=True) from None
@@ -206,7 +216,12 @@ class Caller:
             raise
 
     async def _send(
-        self, messages: Sequence[Mapping[str, Any]], longest: int, temperature: float | None, key: str
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        longest: int,
+        temperature: float | None,
+        key: str,
+        more: Mapping[str, Any],
     ) -> Any:
         import openai
 
@@ -226,6 +241,7 @@ class Caller:
                     extra_headers={"Idempotency-Key": key},
                     **{self._limit_field: longest},
                     **sent,
+                    **more,
                 )
             except openai.BadRequestError as error:
                 if not self._adapt(str(error), sent):
@@ -262,9 +278,18 @@ def _reply(answer: Any, seconds: float) -> Reply:
     text = getattr(choices[0].message, "content", None)
     if text is not None and not isinstance(text, str):
         raise CallError("the answer's content is not a text", again=True, charged=True)
+    calls = getattr(choices[0].message, "tool_calls", None)
+    if isinstance(calls, list) and calls:
+        # What an answer asks tools to do is part of it.
+        text = "\n".join([*([text] if text else []), *map(_call_text, calls)])
     # No text at all (the length ran out in hidden reasoning, say) is an empty answer: wrong, and paid for.
     usage = getattr(answer, "usage", None)
     return Reply(text or "", usage, getattr(choices[0], "finish_reason", None), seconds)
+
+
+def _call_text(call: Any) -> str:
+    function = getattr(call, "function", None)
+    return f"[call {getattr(function, 'name', None)}({getattr(function, 'arguments', None)})]"
 
 
 def _status_error(error: Any) -> CallError:

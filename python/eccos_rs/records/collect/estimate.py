@@ -6,7 +6,7 @@ from collections import defaultdict
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from eccos_rs.records.collect.prompt import judge_messages, task_messages
+from eccos_rs.records.collect.prompt import counted_messages, judge_messages, task_messages
 from eccos_rs.records.collect.usage import message_text, most_input_tokens
 
 if TYPE_CHECKING:
@@ -99,7 +99,8 @@ def _model(model: LLM, tasks: Sequence[Task], known: float | None, options: Coll
     asked = given = 0
     most = 0.0
     for task in tasks:
-        messages, limit = task_messages(task), task.max_output_tokens or options.max_output_tokens
+        messages = counted_messages(task_messages(task), dict(task.fields))
+        limit = task.max_output_tokens or options.max_output_tokens
         asked += options.count("\n".join(map(message_text, messages)))
         given += round(min(USUAL_TOKENS[task.kind] if known is None else known, limit))
         most += _price(model, most_input_tokens(messages), limit)

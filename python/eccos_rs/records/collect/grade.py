@@ -19,7 +19,9 @@ MARKED = re.compile(r"(?:^|\n|\*\*)\s*(?:final\s+)?answer\s*\**\s*[:=]\s*\**\s*(
 BOXED = re.compile(r"\\boxed\s*\{((?:[^{}]|\{[^{}]*\})*)\}")
 HASHED = re.compile(r"####\s*([^\n]+)")
 SAID = re.compile(r"answer\s+is\s*:?\s*\**\s*([^\n]+)", re.IGNORECASE)
-SCORE = re.compile(r"score\s*\**\s*[:=]\s*\**\s*(\d+(?:\.\d+)?)", re.IGNORECASE)
+SCORE = re.compile(r"(?:score|grade|rating)\s*\**\s*(?:[:=]|is|of)\s*\**\s*(\d+(?:\.\d+)?)", re.IGNORECASE)
+OF_TEN = re.compile(r"(\d+(?:\.\d+)?)\s*\**\s*(?:/|out of)\s*10\b", re.IGNORECASE)
+"""How a judge that answers in prose says it: "I would give this a 7 out of 10"."""
 BEST_SCORE = 10.0
 
 
@@ -57,7 +59,8 @@ def grade(task: Task, text: str) -> float:
 
 def judged_score(text: str) -> float | None:
     """Return the quality in a judge's reply ("Score: 7" of 10 is 0.7), or None when there is none."""
-    found = SCORE.findall(text) or re.findall(r"^\s*(\d+(?:\.\d+)?)\s*(?:/\s*10)?\s*$", text)
+    bare = re.findall(r"^\s*\**(\d+(?:\.\d+)?)\**\s*$", text)
+    found = SCORE.findall(text) or OF_TEN.findall(text) or bare
     if not found:
         return None
     score = float(found[-1])

@@ -44,6 +44,8 @@ class CollectOptions:
     grade_cut : bool
         Grade an answer that the limit of tokens cut off as it stands, as a user under the same limit would
         get it; by default it is reported and left out.
+    judge_twice : float
+        Share of the answers, 0 to 1, that the judge grades a second time, which tells its own noise.
     """
 
     max_cost: float | None = None
@@ -55,6 +57,7 @@ class CollectOptions:
     retry: Retry = field(default_factory=Retry)
     count: Callable[[str], int] = field(default=estimate_tokens)
     grade_cut: bool = False
+    judge_twice: float = 0.0
 
     def __post_init__(self) -> None:
         wanted: list[tuple[str, float | None, float]] = [
@@ -65,6 +68,8 @@ class CollectOptions:
             ("timeout", self.timeout, 1e-3),
             ("attempts", self.retry.attempts, 1),
         ]
+        if not 0.0 <= self.judge_twice <= 1.0:
+            raise InputError(f"judge_twice: got {self.judge_twice}, wanted 0 to 1")
         for name, value, least in wanted:
             if value is not None and not least <= value < float("inf"):
                 raise InputError(f"{name}: got {value}, wanted {least:g} or more")
@@ -92,6 +97,10 @@ class CollectSummary:
     cut : int
         Answers that the limit of tokens cut off: paid for and left out, since they are neither right nor
         wrong. A later run with a higher limit asks them again.
+    judged_twice : int
+        Answers that the judge graded twice.
+    judge_std : float or None
+        Standard deviation of one grade of the judge, by those; None where there are none.
     """
 
     stopped: Stopped
@@ -104,6 +113,8 @@ class CollectSummary:
     failures: dict[str, int]
     records: int
     cut: int = 0
+    judged_twice: int = 0
+    judge_std: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data, ready for JSON."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from eccos_rs.records.collect.task import Task
 
 __all__ = ["PROMPT_VERSION", "judge_messages", "task_messages"]
@@ -36,6 +39,13 @@ def task_messages(task: Task) -> list[dict[str, Any]]:
     """Return the chat that asks a task."""
     ending = ENDINGS[task.kind]
     return task.chat(f"\n\n{ending}" if ending else "")
+
+
+def counted_messages(messages: list[dict[str, Any]], fields: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return a chat with what is sent beside it as one more message, so that its tokens are counted."""
+    if not fields:
+        return messages
+    return [*messages, {"role": "system", "content": json.dumps(dict(fields), ensure_ascii=False)}]
 
 
 def judge_messages(task: Task, answer: str) -> list[dict[str, Any]]:

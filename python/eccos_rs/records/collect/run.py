@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +14,7 @@ from eccos_rs.records.collect.endpoint import Caller, CallError, Reply
 from eccos_rs.records.collect.grade import judged_score
 from eccos_rs.records.collect.money import Ledger
 from eccos_rs.records.collect.options import CollectOptions, CollectSummary, Progress, Stopped
-from eccos_rs.records.collect.prompt import judge_messages, task_messages
+from eccos_rs.records.collect.prompt import counted_messages, judge_messages, task_messages
 from eccos_rs.records.collect.usage import Usage, check_usage, most_input_tokens
 
 if TYPE_CHECKING:
@@ -28,6 +30,9 @@ __all__ = ["Run"]
 JUDGE_TOKENS = 256
 JUDGE_TRIES = 2
 MOST_FAILURES = 20
+MOST_IN_A_ROW = 5
+"""Calls of one endpoint that fail one after another, after all their attempts, before it is left alone; and
+answers without a score, before any score, before a judge is."""
 
 
 @dataclass(slots=True)
@@ -58,6 +63,8 @@ class Run:
     done: int = 0
     failed: int = 0
     failures: dict[str, int] = field(default_factory=dict)
+    _scores: int = 0
+    _no_scores: int = 0
 
     async def all(self, tasks: Sequence[Task]) -> None:
         """Ask what is missing; each model has its own workers, so a slow one does not hold up the others."""
@@ -85,6 +92,7 @@ class Run:
     def summary(self, records: int) -> CollectSummary:
         """Say how the run ended."""
         stopped: Stopped = "done"
+        twice = self.state.second_grades()
         answers = self.state.answers.values()
         cut = sum(answer.cut is not None for answer in answers if answer.model in self.callers)
         if self.done < self.wanted:
@@ -101,10 +109,14 @@ class Run:
             failures=self.failures,
             records=records,
             cut=cut,
+            judged_twice=len(twice),
+            judge_std=math.sqrt(sum((a - b) ** 2 for a, b in twice) / (2 * len(twice))) if twice else None,
         )
 
     def _is_over(self, task: Task, model: str) -> bool:
-        return self.state.is_graded(task, model) or self.state.is_cut(task, model, self._longest(task))
+        if self.state.is_graded(task, model):
+            return not self.state.wants_second(task, model)
+        return self.state.is_cut(task, model, self._longest(task))
 
     async def _work(self, caller: Caller, queue: deque[Task]) -> None:
         while queue and not self.ledger.closed:
@@ -113,10 +125,15 @@ class Run:
                 queue.clear()
                 break
             task = queue.popleft()
+            if task.kind == "free" and self.judge is not None and self.judge.fatal is not None:
+                # An answer that nobody grades is money for nothing.
+                self._fail(self.judge.fatal)
+                continue
             call = _Call(f"{task.digest}:{caller.model.name}", caller, task)
+            done = self.state.is_graded(task, caller.model.name)
             try:
                 if await self._pair(call):
-                    self.done += 1
+                    self.done += not done
             except CallError as error:
                 self._fail(str(error))
                 await self._record({"event": "failed", "call": call.name, "error": str(error)})
@@ -128,6 +145,7 @@ class Run:
         known = self.state.answers.get((task.digest, model))
         if known is None or known.cut is not None:
             call.messages, call.longest = task_messages(task), self._longest(task)
+            call.fields = dict(task.fields)
             got = await self._ask(call, beside=self._judging_most(task))
             if got is None:
                 return False
@@ -150,14 +168,22 @@ class Run:
             )
         if self.state.is_cut(task, model, self._longest(task)):
             return False
-        return task.kind != "free" or await self._judge(task, model)
+        if task.kind != "free":
+            return True
+        if not self.state.is_graded(task, model) and not await self._judge(task, model):
+            return False
+        if self.state.wants_second(task, model):
+            # What the grade is worth is told by another one of the same answer; without it nothing is lost.
+            with suppress(CallError):
+                await self._judge(task, model, again="again-")
+        return True
 
-    async def _judge(self, task: Task, model: str) -> bool:
+    async def _judge(self, task: Task, model: str, *, again: str = "") -> bool:
         if self.judge is None:
             raise CallError("there is no judge")
         messages = judge_messages(task, self.state.answers[task.digest, model].text or "")
         for attempt in range(1, JUDGE_TRIES + 1):
-            name = f"judge{attempt}:{task.digest}:{model}"
+            name = f"{again}judge{attempt}:{task.digest}:{model}"
             got = await self._ask(_Call(name, self.judge, task, messages, JUDGE_TOKENS))
             if got is None:
                 return False
@@ -166,10 +192,17 @@ class Run:
             event: dict[str, Any] = {"call": name, "task": task.digest, "model": model}
             event |= {"judge": self.judge.model.name, "text": reply.text, "cost_usd": cost}
             if quality is not None:
-                await self._record({"event": "judged", **event, "quality": quality})
+                self._scores += 1
+                kind = "rejudged" if again else "judged"
+                await self._record({"event": kind, **event, "quality": quality})
                 return True
             await self._record({"event": "failed", **event, "error": "no score"})
-        raise CallError(f"the judge {self.judge.model.name} gave no score in {JUDGE_TRIES} tries")
+        self._no_scores += 1
+        problem = f"the judge {self.judge.model.name} gave no score in {JUDGE_TRIES} tries"
+        if not self._scores and self._no_scores >= MOST_IN_A_ROW and self.judge.fatal is None:
+            said = " ".join(reply.text.split())[:80]
+            self.judge.fatal = f"{problem} for {self._no_scores} answers; it said {said!r}"
+        raise CallError(problem)
 
     async def _ask(self, call: _Call, *, beside: float = 0.0) -> tuple[Reply, Usage, float] | None:
         """Make one call, again where that may help; None when the money does not reach.
@@ -184,9 +217,13 @@ class Run:
                     return None
                 with self.ledger.hold(held):
                     try:
-                        return await self._attempt(call, held)
+                        got = await self._attempt(call, held)
+                        call.caller.in_a_row = 0
+                        return got
                     except CallError as error:
                         await self._unanswered(call, error, held)
+                        if error.again and attempt == attempts:
+                            _count_failure(call.caller, error)
                         if not error.again or attempt == attempts:
                             raise CallError(f"{call.caller.model.name}: {error}") from error
                         pause = self.options.retry.wait(attempt + 1, error.wait)
@@ -199,10 +236,14 @@ class Run:
             {"event": "asked", "call": call.name, "model": caller.model.name, "hold_usd": call.most}
         )
         reply = await caller.ask(
-            call.messages, longest=call.longest, temperature=self.options.temperature, key=call.name
+            call.messages,
+            longest=call.longest,
+            temperature=self.options.temperature,
+            key=call.name,
+            fields=call.fields,
         )
         usage = check_usage(
-            reply.usage, call.messages, reply.text, longest=call.longest, count=self.options.count
+            reply.usage, call.counted, reply.text, longest=call.longest, count=self.options.count
         )
         cost = model_cost(caller.model, usage.input_tokens, usage.output_tokens)
         held.spend(cost)
@@ -236,6 +277,13 @@ class Run:
             self.progress(Progress(self.done, self.wanted, self.state.spent, self.failed))
 
 
+def _count_failure(caller: Caller, error: CallError) -> None:
+    """Leave an endpoint alone that has given no answer for a while: it is gone."""
+    caller.in_a_row += 1
+    if caller.in_a_row >= MOST_IN_A_ROW and caller.fatal is None:
+        caller.fatal = f"{caller.in_a_row} calls in a row brought no answer, the last: {error}"
+
+
 @dataclass(slots=True)
 class _Call:
     """One question to one endpoint, whoever's it is; `name` is the same whenever it is asked."""
@@ -245,8 +293,14 @@ class _Call:
     task: Task
     messages: list[dict[str, Any]] = field(default_factory=list)
     longest: int = 0
+    fields: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def counted(self) -> list[dict[str, Any]]:
+        """All that is sent, as messages whose tokens can be counted."""
+        return counted_messages(self.messages, self.fields)
 
     @property
     def most(self) -> float:
         """The most it can cost, US dollars."""
-        return model_cost(self.caller.model, most_input_tokens(self.messages), self.longest)
+        return model_cost(self.caller.model, most_input_tokens(self.counted), self.longest)

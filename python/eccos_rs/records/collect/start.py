@@ -94,7 +94,12 @@ async def collect_async(
     judge = None
     if options.judge is not None and any(task.kind == "free" for task in tasks):
         judge = Caller(pool[options.judge], options.concurrency, options.timeout)
-    state = State.of(tasks, None if judge is None else judge.model.name, grade_cut=options.grade_cut)
+    state = State.of(
+        tasks,
+        None if judge is None else judge.model.name,
+        grade_cut=options.grade_cut,
+        twice=options.judge_twice,
+    )
     settings = {
         "temperature": options.temperature,
         "prompt": PROMPT_VERSION,

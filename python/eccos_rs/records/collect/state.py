@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,7 @@ class Answer:
 
     `quality` is None while a judge has not spoken; `text` is kept only until then. `cut` is the limit, in
     tokens, that cut the answer off: it is neither right nor wrong, and asked again under a higher limit.
+    `again` is the judge's second grade, where it was asked for one.
     """
 
     task: str
@@ -38,6 +40,7 @@ class Answer:
     quality: float | None = None
     text: str | None = None
     cut: int | None = None
+    again: float | None = None
 
     @property
     def output(self) -> Output:
@@ -65,6 +68,8 @@ class State:
         kill.
     grade_cut : bool
         Whether answers that the limit cut off are graded as they stand.
+    twice : float
+        Share of the judge's grades that it is asked for a second time.
     """
 
     tasks: dict[str, Task]
@@ -74,11 +79,14 @@ class State:
     unsure: float = 0.0
     open: dict[str, float] = field(default_factory=dict)
     grade_cut: bool = False
+    twice: float = 0.0
 
     @classmethod
-    def of(cls, tasks: Iterable[Task], judge: str | None = None, *, grade_cut: bool = False) -> State:
+    def of(
+        cls, tasks: Iterable[Task], judge: str | None = None, *, grade_cut: bool = False, twice: float = 0.0
+    ) -> State:
         """Start from the tasks alone."""
-        return cls({task.digest: task for task in tasks}, judge, grade_cut=grade_cut)
+        return cls({task.digest: task for task in tasks}, judge, grade_cut=grade_cut, twice=twice)
 
     def apply(self, event: dict[str, Any]) -> None:
         """Take in one event; an unknown one is left aside, so that newer journals can be read."""
@@ -87,7 +95,7 @@ class State:
         if kind == "asked":
             self.open[call] = float(event["hold_usd"])
             return
-        if kind not in ("answered", "judged", "unsure", "failed"):
+        if kind not in ("answered", "judged", "rejudged", "unsure", "failed"):
             return
         self.open.pop(call, None)
         self.spent += float(event.get("cost_usd", 0.0))
@@ -96,6 +104,21 @@ class State:
             self._answered(event)
         elif kind == "judged":
             self._judged(event)
+        elif kind == "rejudged" and (event["task"], event["model"]) in self.answers:
+            self.answers[event["task"], event["model"]].again = event["quality"]
+
+    def wants_second(self, task: Task, model: str) -> bool:
+        """Tell whether the judge shall grade an answer a second time: a fixed share of all, by lot."""
+        answer = self.answers.get((task.digest, model))
+        if answer is None or answer.quality is None or answer.again is not None or answer.text is None:
+            return False
+        lot = zlib.crc32(f"{task.digest}:{model}".encode()) / 2**32
+        return task.kind == "free" and lot < self.twice
+
+    def second_grades(self) -> list[tuple[float, float]]:
+        """Return the judge's two grades of each answer that it graded twice."""
+        answers = self.answers.values()
+        return [(a.quality, a.again) for a in answers if a.quality is not None and a.again is not None]
 
     def is_graded(self, task: Task, model: str) -> bool:
         """Tell whether a pair is done: answered, and graded."""
@@ -137,7 +160,9 @@ class State:
                 f"the journal holds grades of the judge {event['judge']!r}, this run has {self.judge!r}; "
                 "grades of both must not be mixed: use the same judge, or another journal"
             )
-        answer.quality, answer.text = event["quality"], None
+        answer.quality = event["quality"]
+        if not self.wants_second(self.tasks[event["task"]], event["model"]):
+            answer.text = None
 
     def records(self, models: Sequence[str]) -> Iterable[Record]:
         """Yield a record for each task with a graded answer; tasks and models in the order given."""

@@ -57,6 +57,8 @@ class Task:
         A chat in place of `query` (which is then empty); its last user message asks.
     system : str or None
         A system prompt, sent before everything else.
+    fields : tuple of (str, value)
+        What else is sent with the chat: tools, tool_choice, response_format.
     """
 
     query: str
@@ -69,6 +71,7 @@ class Task:
     max_output_tokens: int | None = None
     messages: tuple[Mapping[str, Any], ...] = ()
     system: str | None = None
+    fields: tuple[tuple[str, Any], ...] = ()
 
     @property
     def text(self) -> str:
@@ -110,6 +113,8 @@ class Task:
         asked: list[Any] = [self.text, self.kind, self.dataset, name, self.max_output_tokens]
         if self.messages or self.system is not None:
             asked.append(self.chat())
+        if self.fields:
+            asked.append(list(self.fields))
         return hashlib.blake2b(json.dumps(asked).encode(), digest_size=12).hexdigest()
 
 
