@@ -63,6 +63,7 @@ def test_the_comparison_with_prior_work_and_the_verdict_use_the_figures_that_wer
 def test_json_is_strict_and_whole() -> None:
     content = json.loads(as_json(small_study()), parse_constant=pytest.fail)
     assert content["schema_version"] == 1
+    assert content["worth"]["sentence"] in as_markdown(small_study(), {})
     assert set(content["comparisons"]) == {"none random 200", "strong/10 random 200"}
     scores = content["comparisons"]["none random 200"]["scores"]
     champion = next(each for each in scores if each["name"] == content["champion"])
@@ -112,6 +113,9 @@ def test_printed_on_a_terminal() -> None:
     stream = io.StringIO()
     print_report(small_study(), Console(file=stream, width=150))
     assert "Comparison with prior work" in stream.getvalue()
+    assert small_study().worth is not None
+    told = " ".join(stream.getvalue().split())
+    assert told.endswith(f"verdict: {small_study().worth.sentence}")
     assert "joint, hybrid" in stream.getvalue()
 
 

@@ -135,6 +135,7 @@ def _report(result: TrainResult, as_json: bool) -> None:
             "held_back": result.held_back,
             "figures": result.figures,
             "teacher_shares": result.shares,
+            "verdict": None if result.verdict is None else result.verdict.to_dict(),
         }
         sys.stdout.write(json.dumps(content) + "\n")
         return
@@ -153,3 +154,5 @@ def _report(result: TrainResult, as_json: bool) -> None:
     size = result.bundle.size / 1e6
     shown.print(f"Wrote {result.bundle.path} ({size:.1f} MB), learned from {result.learned:,} queries.")
     shown.print(describe_shares(result.shares))
+    if result.verdict is not None:
+        shown.print(f"verdict: {result.verdict.sentence}")

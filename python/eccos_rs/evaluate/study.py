@@ -33,6 +33,7 @@ from eccos_rs.evaluate.promises import (
     keep_with_margin,
 )
 from eccos_rs.evaluate.settings import SETTINGS, Setting
+from eccos_rs.evaluate.verdict import Verdict, judge_routing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -93,6 +94,8 @@ class Study:
     champion, rival, rule : str
         The joint assignment with the best scores; the per-query rule with the same; AIOS's rule, None
         where it had no observed labels.
+    worth : Verdict
+        Whether the best forecasts are worth routing by, against sending everything to the strongest model.
     """
 
     about: dict[str, Any]
@@ -106,6 +109,7 @@ class Study:
     rival: str
     rule: str | None
     pairs: list[tuple[str, str]] = field(default_factory=list)
+    worth: Verdict | None = None
 
 
 def methods_for(evidence: Evidence, setting: Setting, part: int = 0) -> list[RoutingMethod]:
@@ -197,7 +201,17 @@ def study(
         comparisons=comparisons, forecasts=forecasts, promises=promises, guarantees=guarantees,
         identity=identity(best, evidence), champion=champion, rival=rival,
         rule=None if evidence.plain is None else Threshold(evidence.predictions[evidence.plain]).name,
-        pairs=pairs,
+        pairs=pairs, worth=_worth(evidence, resamples, seed),
+    )  # fmt: skip
+
+
+def _worth(evidence: Evidence, resamples: int, seed: int) -> Verdict:
+    """Judge the best forecasts as `eccos start` does, the strongest model in the place of today's."""
+    test_set, best = evidence.test_set, evidence.predictions[evidence.best]
+    table = test_set.table
+    return judge_routing(
+        table.quality, table.cost, (best.quality, best.cost), table.models, test_set.strongest,
+        resamples=resamples, seed=seed,
     )  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from eccos_rs.domain.pricing import cost_matrix
+from eccos_rs.evaluate.verdict import Verdict, judge_routing
 from eccos_rs.predict.tokenize import InputTokenEstimate
 from eccos_rs.records import split_by_text
 from eccos_rs.train import encoder as encoders
@@ -55,6 +56,9 @@ class TrainResult:
         Queries behind the shipped predictor, and behind the figures.
     shares : dict of str to float
         How far the labels of each dataset were moved; see `eccos_rs.train.denoise`.
+    verdict : Verdict or None
+        Whether the hybrid is worth routing by, on the held-back queries, against sending everything to the
+        strongest model; None where no held-back query was answered by all.
     """
 
     bundle: Bundle
@@ -62,6 +66,7 @@ class TrainResult:
     learned: int
     held_back: int
     shares: dict[str, float]
+    verdict: Verdict | None = None
 
 
 def train_bundle(
@@ -116,9 +121,12 @@ def train_bundle(
     published = _Published(data, texts, encoder, states)
 
     figures: dict[str, dict[str, float]] = {}
+    verdict: Verdict | None = None
     made, learned = _train(published, rest, options, progress), rest
     if len(held):
-        figures = _figures(made, data, held, pool, _prompts(made, data, texts, rest, held))
+        prompts = _prompts(made, data, texts, rest, held)
+        figures = _figures(made, data, held, pool, prompts)
+        verdict = _verdict(made, data, held, pool, prompts)
     if len(held) and options.refit:
         made, learned = _train(published, every, options, progress, known=made.fitted), every
 
@@ -166,7 +174,7 @@ def train_bundle(
         },
         learned_texts=[data.table.query[row] for row in learned],
     )
-    return TrainResult(bundle, figures, len(learned), len(held), fitted.shares)
+    return TrainResult(bundle, figures, len(learned), len(held), fitted.shares, verdict)
 
 
 def encoder_states(queries: Sequence[str], options: TrainOptions, progress: Progress) -> NDArray[np.float32]:
@@ -249,6 +257,20 @@ def _figures(
             | routing_figures(forecast, table, prices)
         )
     return figures
+
+
+def _verdict(
+    made: Trained, data: TrainingData, held: NDArray[np.int64], pool: Pool, prompt: NDArray[np.float64]
+) -> Verdict | None:
+    """Judge the hybrid on the held-back queries that every model has answered."""
+    table, forecast = data.table.select(held), made.fitted.predict(made.states[held], "hybrid")
+    cost = cost_matrix(prompt, forecast.output_tokens.astype(np.float64), price_array(pool))
+    rows = np.flatnonzero((np.isfinite(table.quality) & np.isfinite(table.cost)).all(axis=1))
+    if not len(rows) or len(table.models) < 2:
+        return None
+    quality, paid = table.quality[rows], table.cost[rows]
+    strongest = int(np.lexsort((paid.mean(axis=0), -quality.mean(axis=0)))[0])
+    return judge_routing(quality, paid, (forecast.quality[rows], cost[rows]), table.models, strongest)
 
 
 def _prompts(
