@@ -19,7 +19,7 @@ from eccos_rs.records.forms import Layout, detect_layout
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
-__all__ = ["QueryRow", "RowReader", "read_query_rows"]
+__all__ = ["QueryRow", "RowReader", "from_cell", "read_query_rows", "request_of"]
 
 TEXT_COLUMNS = ("query", "text", "prompt")
 FIELDS = frozenset(each.name for each in fields(Query)) - {"text", "messages", "n"}
@@ -94,10 +94,10 @@ class RowReader:
 
     def _query(self, row: dict[str, Any]) -> Query:
         if self.column is None:
-            row = _unwrapped(row)
+            row = request_of(row)
         values: dict[str, Any] = {}
         text = self._text_column(row)
-        content = _from_cell(row[text], lists=text in ("messages", self.column))
+        content = from_cell(row[text], lists=text in ("messages", self.column))
         if is_blank(content):
             raise QueryError(f"the column {text!r} is empty; wanted a text or messages")
         values["messages" if isinstance(content, list) else "text"] = content
@@ -160,8 +160,11 @@ def _slip(names: tuple[Any, ...], text: str, own: tuple[str, ...]) -> tuple[str,
     return None
 
 
-def _unwrapped(row: dict[str, Any]) -> dict[str, Any]:
-    """Return what was asked inside a line of a batch file or a log; any other row as it is."""
+def request_of(row: dict[str, Any]) -> dict[str, Any]:
+    """Return what was asked inside a line of a batch file or a log; any other row as it is.
+
+    The row's keys may be taken out: give a copy.
+    """
     body = row.get("body")
     if "custom_id" in row or (isinstance(body, Mapping) and "url" in row):
         if not isinstance(body, Mapping):
@@ -199,9 +202,9 @@ def _request(body: dict[str, Any]) -> dict[str, Any]:
 
 
 def _logged(row: Mapping[str, Any]) -> dict[str, Any]:
-    request = _from_cell(row.get("proxy_server_request"), lists=True)
+    request = from_cell(row.get("proxy_server_request"), lists=True)
     inner = _request(dict(request)) if isinstance(request, Mapping) else {}
-    messages = _from_cell(row.get("messages"), lists=True)
+    messages = from_cell(row.get("messages"), lists=True)
     if messages and isinstance(messages, list | str) and messages != "{}":
         inner["messages" if isinstance(messages, list) else "prompt"] = messages
     if not inner.get("messages") and not inner.get("prompt"):
@@ -214,7 +217,7 @@ def _logged(row: Mapping[str, Any]) -> dict[str, Any]:
 
 def _add_definitions(values: dict[str, Any], row: Mapping[str, Any]) -> None:
     """Count what a request sends beside its text: tool definitions, a schema, answers asked for at once."""
-    tools, functions = _from_cell(row.get("tools"), lists=True), row.get("functions")
+    tools, functions = from_cell(row.get("tools"), lists=True), row.get("functions")
     definitions = [tools if isinstance(tools, list) else None, functions, row.get("response_format")]
     if functions:
         values["tools"] = True
@@ -229,7 +232,7 @@ def _field(name: str, cell: Any) -> Any:
     if name in NUMBERS:
         return _number(cell)
     if name in ("models", "tools"):
-        cell = _from_cell(cell, lists=True)
+        cell = from_cell(cell, lists=True)
     if (
         name in ("tools", "vision")
         and isinstance(cell, str)
@@ -260,7 +263,7 @@ def _number(cell: Any) -> Any:
             return cell
 
 
-def _from_cell(cell: Any, *, lists: bool) -> Any:
+def from_cell(cell: Any, *, lists: bool = True) -> Any:
     """Return the list or object that a cell spells as JSON (a CSV file has no other way), else the cell."""
     if hasattr(cell, "tolist") and not isinstance(cell, str):
         cell = cell.tolist()

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["COMMANDS", "main", "program"]
 
 COMMANDS = (
+    "start",
     "route",
     "run",
     "pool",

@@ -18,7 +18,7 @@ from eccos_rs.records.check import Place, valid_texts
 from eccos_rs.records.forms import FORM_SUFFIXES, Layout, detect_layout, known_suffix, open_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
 __all__ = ["iter_rows", "iter_values", "known_suffix", "open_text", "parquet", "replacing"]
 
@@ -71,7 +71,11 @@ def iter_rows(path: str | Path) -> Iterator[tuple[int, Row]]:
 
 
 def iter_values(
-    path: str | Path, layout: Layout | None = None, *, name: str | None = None
+    path: str | Path,
+    layout: Layout | None = None,
+    *,
+    name: str | None = None,
+    on_error: Callable[[RecordError], None] | None = None,
 ) -> Iterator[tuple[int, Any]]:
     """Stream the values of a file: as `iter_rows`, and lines that hold a text or a list as they are.
 
@@ -82,13 +86,16 @@ def iter_values(
         In place of what `detect_layout` finds; the form `text` gives each line that is not blank.
     name : str, optional
         What errors call the file.
+    on_error : callable, optional
+        Takes the error of each line of a JSON lines file that is not JSON, and the line is left out; without
+        it the first one is raised.
     """
     path = Path(path)
     place = Place(path.name, 0) if name is None else Place(name, 0, unit="line")
     if layout is None:
         layout = _readable(path)
     if layout.form == "jsonl":
-        return _json_lines(path, place)
+        return _json_lines(path, place, on_error)
     if layout.form == "json":
         return _json_document(path)
     if layout.form == "csv":
@@ -121,11 +128,21 @@ def _readable(path: Path) -> Layout:
     return layout
 
 
-def _json_lines(path: Path, place: Place) -> Iterator[tuple[int, Any]]:
+def _json_lines(
+    path: Path, place: Place, on_error: Callable[[RecordError], None] | None = None
+) -> Iterator[tuple[int, Any]]:
     with open_text(path) as text:
         for number, line in enumerate(text, start=1):
-            if line.strip():
-                yield number, _json_value(line, replace(place, row=number))
+            if not line.strip():
+                continue
+            try:
+                value = _json_value(line, replace(place, row=number))
+            except RecordError as error:
+                if on_error is None:
+                    raise
+                on_error(error)
+                continue
+            yield number, value
 
 
 def _json_value(line: str, place: Place) -> Any:

@@ -1,0 +1,235 @@
+"""What routing would do, by forecasts alone: before anything is asked, or where nothing may be spent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from eccos_rs.catalogue.names import parse_name
+from eccos_rs.evaluate.curves import Estimate, summarise
+from eccos_rs.evaluate.outcomes import Figures, blind_mix, route_like
+from eccos_rs.evaluate.verdict import Verdict, decide
+from eccos_rs.predict.familiarity import AWAY_LENGTH_STD, AWAY_LEVEL_STD, away_share
+from eccos_rs.predict.prior.posterior import FOREIGN_SD
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from eccos_rs.predict.protocol import Prediction
+    from eccos_rs.routing.pool import Pool
+    from eccos_rs.routing.router import Router
+    from eccos_rs.start.log import Entry, Log
+
+    Floats = NDArray[np.float64]
+
+__all__ = ["Outlook", "Reference", "Traffic", "look_ahead", "reference_of", "traffic_of"]
+
+DRAWS = 300
+TOLD_TOKENS_STD, OTHER_TOKENS_STD = 0.15, 0.4
+"""Standard deviation of ln of a model's total tokens, where its lengths were counted and elsewhere."""
+_TRAINED_LEVEL_STD = 0.1
+
+
+@dataclass(frozen=True, eq=False)
+class Traffic:
+    """Requests that every model of the pool may take, with what is forecast of them.
+
+    Attributes
+    ----------
+    entries : tuple of Entry
+        N of them.
+    mass : ndarray, shape (N,)
+        Rows of the log that each stands for.
+    prediction : Prediction
+        (N, M), with embeddings.
+    cost : ndarray, shape (N, M)
+        US dollars expected.
+    left_out : int
+        Rows whose requests some model may not take (vision, tools, a window too small).
+    """
+
+    entries: tuple[Entry, ...]
+    mass: Floats
+    prediction: Prediction
+    cost: Floats
+    left_out: int
+
+    @property
+    def quality(self) -> NDArray[np.float32]:
+        """Predicted success, (N, M)."""
+        return self.prediction.quality
+
+
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """What routing is compared with.
+
+    Attributes
+    ----------
+    name : str
+    columns : ndarray of int, shape (N,)
+        The model of each request today.
+    from_log : bool
+        Whether the log says so; else it is the strongest model of the pool.
+    """
+
+    name: str
+    columns: NDArray[np.intp]
+    from_log: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """What is expected of routing, with 95 % intervals.
+
+    Attributes
+    ----------
+    verdict : Verdict
+        Not measured; against today.
+    strongest : Verdict
+        The same against sending everything to the strongest model.
+    spend, strongest_spend : Estimate
+        US dollars that the log's requests would cost routed, and all at the strongest model.
+    familiar : float or None
+        Share of the requests that are like known ground.
+    """
+
+    verdict: Verdict
+    strongest: Verdict
+    spend: Estimate
+    strongest_spend: Estimate
+    familiar: float | None
+
+
+def traffic_of(log: Log, router: Router) -> Traffic:
+    """Forecast the requests of a log."""
+    queries = [entry.query for entry in log.entries]
+    prediction = router.predict(queries)
+    policy = router.policy.replace(unroutable="defer")
+    takes = router.problem(prediction, queries, policy).allowed.all(axis=1)
+    rows = np.flatnonzero(takes)
+    entries = tuple(log.entries[row] for row in rows.tolist())
+    counts = np.array([entry.count for entry in log.entries], dtype=np.float64)
+    return Traffic(
+        entries,
+        counts[rows],
+        prediction.rows(rows),
+        router.costs(prediction, queries)[rows],
+        int(counts[~takes].sum()),
+    )
+
+
+def reference_of(traffic: Traffic, pool: Pool) -> Reference:
+    """Find the model that each request goes to today; without one in the pool, the strongest."""
+    places = {name: _column(name, pool) for name in {e.today for e in traffic.entries} if name is not None}
+    columns = np.array([-1 if e.today is None else places[e.today] for e in traffic.entries], dtype=np.intp)
+    if not (columns >= 0).any():
+        strongest = int((traffic.mass @ traffic.quality).argmax())
+        return Reference(pool.names[strongest], np.full(len(columns), strongest), from_log=False)
+    mass = np.bincount(columns[columns >= 0], weights=traffic.mass[columns >= 0], minlength=len(pool))
+    columns[columns < 0] = int(mass.argmax())
+    names = [pool.names[at] for at in np.flatnonzero(mass)]
+    return Reference(names[0] if len(names) == 1 else "today's models", columns, from_log=True)
+
+
+def _column(name: str, pool: Pool) -> int:
+    """Return the column that a log's spelling of a model means; -1 for none."""
+    words = parse_name(name).identity
+    for at, model in enumerate(pool):
+        upstream = None if model.endpoint is None else model.endpoint.model
+        if name in (model.name, model.identity, upstream):
+            return at
+    found = [at for at, model in enumerate(pool) if parse_name(model.identity).identity == words]
+    return found[0] if len(found) == 1 else -1
+
+
+def look_ahead(
+    traffic: Traffic, reference: Reference, router: Router, *, scale: float, tolerance: float, seed: int
+) -> Outlook:
+    """Say what routing would do if the forecasts hold, and how far they may be off.
+
+    What is not known of the models' levels, of how hard and how long foreign traffic is, and of each model's
+    lengths is drawn; coin flips of single requests average out over a log.
+
+    Parameters
+    ----------
+    traffic, reference, router
+    scale : float
+        By which sums over the rows looked at are multiplied to those of the whole log.
+    tolerance, seed
+    """
+    strongest = int((traffic.mass @ traffic.quality).argmax())
+    today = _Drawn(traffic, router, seed)
+    every = np.full(len(traffic.entries), strongest, dtype=np.intp)
+    names = router.pool.names
+    verdicts, picks = [], []
+    for called, columns in ((reference.name, reference.columns), (names[strongest], every)):
+        pick = route_like((traffic.quality, traffic.cost), columns, traffic.mass)
+        figures = today.figures(pick, columns, names)
+        verdicts.append(decide(called, len(traffic.entries), figures, tolerance=tolerance, measured=False))
+        picks.append(pick)
+    known = traffic.prediction.familiar
+    return Outlook(
+        verdict=verdicts[0],
+        strongest=verdicts[1],
+        spend=today.spend(picks[0], scale),
+        strongest_spend=today.spend(every, scale),
+        familiar=None if known is None else float(np.average(known >= 0.5, weights=traffic.mass)),
+    )
+
+
+class _Drawn:
+    """Draws of what every request would bring and cost at every model; the first is the forecast itself."""
+
+    def __init__(self, traffic: Traffic, router: Router, seed: int) -> None:
+        self._traffic, self._rows = traffic, np.arange(len(traffic.entries))
+        rng, made = np.random.default_rng(seed), traffic.prediction
+        models = len(made.models)
+        level = np.full(models, _TRAINED_LEVEL_STD) if made.level_std is None else made.level_std
+        away = np.zeros(len(made)) if made.familiar is None else 1.0 - made.familiar.astype(np.float64)
+        far = 0.0 if made.familiar is None else away_share(made.familiar)
+        own = np.where(_told(router), TOLD_TOKENS_STD, OTHER_TOKENS_STD)
+        self.levels = rng.normal(size=(DRAWS + 1, models)) * level
+        self.common = rng.normal(size=(DRAWS + 1, 1)) * AWAY_LEVEL_STD * far
+        self.foreign = rng.normal(size=(DRAWS + 1, models)) * FOREIGN_SD
+        self.tokens = np.exp(
+            rng.normal(size=(DRAWS + 1, models)) * own
+            + rng.normal(size=(DRAWS + 1, 1)) * AWAY_LENGTH_STD * far
+        )
+        for each in (self.levels, self.common, self.foreign):
+            each[0] = 0.0
+        self.tokens[0] = 1.0
+        inside = np.clip(made.quality.astype(np.float64), 1e-4, 1.0 - 1e-4)
+        self._odds, self._away = np.log(inside / (1.0 - inside)), away[:, None]
+        self._share = traffic.mass / traffic.mass.sum()
+
+    def _success(self, draw: int) -> Floats:
+        shift = self.levels[draw] + self.common[draw] + self._away * self.foreign[draw]
+        return np.asarray(0.5 * (1.0 + np.tanh(0.5 * (self._odds + shift))))
+
+    def figures(self, pick: NDArray[np.intp], columns: NDArray[np.intp], names: tuple[str, ...]) -> Figures:
+        rows, share = self._rows, self._share
+        told = []
+        mix: tuple[int, ...] = ()
+        for draw in range(DRAWS + 1):
+            p, cost = self._success(draw), self._traffic.cost * self.tokens[draw]
+            routed, paid = float(share @ p[rows, pick]), float(share @ cost[rows, pick])
+            before, spent = float(share @ p[rows, columns]), float(share @ cost[rows, columns])
+            mixed, used = blind_mix(share @ p, share @ cost, paid)
+            mix = mix or used
+            told.append((routed - before, paid / spent if spent > 0 else np.nan, routed - mixed))
+        estimates = [summarise(each) for each in np.array(told).T]
+        return Figures(estimates[0], estimates[1], estimates[2], tuple(names[at] for at in mix))
+
+    def spend(self, pick: NDArray[np.intp], scale: float) -> Estimate:
+        """Return US dollars of the whole log at these models."""
+        paid = self._traffic.mass * self._traffic.cost[self._rows, pick]
+        by_model = np.bincount(pick, weights=paid, minlength=self.tokens.shape[1])
+        return summarise(scale * (self.tokens @ by_model))
+
+
+def _told(router: Router) -> NDArray[np.bool_]:
+    priors: dict[str, Any] = {each.name: each for each in getattr(router.predictor, "priors", ())}
+    return np.array([getattr(priors.get(name), "tokens_told", True) for name in router.pool.names])
