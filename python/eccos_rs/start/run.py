@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from eccos_rs.records.collect import CollectSummary, Progress
-    from eccos_rs.routing.llm import LLM
+    from eccos_rs.routing.pool import LLM
 
 __all__ = ["Start", "start"]
 
