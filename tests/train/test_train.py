@@ -337,6 +337,10 @@ def test_the_command_trains_and_reports(tmp_path):
     content = json.loads(out)
     assert content["learned"] == 60
     assert set(content["figures"]) == {"trained", "retrieval", "hybrid"}
+    verdict = content["verdict"]
+    assert verdict["decision"] in ("deploy", "do not", "undecided")
+    assert 0 < verdict["queries"] <= content["held_back"]
+    assert verdict["decision"] in verdict["sentence"]
     assert (tmp_path / "made" / "bundle.toml").is_file()
 
 

@@ -10,6 +10,7 @@ import typer
 from eccos_rs.cli.common import console, needing_extra, progress_bar
 
 if TYPE_CHECKING:
+    from eccos_rs.evaluate.verdict import Verdict
     from eccos_rs.train.pipeline import TrainResult
 
 __all__ = ["train"]
@@ -124,7 +125,16 @@ def _share(text: str) -> float | Literal["auto"]:
         raise typer.BadParameter(f"--teacher-share: got {text!r}, wanted 0 to 1, or auto") from None
 
 
+def _verdict(result: TrainResult) -> Verdict | None:
+    """Judge the hybrid on the held-back queries, against sending everything to the strongest model."""
+    from eccos_rs.evaluate.verdict import judge_table
+
+    held = result.held_out
+    return None if held is None else judge_table(held.table, (held.quality, held.cost))
+
+
 def _report(result: TrainResult, as_json: bool) -> None:
+    verdict = _verdict(result)
     if as_json:
         import json
         import sys
@@ -135,7 +145,7 @@ def _report(result: TrainResult, as_json: bool) -> None:
             "held_back": result.held_back,
             "figures": result.figures,
             "teacher_shares": result.shares,
-            "verdict": None if result.verdict is None else result.verdict.to_dict(),
+            "verdict": None if verdict is None else verdict.to_dict(),
         }
         sys.stdout.write(json.dumps(content) + "\n")
         return
@@ -154,5 +164,5 @@ def _report(result: TrainResult, as_json: bool) -> None:
     size = result.bundle.size / 1e6
     shown.print(f"Wrote {result.bundle.path} ({size:.1f} MB), learned from {result.learned:,} queries.")
     shown.print(describe_shares(result.shares))
-    if result.verdict is not None:
-        shown.print(f"verdict: {result.verdict.sentence}")
+    if verdict is not None:
+        shown.print(f"verdict: {verdict.sentence}", markup=False)

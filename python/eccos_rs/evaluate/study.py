@@ -33,7 +33,7 @@ from eccos_rs.evaluate.promises import (
     keep_with_margin,
 )
 from eccos_rs.evaluate.settings import SETTINGS, Setting
-from eccos_rs.evaluate.verdict import Verdict, judge_routing
+from eccos_rs.evaluate.verdict import Verdict, judge_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -205,14 +205,10 @@ def study(
     )  # fmt: skip
 
 
-def _worth(evidence: Evidence, resamples: int, seed: int) -> Verdict:
+def _worth(evidence: Evidence, resamples: int, seed: int) -> Verdict | None:
     """Judge the best forecasts as `eccos start` does, the strongest model in the place of today's."""
-    test_set, best = evidence.test_set, evidence.predictions[evidence.best]
-    table = test_set.table
-    return judge_routing(
-        table.quality, table.cost, (best.quality, best.cost), table.models, test_set.strongest,
-        resamples=resamples, seed=seed,
-    )  # fmt: skip
+    best = evidence.predictions[evidence.best]
+    return judge_table(evidence.test_set.table, (best.quality, best.cost), resamples=resamples, seed=seed)
 
 
 def _runs(evidence: Evidence, setting: Setting, extra: Sequence[RoutingMethod]) -> dict[str, Run]:

@@ -16,12 +16,15 @@ from eccos_rs.evaluate.outcomes import FEWEST, Expected, Figures, Outcomes
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from eccos_rs.records import RecordTable
+
 __all__ = [
     "TOLERANCE",
     "Decision",
     "Verdict",
     "decide",
     "judge_routing",
+    "judge_table",
 ]
 
 Floats = npt.NDArray[np.float64]
@@ -188,6 +191,33 @@ def judge_routing(
     # Where today's model is the cheapest already, there is nothing to save, but there may be better answers.
     saving, better = verdicts
     return better if saving.cost.value > 0.97 and better.decision == "deploy" else saving
+
+
+def judge_table(
+    table: RecordTable, predicted: tuple[npt.NDArray[np.floating], Floats], **options: Any
+) -> Verdict | None:
+    """Judge a router on labelled queries, against sending everything to the strongest model.
+
+    Parameters
+    ----------
+    table : RecordTable
+        N queries and M models; those that a model was not asked are left out.
+    predicted : (quality, cost), each (N, M)
+    **options
+        Of `judge_routing`.
+
+    Returns
+    -------
+    Verdict or None
+        None for one model, or where no query was answered by all.
+    """
+    rows = np.flatnonzero((np.isfinite(table.quality) & np.isfinite(table.cost)).all(axis=1))
+    if not len(rows) or len(table.models) < 2:
+        return None
+    quality, cost = table.quality[rows], table.cost[rows]
+    strongest = int(np.lexsort((cost.mean(axis=0), -quality.astype(np.float64).mean(axis=0)))[0])
+    hoped = predicted[0][rows], predicted[1][rows]
+    return judge_routing(quality, cost, hoped, table.models, strongest, **options)
 
 
 def decide(

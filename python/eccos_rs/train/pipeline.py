@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from eccos_rs.domain.pricing import cost_matrix
-from eccos_rs.evaluate.verdict import Verdict, judge_routing
 from eccos_rs.predict.tokenize import InputTokenEstimate
 from eccos_rs.records import split_by_text
 from eccos_rs.train import encoder as encoders
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
 
     from eccos_rs.pools.pool import Pool
     from eccos_rs.predict.bundle import Bundle
+    from eccos_rs.records import RecordTable
     from eccos_rs.train.data import TrainingData
     from eccos_rs.train.fit import Fitted
     from eccos_rs.train.options import TrainOptions
@@ -40,6 +40,25 @@ if TYPE_CHECKING:
     Progress = Callable[[str, int], AbstractContextManager[Callable[[int], object]]]
 
 __all__ = ["TrainResult", "encoder_states", "train_bundle"]
+
+
+@dataclass(frozen=True, eq=False)
+class HeldOut:
+    """Held-back queries with what the hybrid forecast of them.
+
+    Attributes
+    ----------
+    table : RecordTable
+        n queries and M models.
+    quality : ndarray of float32, shape (n, M)
+        Predicted success.
+    cost : ndarray of float64, shape (n, M)
+        US dollars expected.
+    """
+
+    table: RecordTable
+    quality: NDArray[np.float32]
+    cost: NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,9 +75,8 @@ class TrainResult:
         Queries behind the shipped predictor, and behind the figures.
     shares : dict of str to float
         How far the labels of each dataset were moved; see `eccos_rs.train.denoise`.
-    verdict : Verdict or None
-        Whether the hybrid is worth routing by, on the held-back queries, against sending everything to the
-        strongest model; None where no held-back query was answered by all.
+    held_out : HeldOut or None
+        What the hybrid forecast of the held-back queries; None without a holdout.
     """
 
     bundle: Bundle
@@ -66,7 +84,7 @@ class TrainResult:
     learned: int
     held_back: int
     shares: dict[str, float]
-    verdict: Verdict | None = None
+    held_out: HeldOut | None = None
 
 
 def train_bundle(
@@ -121,12 +139,12 @@ def train_bundle(
     published = _Published(data, texts, encoder, states)
 
     figures: dict[str, dict[str, float]] = {}
-    verdict: Verdict | None = None
+    held_out: HeldOut | None = None
     made, learned = _train(published, rest, options, progress), rest
     if len(held):
         prompts = _prompts(made, data, texts, rest, held)
         figures = _figures(made, data, held, pool, prompts)
-        verdict = _verdict(made, data, held, pool, prompts)
+        held_out = _held_out(made, data, held, pool, prompts)
     if len(held) and options.refit:
         made, learned = _train(published, every, options, progress, known=made.fitted), every
 
@@ -174,7 +192,7 @@ def train_bundle(
         },
         learned_texts=[data.table.query[row] for row in learned],
     )
-    return TrainResult(bundle, figures, len(learned), len(held), fitted.shares, verdict)
+    return TrainResult(bundle, figures, len(learned), len(held), fitted.shares, held_out)
 
 
 def encoder_states(queries: Sequence[str], options: TrainOptions, progress: Progress) -> NDArray[np.float32]:
@@ -259,18 +277,12 @@ def _figures(
     return figures
 
 
-def _verdict(
+def _held_out(
     made: Trained, data: TrainingData, held: NDArray[np.int64], pool: Pool, prompt: NDArray[np.float64]
-) -> Verdict | None:
-    """Judge the hybrid on the held-back queries that every model has answered."""
-    table, forecast = data.table.select(held), made.fitted.predict(made.states[held], "hybrid")
+) -> HeldOut:
+    forecast = made.fitted.predict(made.states[held], "hybrid")
     cost = cost_matrix(prompt, forecast.output_tokens.astype(np.float64), price_array(pool))
-    rows = np.flatnonzero((np.isfinite(table.quality) & np.isfinite(table.cost)).all(axis=1))
-    if not len(rows) or len(table.models) < 2:
-        return None
-    quality, paid = table.quality[rows], table.cost[rows]
-    strongest = int(np.lexsort((paid.mean(axis=0), -quality.mean(axis=0)))[0])
-    return judge_routing(quality, paid, (forecast.quality[rows], cost[rows]), table.models, strongest)
+    return HeldOut(data.table.select(held), forecast.quality, cost)
 
 
 def _prompts(
