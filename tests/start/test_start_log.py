@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from eccos_rs.errors import InputError
-from eccos_rs.start.clusters import clusters_of, describe
+from eccos_rs.start.clusters import describe, find_clusters
 from eccos_rs.start.log import read_log
 from eccos_rs.start.sampling import Design, asking_order, importance, sample_weights
 
@@ -125,7 +125,7 @@ def test_words_of_one_request_alone_do_not_name_a_kind():
         vectors.append(kinds[kind] + 0.05 * rng.normal(size=16))
     unit = np.array(vectors) / np.linalg.norm(vectors, axis=1, keepdims=True)
     texts[0] += " hunter"
-    label = clusters_of(unit.astype(np.float32), np.ones(60))
+    label = find_clusters(unit.astype(np.float32), np.ones(60))
     # A cluster holds one kind alone.
     assert all(len({row % 2 for row in np.flatnonzero(label == at)}) == 1 for at in np.unique(label))
     words = {word for each in describe(label, np.ones(60), texts, None) for word in each.words}

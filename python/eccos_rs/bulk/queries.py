@@ -19,7 +19,7 @@ from eccos_rs.records.forms import Layout, detect_layout
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
-__all__ = ["QueryRow", "RowReader", "from_cell", "read_query_rows", "request_of"]
+__all__ = ["QueryRow", "RowReader", "from_cell", "read_query_rows", "unwrap_request"]
 
 TEXT_COLUMNS = ("query", "text", "prompt")
 FIELDS = frozenset(each.name for each in fields(Query)) - {"text", "messages", "n"}
@@ -94,7 +94,7 @@ class RowReader:
 
     def _query(self, row: dict[str, Any]) -> Query:
         if self.column is None:
-            row = request_of(row)
+            row = unwrap_request(row)
         values: dict[str, Any] = {}
         text = self._text_column(row)
         content = from_cell(row[text], lists=text in ("messages", self.column))
@@ -160,7 +160,7 @@ def _slip(names: tuple[Any, ...], text: str, own: tuple[str, ...]) -> tuple[str,
     return None
 
 
-def request_of(row: dict[str, Any]) -> dict[str, Any]:
+def unwrap_request(row: dict[str, Any]) -> dict[str, Any]:
     """Return what was asked inside a line of a batch file or a log; any other row as it is.
 
     The row's keys may be taken out: give a copy.

@@ -187,7 +187,7 @@ def blind_mix(quality: Floats, cost: Floats, spent: float) -> tuple[float, tuple
     quality, cost : ndarray, shape (M,)
         Means of the single models.
     spent : float
-        US dollars a query; below the cheapest model the cheapest is taken.
+        US dollars per query; below the cheapest model the cheapest is taken.
 
     Examples
     --------

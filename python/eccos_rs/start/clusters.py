@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["Cluster", "clusters_of", "describe"]
+__all__ = ["Cluster", "describe", "find_clusters"]
 
 MOST = 24
 _ROUNDS = 25
@@ -46,7 +46,9 @@ class Cluster:
     words: tuple[str, ...]
 
 
-def clusters_of(embedding: NDArray[np.float32], mass: NDArray[np.float64], seed: int = 0) -> NDArray[np.intp]:
+def find_clusters(
+    embedding: NDArray[np.float32], mass: NDArray[np.float64], seed: int = 0
+) -> NDArray[np.intp]:
     """Return the cluster of each request, (N,): k-means on unit vectors, the square root of N / 2 clusters.
 
     Parameters

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-__all__ = ["FEWEST_OF_A_MODEL", "answering", "judge_by_folds", "teach"]
+__all__ = ["FEWEST_OF_A_MODEL", "answering", "judge_by_folds", "learn_answers"]
 
 FOLDS = 5
 FEWEST_OF_A_MODEL = 0.5
@@ -41,7 +41,9 @@ def answering(answers: Answers, names: tuple[str, ...]) -> tuple[list[int], dict
     return kept, {names[at]: int(counts[at]) for at in range(len(names)) if at not in kept}
 
 
-def teach(base: Predictor, traffic: Traffic, answers: Answers, rows: Sequence[int]) -> LearnedPredictor:
+def learn_answers(
+    base: Predictor, traffic: Traffic, answers: Answers, rows: Sequence[int]
+) -> LearnedPredictor:
     """Return a predictor that has learned the answers of some requests."""
     queries, outcomes = [], []
     for row in rows:
@@ -125,7 +127,9 @@ def _out_of_fold(
         held = np.flatnonzero(part == number)
         rest = np.setdiff1d(answered, rows[held])
         predictor = (
-            teach(router.predictor, traffic, answers, rest.tolist()) if len(rest) else router.predictor
+            learn_answers(router.predictor, traffic, answers, rest.tolist())
+            if len(rest)
+            else router.predictor
         )
         some = [queries[at] for at in held.tolist()]
         made = predictor.predict(some).select(router.pool.names)

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from eccos_rs.bulk.queries import RowReader, from_cell, request_of
+from eccos_rs.bulk.queries import RowReader, from_cell, unwrap_request
 from eccos_rs.errors import InputError, QueryError, RecordError
-from eccos_rs.records.collect.numbers import number_of
+from eccos_rs.records.collect.numbers import parse_number
 from eccos_rs.records.collect.task import LETTERS, Task
 from eccos_rs.records.files import iter_values
-from eccos_rs.records.forms import layout_of
+from eccos_rs.records.forms import detect_layout
 from eccos_rs.records.grouping import normalise
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ def read_log(path: str | Path, *, sample: int, column: str | None = None, seed: 
     if not path.is_file():
         with path.open("rb"):  # the system's own words: not there, a folder, not allowed
             pass
-    layout = layout_of(path, () if column is None else (column,))
+    layout = detect_layout(path, () if column is None else (column,))
     try:
         for number, value in iter_values(path, layout, name=path.name, on_error=errors.add):
             reservoir.add((number, value))
@@ -200,7 +200,7 @@ class _Request:
 
 def _request(reader: RowReader, place: str, value: Any) -> _Request:
     row = reader.row(place, value)
-    body = request_of(dict(row.own)) if row.own and reader.column is None else dict(row.own)
+    body = unwrap_request(dict(row.own)) if row.own and reader.column is None else dict(row.own)
     query = replace(row.query, id=None)
     if query.messages is not None:
         query = replace(query, messages=_asked(query.messages, place))
@@ -269,7 +269,7 @@ def _is_number(text: str) -> bool:
         float(text.replace(",", ""))
     except ValueError:
         return False
-    return number_of(text) is not None
+    return parse_number(text) is not None
 
 
 def _dollars(value: Any) -> float | None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-__all__ = ["Outlook", "Reference", "Traffic", "look_ahead", "reference_of", "traffic_of"]
+__all__ = ["Outlook", "Reference", "Traffic", "build_traffic", "look_ahead", "pick_reference"]
 
 DRAWS = 300
 TOLD_TOKENS_STD, OTHER_TOKENS_STD = 0.15, 0.4
@@ -103,7 +103,7 @@ class Outlook:
     familiar: float | None
 
 
-def traffic_of(log: Log, router: Router) -> Traffic:
+def build_traffic(log: Log, router: Router) -> Traffic:
     """Forecast the requests of a log."""
     queries = [entry.query for entry in log.entries]
     prediction = router.predict(queries)
@@ -121,7 +121,7 @@ def traffic_of(log: Log, router: Router) -> Traffic:
     )
 
 
-def reference_of(traffic: Traffic, pool: Pool) -> Reference:
+def pick_reference(traffic: Traffic, pool: Pool) -> Reference:
     """Find the model that each request goes to today; without one in the pool, the strongest."""
     places = {name: _column(name, pool) for name in {e.today for e in traffic.entries} if name is not None}
     columns = np.array([-1 if e.today is None else places[e.today] for e in traffic.entries], dtype=np.intp)

@@ -1,4 +1,4 @@
-"""The whole way: read, cluster, forecast, estimate, ask, learn, judge, write."""
+"""End to end: read, cluster, forecast, estimate, ask, learn, judge, write."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from eccos_rs.start.asking import (
     sent_to,
     spend,
 )
-from eccos_rs.start.clusters import clusters_of, describe
+from eccos_rs.start.clusters import describe, find_clusters
 from eccos_rs.start.judge import JudgeReport, find_judge, judge_column, self_preference
-from eccos_rs.start.learning import answering, judge_by_folds, teach
+from eccos_rs.start.learning import answering, judge_by_folds, learn_answers
 from eccos_rs.start.log import read_log
 from eccos_rs.start.options import StartOptions
-from eccos_rs.start.outlook import look_ahead, reference_of, traffic_of
+from eccos_rs.start.outlook import build_traffic, look_ahead, pick_reference
 from eccos_rs.start.report import as_html
 from eccos_rs.start.result import StartPlan, StartResult
 from eccos_rs.start.sampling import Design, asking_order, importance
@@ -102,18 +102,18 @@ class Start:
             if options.bundle is None
             else Router.load(options.bundle, pool=own, device=options.device)
         )
-        traffic = traffic_of(read, self.router)
+        traffic = build_traffic(read, self.router)
         if not traffic.entries:
             raise PoolError(
                 "every request of the log is beyond some model of the pool (vision, tools, context window): "
                 "nothing can be compared; leave those models out of the pool"
             )
         self.judge = self._judge(own, traffic) if options.spend > 0.0 else None
-        reference = reference_of(traffic, own)
+        reference = pick_reference(traffic, own)
         embedding = traffic.prediction.embedding
         if embedding is None:
             embedding = np.ones((len(traffic.entries), 1), dtype=np.float32)
-        label = clusters_of(embedding, traffic.mass, options.seed)
+        label = find_clusters(embedding, traffic.mass, options.seed)
         asking, judging = asking_costs(traffic, self.judge)
         tells = importance(traffic.mass, traffic.quality, asking.sum(axis=1) + judging)
         order = asking_order([entry.task.digest for entry in traffic.entries], tells, label)
@@ -243,7 +243,7 @@ class Start:
         folder, pool = result.out, self.router.pool
         answered = np.flatnonzero(np.isfinite(answers.quality).any(axis=1))
         if len(answered):
-            self.router.predictor = teach(
+            self.router.predictor = learn_answers(
                 self.router.predictor, self.plan.traffic, answers, answered.tolist()
             )
         if result.left_out:
