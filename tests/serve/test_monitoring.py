@@ -31,12 +31,13 @@ def families(tmp_path_factory):
         bearer = {"authorization": "Bearer a-token-0123456789"}
         text = httpx.get(f"{front}/metrics", headers=bearer).text
     found = set(re.findall(r"# TYPE (\S+)", text))
-    # A quality is known once something was decided, or judged.
+    # A quality is known once something was decided, or judged; a share of known ground by some predictors.
     return found | {
         "eccos_promised_quality",
         "eccos_stream_predicted_quality",
         "eccos_stream_realised_quality",
         "eccos_quality_price_dollars",
+        "eccos_familiar_share",
     }
 
 

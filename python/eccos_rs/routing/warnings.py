@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from eccos_rs.predict.familiarity import away_share
 from eccos_rs.routing.uncertainty import Uncertainty
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     from eccos_rs.predict.protocol import Prediction
 
-__all__ = ["familiar_share", "plan_warnings"]
+__all__ = ["LIKE", "familiar_share", "foreign_warning", "known_similarity", "plan_warnings"]
 
 #: From this familiarity on a query counts as like known ground.
 LIKE = 0.5
@@ -36,6 +37,24 @@ def familiar_share(familiar: NDArray[np.floating] | None) -> float | None:
     if familiar is None or not len(familiar):
         return None
     return float(np.mean(familiar >= LIKE))
+
+
+def foreign_warning(familiar: NDArray[np.floating] | None) -> str | None:
+    """Say that queries lie away from known ground; None where they do not, or nothing is known of it.
+
+    Parameters
+    ----------
+    familiar : ndarray, shape (n,), or None
+        From `eccos_rs.predict.familiarity.familiarity`.
+    """
+    if familiar is None or not len(familiar):
+        return None
+    if away_share(familiar) <= FOREIGN + CHANCE / math.sqrt(len(familiar)):
+        return None
+    unlike = 1.0 - (familiar_share(familiar) or 0.0)
+    return (
+        f"{unlike:.0%} of these queries are unlike anything learned; their figures rest on each model's mean"
+    )
 
 
 def plan_warnings(
@@ -64,15 +83,11 @@ def plan_warnings(
         prediction.output_tokens.astype(np.float64),
     )
     found = []
-    foreign = left_open.away(rows) > FOREIGN + CHANCE / math.sqrt(len(rows))
-    if not foreign:
+    foreign = foreign_warning(None if prediction.familiar is None else prediction.familiar[rows])
+    if foreign is None:
         left_open = replace(left_open, familiar=None)
     else:
-        unlike = 1.0 - (familiar_share(prediction.familiar) or 0.0)
-        found.append(
-            f"{unlike:.0%} of these queries are unlike anything learned; their figures rest on each model's "
-            "mean"
-        )
+        found.append(foreign)
     chosen = np.asarray(quality, dtype=np.float64)[rows]
     error = left_open.level_error(chosen, rows, np.asarray(models, dtype=np.intp)[rows])
     if promised and error > VALIDATED:

@@ -317,6 +317,9 @@ class Gateway:
             "input_tokens": lease.input_tokens,
             "predicted_cost_usd": lease.cost,
             "runner_up": lease.runner_up,
+            "similarity": lease.similarity,
+            "familiar": lease.familiar,
+            "warnings": list(lease.warnings),
             "reason": f"{lease.reason}{_BY_CONVERSATION.get(how, '')}",
             "conversation": how,
             "quality_price_usd": lease.quality_price,
@@ -374,7 +377,8 @@ def _nobody_left(failures: list[tuple[str, UpstreamError]]) -> RequestError:
 
 
 def _headers(lease: Lease, overhead: float, how: str) -> dict[str, str]:
-    return {
+    known = {} if lease.similarity is None else {"x-eccos-similarity": f"{lease.similarity:.4f}"}
+    return known | {
         "x-eccos-model": str(lease.model).encode("ascii", "replace").decode(),
         "x-eccos-predicted-quality": f"{lease.predicted_quality:.4f}",
         "x-eccos-cost": f"{lease.cost:.8f}",

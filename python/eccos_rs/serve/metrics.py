@@ -176,6 +176,7 @@ def _totals(stats: SessionStats) -> Iterator[Metric]:
         ("eccos_promised_quality", "Mean asked of the stream.", stats.promised_quality),
         ("eccos_stream_predicted_quality", "Mean over all decisions.", stats.predicted_quality),
         ("eccos_stream_realised_quality", "Mean over the judged answers.", stats.realised_quality),
+        ("eccos_familiar_share", "Recent queries that are like known ground.", stats.ground.familiar),
         ("eccos_alarms", "Alarms of drift that are on.", len(stats.alarms)),
         ("eccos_limits_lost", "1 while shared limits cannot be reached.", _lost(stats)),
         ("eccos_store_failing", "1 while the store takes nothing.", float(stats.store == "failing")),
@@ -196,6 +197,12 @@ def _totals(stats: SessionStats) -> Iterator[Metric]:
     )
     for name, text, value in counters:
         yield CounterMetricFamily(name, text, value=float(value))
+    ground = CounterMetricFamily(
+        "eccos_queries_by_ground", "Decided queries that are like known ground, or not.", labels=["ground"]
+    )
+    ground.add_metric(["known"], stats.ground.known)
+    ground.add_metric(["unlike"], stats.ground.unlike)
+    yield ground
 
 
 def _lost(stats: SessionStats) -> float:
@@ -221,6 +228,11 @@ def page_figures(stats: SessionStats, metrics: Metrics, breakers: Breakers) -> d
             "spent": pace.spent if pace else stats.spend,
             "budget": pace.budget if pace else None,
             "on_pace": pace.on_pace if pace else None,
+        },
+        "ground": {
+            "familiar": _known(stats.ground.familiar),
+            "recent": stats.ground.recent,
+            "warning": stats.ground.warning,
         },
         "overhead": {"p50": _known(stats.overhead_p50), "p99": _known(stats.overhead_p99)},
         "models": [_page_row(model, stats.decisions, breakers.trips(model.name)) for model in stats.models],

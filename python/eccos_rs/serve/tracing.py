@@ -123,6 +123,7 @@ class Span:
             "eccos.cost": cost,
             "eccos.predicted_cost": lease.cost,
             "eccos.predicted_quality": lease.predicted_quality,
+            "eccos.similarity": lease.similarity,
             "eccos.runner_up": lease.runner_up,
             "eccos.lease": lease.id,
         }
@@ -152,7 +153,8 @@ def log_request(
             "lease": lease.id, "model": lease.model, "status": status, "conversation": how,
             "input_tokens": usage.input_tokens, "output_tokens": usage.output_tokens,
             "cached_tokens": usage.cached_tokens, "cost_usd": cost, "predicted_cost_usd": lease.cost,
-            "predicted_quality": lease.predicted_quality, "seconds": round(seconds, 4),
+            "predicted_quality": lease.predicted_quality, "similarity": lease.similarity,
+            "seconds": round(seconds, 4),
         }  # fmt: skip
         request_log.info(json.dumps(line))
 

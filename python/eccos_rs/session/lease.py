@@ -5,6 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from eccos_rs.predict.familiarity import familiarity
+from eccos_rs.routing.warnings import LIKE
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
     from concurrent.futures import Future
@@ -185,6 +190,23 @@ class Lease:
     def input_tokens(self) -> int:
         """Estimated prompt tokens."""
         return self._request.input_tokens
+
+    @property
+    def similarity(self) -> float | None:
+        """Cosine similarity of the nearest query with known outcomes; None where that is not predicted."""
+        return self._request.similarity
+
+    @property
+    def familiar(self) -> float | None:
+        """How like known ground the query is, 0 to 1; None where the predictor does not say."""
+        return None if self.similarity is None else float(familiarity(np.array([self.similarity]))[0])
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the forecasts do not rest on, in sentences; empty where there is nothing to say."""
+        if self.familiar is None or self.familiar >= LIKE:
+            return ()
+        return ("this query is unlike anything learned; its figures rest on each model's mean",)
 
     @property
     def cost(self) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from eccos_rs.session.control.ground import GroundTracker
 from eccos_rs.session.control.tracking import Drift, Tracker
 from eccos_rs.session.stats import ModelStats
 
@@ -52,6 +53,7 @@ class Ledger:
         self._spend = [0.0] * len(pool)
         self._expected_quality = 0.0
         self._feedback = 0
+        self._ground = GroundTracker()
         self.tracker = Tracker(len(pool))
 
     @property
@@ -63,6 +65,7 @@ class Ledger:
         """Enter a lease."""
         self._decisions[lease.index] += 1
         self._expected_quality += lease.expected
+        self._ground.add(lease.similarity)
         self._controller.count(lease.expected)
         if self._pacer is not None:
             self._pacer.reserve(lease.cost)
@@ -123,6 +126,7 @@ class Ledger:
             "feedback": self._feedback,
             "spend": self.spend,
             "pace": None if pacer is None else pacer.pace(),
+            "ground": self._ground.snapshot(),
             "alarms": tuple(self._drift.active.values()),
             "alarms_raised": self._drift.raised,
         }

@@ -57,6 +57,8 @@ class PendingRequest:
         When it was first decided about; NaN before.
     embedding : ndarray of float32, shape (D,), or None
         For the index that learns from feedback.
+    similarity : float or None
+        Cosine similarity of the nearest query with known outcomes; None where the predictor does not say.
     costing : Costing or None
         In place of prices times tokens.
     surcharge : sequence of float or None
@@ -84,6 +86,7 @@ class PendingRequest:
         "quality",
         "query",
         "queued",
+        "similarity",
         "surcharge",
         "tokens",
     )
@@ -96,6 +99,7 @@ class PendingRequest:
     tokens: Sequence[int]
     predicted: float
     embedding: NDArray[np.float32] | None
+    similarity: float | None
     input_tokens: int
 
     def __init__(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from eccos_rs.session.control.ground import Ground
 
 if TYPE_CHECKING:
     from eccos_rs.session.control.pacing import Pace
@@ -97,6 +99,8 @@ class SessionStats:
         reached, as `on_store_loss` says.
     limit_losses : int
         How often that was lost.
+    ground : Ground
+        How like known ground the queries are.
     """
 
     models: tuple[ModelStats, ...]
@@ -122,6 +126,7 @@ class SessionStats:
     store_dropped: int
     limits: str = "local"
     limit_losses: int = 0
+    ground: Ground = field(default_factory=Ground)
 
     @property
     def in_flight(self) -> int:

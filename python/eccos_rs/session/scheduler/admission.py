@@ -10,6 +10,7 @@ import numpy as np
 
 from eccos_rs.errors import InputError, NoModelError
 from eccos_rs.routing.problem import build_problem
+from eccos_rs.routing.warnings import known_similarity
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -125,6 +126,7 @@ class Admission:
             request.tokens = self._no_tokens if reserved is None else reserved[row]
             request.input_tokens = inputs[row]
             request.embedding = None if embedding is None else embedding[row]
+            request.similarity = known_similarity(prediction.similarity, row)
             request.predicted = now
             if not request.mask:
                 reason = problem.unroutable.get(row) or self._why_none(request)
