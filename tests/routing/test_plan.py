@@ -13,6 +13,7 @@ import pytest
 from eccos_rs import InputError, Query
 from eccos_rs.routing.reasons import Reason, ReasonCode, reason_text
 from eccos_rs.routing.render import money, one_line
+from eccos_rs.solver.diagnosis import Diagnosis, Repair, Shortfall
 from tests.helpers.given import TRIO, texts, trio
 
 KEYS = [
@@ -201,9 +202,11 @@ def test_a_plan_can_be_pickled(plan):
 
 def test_the_solver_s_numbers_become_names():
     plan = trio().route(texts(10), min_quality=0.5)
-    words = "Cheapest repair: raise the capacity of model 2 by 5 (resource 1), of model 0 by 1 (resource 0)."
-    plan = replace(plan, assignment=replace(plan.assignment, explanation=words))
-    assert plan.explanation.endswith("of large by 5 tokens, of small by 1 requests.")
+    cause = Shortfall("capacity_short", {"demand": 10, "served": 4})
+    repair = Repair(None, None, np.array([[1.0, 0.0, 0.0], [0.0, 0.0, 5.0]]))
+    plan = replace(plan, assignment=replace(plan.assignment, diagnosis=Diagnosis((cause,), repair)))
+    assert plan.explanation.endswith("of small by 1 requests, of large by 5 tokens.")
+    assert plan.assignment.explanation.endswith("of model 0 by 1 (resource 0), of model 2 by 5 (resource 1).")
     gold = [Query(text, group="gold") for text in texts(10)]
     plan = trio().route(gold, min_quality=0.1, group_min_quality={"gold": 0.99})
     assert "Group 'gold' was promised a mean quality of 0.99" in plan.explanation

@@ -175,7 +175,7 @@ def test_beyond_the_capacity_the_lowest_priority_waits():
     assert [plan.models[at] is not None for at in range(0, 20, 4)] == [True] * 5
     assert np.isnan(plan.cost[plan.deferred]).all()
     assert "capacities hold no more" in plan.reason(int(plan.deferred[0]))
-    with pytest.raises(Overloaded):
+    with pytest.raises(Overloaded, match="raise the capacity of small by 4, of middle by 7"):
         trio().route(batch, min_quality=0.0, capacity=full, overload="raise")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from eccos_rs.errors import InputError, MissingExtraError
+from eccos_rs.routing.problem import RESOURCES
 from eccos_rs.routing.reasons import find_reason, reason_text
 from eccos_rs.routing.render import TOKENS_PER_SECOND, plan_html, plan_text
 from eccos_rs.routing.warnings import familiar_share, known_similarity, plan_warnings
@@ -212,16 +212,10 @@ class Plan(Sequence[PlanRow]):
     @cached_property
     def explanation(self) -> str | None:
         """Why the batch cannot have what was asked, with the cheapest repair; None when it has it."""
-        words = self.assignment.explanation
-        if words is None:
+        diagnosis = self.assignment.diagnosis
+        if diagnosis is None:
             return None
-        # The solver numbers models, groups and resources; here they have names.
-        words = re.sub(r"\bmodel (\d+)", lambda found: self.pool.names[int(found[1])], words)
-        if self.problem.groups:
-            words = re.sub(
-                r"\bGroup (\d+)", lambda found: f"Group {self.problem.groups[int(found[1])]!r}", words
-            )
-        return words.replace("(resource 0)", "requests").replace("(resource 1)", "tokens")
+        return diagnosis.text(self.pool.names, self.problem.groups, RESOURCES)
 
     @cached_property
     def baselines(self) -> tuple[Baseline, ...]:

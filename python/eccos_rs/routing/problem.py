@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from eccos_rs.solver.limits import PooledCapacity
 
 __all__ = [
+    "RESOURCES",
     "Problem",
     "build_problem",
     "call_costs",
@@ -34,6 +35,9 @@ __all__ = [
     "expected_output_tokens",
     "query_costs",
 ]
+
+RESOURCES = ("requests", "tokens")
+"""What the rows of `Problem.load` count."""
 
 _SMALL, _NODES = 1024, 2000
 """Up to so many queries branch and bound closes the gap that rounding leaves, within so many nodes: a
@@ -94,7 +98,6 @@ class Problem:
             "capacity": self.capacity,
             "pools": self.pools,
             "priority": self.priority,
-            "overload": policy.overload,
             # Queries without a model were refused by name before, unless the policy defers them.
             "unroutable": "defer",
             "tolerance": policy.tolerance,

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from eccos_rs.routing.uncertainty import labels_needed, quality_std
+from eccos_rs.routing.unmet import BudgetNotAssured, QualityNotAssured
 from eccos_rs.solver.assignment import Assignment, Status, assign
+from eccos_rs.solver.diagnosis import Diagnosis
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -201,22 +203,17 @@ def _not_promised(
     cost = answer.cost - plain.cost
     if kept:
         return answer, found.margin(confidence, cost, kept=True)
-    spread = found.mean - found.lower
     # What the labels may leave: the room above the promise, less what coin flips take.
     room = max(found.mean - promised, 0.0) / NormalDist().inv_cdf(confidence)
     left = math.sqrt(max(room**2 - found.coin / found.count, 0.0))
     labels = labels_needed(found.level_error, found.coin, left) if left > 0.0 else None
-    chance = "chance alone" if found.level_error == 0.0 else "chance and what is not known of this traffic"
-    why = (
-        f"a mean of {promised:.4f} cannot be promised for this batch of {found.count} with {confidence:.0%} "
-        f"confidence: the highest predicted mean is {found.mean:.4f}, of which {chance} may take "
-        f"{spread:.4f}; what can be promised is {found.lower:.4f}"
+    cause = QualityNotAssured(
+        promised, confidence, found.count, found.mean, found.lower, found.level_error, labels
     )
-    if labels:
-        why += f". Not validated: {labels:,} labelled queries of this traffic would back it"
     given = (Status.OVERLOADED, Status.UNDECIDED)
     status = answer.status if answer.status in given else Status.QUALITY_UNREACHABLE
-    answer = replace(answer, status=status, violation=max(0.0, promised - found.lower), explanation=why)
+    violation = max(0.0, promised - found.lower)
+    answer = replace(answer, status=status, violation=violation, diagnosis=Diagnosis((cause,)))
     return answer, found.margin(confidence, cost, kept=False, labels=labels)
 
 
@@ -257,12 +254,8 @@ def _not_within(batch: _Batch, budget: float, confidence: float) -> tuple[Assign
     if found.upper_cost <= budget:
         # The cheapest is free or nearly so.
         return answer, found.margin(confidence, max(budget - answer.cost, 0.0), kept=True)
-    why = (
-        f"a budget of ${budget:.6g} cannot be promised for this batch of {found.count} with {confidence:.0%} "
-        f"confidence: the cheapest assignment is predicted to cost ${answer.cost:.6g}, and may cost "
-        f"${found.upper_cost:.6g}"
-    )
+    cause = BudgetNotAssured(budget, confidence, found.count, answer.cost, found.upper_cost)
     status = answer.status if answer.status is Status.OVERLOADED else Status.BUDGET_UNREACHABLE
     violation = max(0.0, found.upper_cost - budget)
-    answer = replace(answer, status=status, violation=violation, explanation=why)
+    answer = replace(answer, status=status, violation=violation, diagnosis=Diagnosis((cause,)))
     return answer, found.margin(confidence, 0.0, kept=False, labels=None)

@@ -6,7 +6,7 @@ from functools import lru_cache
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Self
 
-from eccos_rs.errors import InputError, PolicyError, PoolError
+from eccos_rs.errors import InputError, Overloaded, PolicyError, PoolError
 from eccos_rs.pools.pool import LLM, Pool
 from eccos_rs.predict.protocol import Prediction, Predictor
 from eccos_rs.routing.batch import Item, as_queries, predict_slices
@@ -16,6 +16,7 @@ from eccos_rs.routing.plan import Plan
 from eccos_rs.routing.policy import Policy
 from eccos_rs.routing.problem import Problem, build_problem, query_costs
 from eccos_rs.routing.promise import solve
+from eccos_rs.solver.assignment import Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -314,7 +315,7 @@ class Router(Knowing):
         after = perf_counter()
         seconds = {**prediction.seconds, "assign": after - before}
         seconds["other"] = max(0.0, perf_counter() - start - sum(seconds.values()))
-        return Plan(
+        plan = Plan(
             queries=tuple(queries),
             pool=pool,
             policy=policy,
@@ -327,6 +328,9 @@ class Router(Knowing):
             seconds=seconds,
             basis=self.basis,
         )
+        if policy.overload == "raise" and plan.status is Status.OVERLOADED:
+            raise Overloaded(plan.explanation or "the capacities are below the demand")
+        return plan
 
 
 def _replaced(policy: Policy, fields: dict[str, Any]) -> Policy:

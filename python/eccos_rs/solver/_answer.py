@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
-from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
+from dataclasses import dataclass, field
 from enum import StrEnum
 from html import escape
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+from eccos_rs.solver._frozen import Frozen
 
+if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from eccos_rs.solver.diagnosis import Diagnosis, Repair
 
     Floats = NDArray[np.float64]
     Indices = NDArray[np.int32]
@@ -36,26 +37,6 @@ class Status(StrEnum):
     """Capacity below demand, proven: everything that fits is assigned, the rest is deferred (-1)."""
     UNDECIDED = "undecided"
     """Nothing that meets every limit was found, nor proven not to exist; the nearest that was found."""
-
-
-class Frozen:
-    """Arrays of a frozen dataclass are read-only, after unpickling too."""
-
-    def __post_init__(self) -> None:
-        for value in vars(self).values():
-            if type(value) is np.ndarray:
-                value.setflags(write=False)
-
-    @classmethod
-    def of(cls, values: dict[str, Any]) -> Self:
-        """Make one of all its fields by name, in a third of the time that a frozen `__init__` takes."""
-        made = cls.__new__(cls)
-        made.__dict__.update(values)
-        made.__post_init__()
-        return made
-
-    def __reduce__(self) -> tuple[type[Frozen], tuple[Any, ...]]:
-        return type(self), tuple(getattr(self, f.name) for f in fields(self))  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,31 +66,6 @@ class Duals(Frozen):
     group_budget: Floats
     pool: Floats = field(default_factory=lambda: np.zeros(0))
     row: Floats = field(default_factory=lambda: np.zeros(0))
-
-
-@dataclass(frozen=True, eq=False)
-class Repair(Frozen):
-    """The least change of the limits that makes the problem solvable.
-
-    Attributes
-    ----------
-    min_quality : float | None
-        Lower the promised mean quality to this.
-    budget : float | None
-        Raise the budget to this, in US dollars.
-    capacity : (M,) or (R, M) float64 | None
-        Or raise each capacity by this much.
-    pools : (P,) float64 | None
-        And each pooled capacity.
-    rows : (K,) float64 | None
-        Limits of the side rows that this assignment keeps.
-    """
-
-    min_quality: float | None
-    budget: float | None
-    capacity: Floats | None
-    pools: Floats | None = None
-    rows: Floats | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,15 +128,8 @@ class Assignment(Frozen):
         By how much the requirement is missed: mean quality, or US dollars; 0 when it is met.
     seconds : float
         Wall-clock time of the call.
-    explanation : str | None
-        Why the problem cannot be met as asked, in words and numbers, and the cheapest repair.
-    reasons : tuple of str
-        The same as names: `capacity_short`, `quality_above_best`, `quality_above_capacities`,
-        `budget_below_cheapest`, `budget_below_capacities`, `group_quality`, `group_budget`, `row_above`,
-        `row_below`,
-        `no_whole_assignment`, `not_found`, `not_placed`.
-    repair : Repair | None
-        The cheapest repair as numbers.
+    diagnosis : Diagnosis | None
+        Why the problem cannot be met as asked, as data, and the cheapest repair.
     steps, nodes, passes : int
         Simplex steps, branch-and-bound nodes, passes over all queries.
     interrupted : bool
@@ -206,9 +155,7 @@ class Assignment(Frozen):
     duals: Duals
     violation: float
     seconds: float
-    explanation: str | None = None
-    reasons: tuple[str, ...] = ()
-    repair: Repair | None = None
+    diagnosis: Diagnosis | None = None
     steps: int = 0
     nodes: int = 0
     passes: int = 0
@@ -222,6 +169,26 @@ class Assignment(Frozen):
     def deferred(self) -> NDArray[np.intp]:
         """Indices of the queries without a model."""
         return np.flatnonzero(self.model < 0)
+
+    @property
+    def explanation(self) -> str | None:
+        """Why the problem cannot be met as asked, in words and numbers, and the cheapest repair."""
+        return None if self.diagnosis is None else self.diagnosis.text()
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """The same as names.
+
+        `capacity_short`, `quality_above_best`, `quality_above_capacities`, `budget_below_cheapest`,
+        `budget_below_capacities`, `group_quality`, `group_budget`, `row_above`, `row_below`,
+        `no_whole_assignment`, `not_found`, `not_placed`.
+        """
+        return () if self.diagnosis is None else tuple(cause.name for cause in self.diagnosis.causes)
+
+    @property
+    def repair(self) -> Repair | None:
+        """The cheapest repair as numbers."""
+        return None if self.diagnosis is None else self.diagnosis.repair
 
     def __repr__(self) -> str:
         return (
@@ -248,82 +215,3 @@ class Assignment(Frozen):
             rows.append(("why", self.explanation))
         body = "".join(f"<tr><th>{name}</th><td>{escape(value)}</td></tr>" for name, value in rows)
         return f"<table>{body}</table>"
-
-
-_SENTENCES = {
-    "capacity_short": "The capacities hold {served:.0f} of {demand:.0f} queries: {short:.0f} do not fit.",
-    "quality_above_best": (
-        "A mean quality of {wanted:.6g} is above {best:.6g}, the mean when every query goes to its best "
-        "allowed model."
-    ),
-    "quality_above_capacities": (
-        "A mean quality of {wanted:.6g} is above {attainable:.6g}, the most that the limits allow."
-    ),
-    "budget_below_cheapest": (
-        "A budget of ${wanted:.6g} is below ${cheapest:.6g}, the cost when every query goes to its cheapest "
-        "allowed model."
-    ),
-    "budget_below_capacities": (
-        "A budget of ${wanted:.6g} is below ${attainable:.6g}, the least that the limits allow."
-    ),
-    "no_whole_assignment": "Split queries would fit the limits; no whole assignment does, which is proven.",
-    "not_found": (
-        "No assignment that keeps every limit was found in {seconds:.3g} s of looking; it is not proven that "
-        "there is none."
-    ),
-    "not_placed": (
-        "No way to fit all of {demand:.0f} queries into the capacities was found, {short:.0f} are left out; "
-        "it is not proven that there is none."
-    ),
-    "group_quality": "Group {group:.0f} was promised a mean quality of {wanted:.6g}; it gets {got:.6g}.",
-    "group_budget": "Group {group:.0f} was given a budget of ${wanted:.6g}; it costs ${got:.6g}.",
-    "row_above": "{name} may come to {wanted:.6g} at most; it comes to {got:.6g}.",
-    "row_below": "{name} was to come to {wanted:.6g} at least; it comes to {got:.6g}.",
-}
-
-
-def sentence(reason: str, numbers: Mapping[str, float], rows: Sequence[str]) -> str:
-    """Put one reason into words; `rows` are the names of the side rows."""
-    if "row" in numbers:
-        return _SENTENCES[reason].format(name=rows[int(numbers["row"])], **numbers)
-    if "demand" in numbers:
-        numbers = {**numbers, "short": numbers["demand"] - numbers["served"]}
-    return _SENTENCES[reason].format(**numbers)
-
-
-def short(number: float, *, down: bool = False) -> str:
-    """Write a number in six digits, rounded up or down: never to the side on which it would not be enough."""
-    written = Decimal(number).normalize(Context(prec=6, rounding=ROUND_FLOOR if down else ROUND_CEILING))
-    return f"{float(written):.6g}"
-
-
-def repair_sentence(
-    repair: Repair,
-    raised: Sequence[tuple[int, int, float]],
-    pooled: Sequence[tuple[str, float]],
-    resources: int,
-) -> str | None:
-    """Put the cheapest repair into words."""
-    ways = []
-    if repair.min_quality is not None:
-        ways.append(f"lower min_quality to {short(repair.min_quality, down=True)}")
-    if repair.budget is not None:
-        ways.append(f"raise the budget to ${short(repair.budget)}")
-    if raised or pooled:
-        of = [
-            f"of model {j} by {short(by)}" + (f" (resource {r})" if resources > 1 else "")
-            for r, j, by in raised
-        ]
-        of += [f"of {name} by {short(by)}" for name, by in pooled]
-        shown = of if len(of) <= 6 else [*of[:6], f"and of {len(of) - 6} more"]
-        ways.append("raise the capacity " + ", ".join(shown))
-    return f"Cheapest repair: {', or '.join(ways)}." if ways else None
-
-
-def row_sentence(moved: Sequence[tuple[str, bool, float]]) -> str | None:
-    """Say with which limits of the side rows the assignment would do."""
-    ways = [
-        f"at_least of {name} at {short(to, down=True)}" if at_least else f"at_most of {name} at {short(to)}"
-        for name, at_least, to in moved
-    ]
-    return f"This assignment needs {', and '.join(ways)}." if ways else None

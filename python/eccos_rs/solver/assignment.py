@@ -14,13 +14,10 @@ from eccos_rs.solver._answer import (
     Alternatives,
     Assignment,
     Duals,
-    Repair,
     Status,
-    repair_sentence,
-    row_sentence,
-    sentence,
 )
 from eccos_rs.solver.certificate import Certificate, Claim, certify
+from eccos_rs.solver.diagnosis import Diagnosis, Names, Repair, Shortfall
 from eccos_rs.solver.limits import PooledCapacity, SideRow
 from eccos_rs.solver.tradeoff import Frontier, frontier
 
@@ -183,7 +180,8 @@ def assign(
         effort["warm_start"] = _warm(warm_start, asked[0])
     raw = _core.assign(problem, effort, alternatives)
     if overload == "raise" and raw["status"] == "overloaded":
-        raise Overloaded(_explain(raw, problem)[0] or "the capacities are below the demand")
+        diagnosis = _diagnosis(raw, problem)
+        raise Overloaded("the capacities are below the demand" if diagnosis is None else diagnosis.text())
     return _assignment(raw, asked[0], problem, start)
 
 
@@ -201,14 +199,20 @@ def _warm(earlier: Assignment, mode: str) -> Any:
     )
 
 
-def _explain(raw: dict[str, Any], problem: Arrays) -> tuple[str | None, Repair | None]:
-    """Put the reasons into words, and the repair into words and numbers."""
+def _diagnosis(raw: dict[str, Any], problem: Arrays) -> Diagnosis | None:
+    """Take what stands in the way and its repair from the core's answer."""
     if raw["reasons"] is None:
-        return None, None
+        return None
+    causes = tuple(Shortfall(name, dict(numbers)) for name, numbers in raw["reasons"])
+    names = Names(pools=tuple(problem["pool_names"]), rows=tuple(problem["row_names"]))
+    return Diagnosis(causes, _repair(raw["repair"], problem), names)
+
+
+def _repair(changes: tuple[Any, ...], problem: Arrays) -> Repair:
+    """Make arrays of the changes, which the core lists one by one."""
     _, m, r = problem["shape"]
-    words = [sentence(name, dict(numbers), problem["row_names"]) for name, numbers in raw["reasons"]]
-    floor, budget, raised, pooled, moved = raw["repair"]
-    more = more_pooled = None
+    floor, budget, raised, pooled, moved = changes
+    more = more_pooled = limits = None
     if raised:
         more = np.zeros((r, m))
         for resource, model, by in raised:
@@ -218,21 +222,15 @@ def _explain(raw: dict[str, Any], problem: Arrays) -> tuple[str | None, Repair |
         more_pooled = np.zeros(len(problem["pools"]))
         for pool, by in pooled:
             more_pooled[pool] = by
-    limits = None
     if moved:
         limits = np.array([limit for *_, limit in problem["rows"]])
         for row, to in moved:
             limits[row] = to
-    repair = Repair(floor, budget, more, more_pooled, limits)
-    named = [(problem["pool_names"][pool], by) for pool, by in pooled]
-    last = repair_sentence(repair, raised, named, r)
-    kept = row_sentence([(problem["row_names"][row], problem["rows"][row][2], to) for row, to in moved])
-    return " ".join([*words, *(text for text in (last, kept) if text is not None)]), repair
+    return Repair(floor, budget, more, more_pooled, limits)
 
 
 def _assignment(raw: dict[str, Any], mode: str, problem: Arrays, start: float) -> Assignment:
     """Make the answer of the core's dictionary, whose other keys are the names of the fields."""
-    explanation, repair = _explain(raw, problem)
     _, m, r = problem["shape"]
     requirement, (capacity, pool, group_quality, group_budget, row) = raw["duals"]
     if r > 1:
@@ -257,8 +255,7 @@ def _assignment(raw: dict[str, Any], mode: str, problem: Arrays, start: float) -
             "group_budget": group_budget,
         }
     )
-    raw["explanation"] = explanation
-    raw["reasons"] = () if raw["reasons"] is None else tuple(name for name, _ in raw["reasons"])
-    raw["repair"] = repair
+    raw["diagnosis"] = _diagnosis(raw, problem)
+    del raw["reasons"], raw["repair"]
     raw["seconds"] = perf_counter() - start
     return Assignment.of(raw)

@@ -9,7 +9,7 @@ import numpy as np
 
 from eccos_rs import _core
 from eccos_rs.solver import _arrays
-from eccos_rs.solver._answer import Frozen
+from eccos_rs.solver._frozen import Frozen
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
