@@ -63,6 +63,15 @@ def import_(
             help="A tokenizer.json that counts where a form has no counts; else they are estimated."
         ),
     ] = None,
+    map_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--map",
+            metavar="COLUMN=FIELD",
+            help="A column under another name, the file's name first: prompt=query; may be repeated. "
+            "score=outputs.quality stands within the outputs of a record.",
+        ),
+    ] = None,
     ignore_column: Annotated[
         list[str] | None,
         typer.Option(help="Leave out an unknown column; may be repeated; '*' leaves out all."),
@@ -93,8 +102,10 @@ def import_(
     eccos import qa.parquet --report                             look at a file
     eccos import results/bench -f llmrouterbench -o bench.jsonl  a folder of results
     eccos import gsm8k_responses.csv --pool pool.toml -o gsm8k.jsonl
+    eccos import mine.csv --map prompt=query,row=query_id,score=quality --dataset mine -o mine.jsonl
     """  # noqa: D301 - \b keeps typer from joining the lines
     from eccos_rs.errors import InputError
+    from eccos_rs.records.columns import ColumnMap
     from eccos_rs.records.importers import ImportOptions, import_records
     from eccos_rs.records.prices import CallCosts, load_prices
     from eccos_rs.records.read import write_records
@@ -112,6 +123,7 @@ def import_(
         dataset=dataset,
         output_tokens=output_tokens,
         count=token_counter(tokenizer),
+        columns=ColumnMap.parse(map_ or ()),
     )
     summary = Summary(quality_scale=quality_scale)
     costs = CallCosts()

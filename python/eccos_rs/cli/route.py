@@ -37,7 +37,7 @@ from eccos_rs.cli.options import (
     TokensPerSecond,
     make_policy,
 )
-from eccos_rs.errors import EccosError, MissingExtraError
+from eccos_rs.errors import EccosError
 from eccos_rs.predict.bundle import Bundle
 
 if TYPE_CHECKING:
@@ -321,34 +321,12 @@ def _as_text(plan: Plan, *, why: bool, tokens_per_second: float) -> str:
 
 
 def _write_parquet(plan: Plan, own: list[dict[str, Any]], out: Path) -> None:
-    try:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-    except ImportError:
-        raise MissingExtraError("Parquet needs pyarrow: pip install 'eccos-rs[parquet]'") from None
-    text, number = pa.string(), pa.float64()
-    schema = pa.schema(
-        [
-            ("index", pa.int64()),
-            ("id", text),
-            ("query", text),
-            ("model", text),
-            ("quality", number),
-            ("input_tokens", pa.int64()),
-            ("output_tokens", number),
-            ("cost", number),
-            ("runner_up", text),
-            ("runner_up_quality", number),
-            ("runner_up_cost", number),
-            ("price_change", number),
-            ("reason", text),
-            ("similarity", number),
-        ]
-    )
+    table = plan.to_arrow()
+    import pyarrow.parquet as pq
+
     routed = plan.to_dicts()
-    table = pa.Table.from_pylist(routed, schema=schema)
     rows = [merged(mine, row) for mine, row in zip(own, routed, strict=True)]
-    beside = dict.fromkeys(name for row in rows for name in row if name not in schema.names)
+    beside = dict.fromkeys(name for row in rows for name in row if name not in table.column_names)
     for name, column in arrow_columns(rows, list(beside)).items():
         table = table.append_column(name, column)
     with write_whole(out) as stream:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from eccos_rs.errors import RecordError
 from eccos_rs.records.check import Place
-from eccos_rs.records.files import iter_rows, known_suffix, parquet, replacing, write_json_lines
+from eccos_rs.records.columns import ColumnMap
+from eccos_rs.records.files import known_suffix, parquet, replacing, write_json_lines
 from eccos_rs.records.record import Prices, ReadOptions, Record, parse_record
 from eccos_rs.records.seen import SeenIds
 from eccos_rs.records.tidy import read_tidy
@@ -26,6 +27,7 @@ def read_records(
     ignore: Collection[str] = (),
     prices: Prices | None = None,
     on_error: Callable[[RecordError], None] | None = None,
+    columns: ColumnMap | None = None,
 ) -> Iterator[Record]:
     """Stream the records of a file in the record form or the tidy form.
 
@@ -45,6 +47,8 @@ def read_records(
         Model to (input, output) US dollars per million tokens, to fill in a missing `cost_usd`.
     on_error : callable, optional
         Takes each `RecordError`, and the record is left out; without it the first one is raised.
+    columns : ColumnMap, optional
+        The file's own names for the columns.
 
     Yields
     ------
@@ -69,9 +73,9 @@ def read_records(
     >>> [record.outputs[0].model for record in read_records(path)]
     ['small']
     """
-    options = ReadOptions(quality_scale, ignore, prices, on_error)
+    options = ReadOptions(quality_scale, ignore, prices, on_error, columns or ColumnMap())
     path = Path(path)
-    rows = iter_rows(path)
+    rows = options.columns.rows(path)
     first = next(rows, None)
     if first is None:
         return

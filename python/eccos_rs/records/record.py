@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from eccos_rs.domain.pricing import call_cost
 from eccos_rs.errors import RecordError
 from eccos_rs.records.check import MOST_TOKENS, Place, check_columns
+from eccos_rs.records.columns import OUTPUT_COLUMNS, RECORD_COLUMNS, ColumnMap
 
 __all__ = [
     "Output",
@@ -25,9 +26,7 @@ __all__ = [
 Prices = Mapping[str, tuple[float, float]]
 """Model name to (input price, output price), both in US dollars per million tokens."""
 
-COLUMNS = {"query", "dataset", "input_tokens", "outputs", "id", "query_id"}
 NEEDED = ("query", "dataset", "input_tokens", "outputs")
-OUTPUT_COLUMNS = {"model", "quality", "output_tokens", "cost_usd", "input_tokens"}
 OUTPUT_NEEDED = ("model", "quality", "output_tokens")
 
 
@@ -120,12 +119,15 @@ class ReadOptions:
         Fill in `cost_usd` where a file has none.
     on_error : callable or None
         Takes each `RecordError`, and the record is left out; without it the first one is raised.
+    columns : ColumnMap
+        The file's own names for the columns.
     """
 
     quality_scale: float = 1.0
     ignore: Collection[str] = ()
     prices: Prices | None = None
     on_error: Callable[[RecordError], None] | None = None
+    columns: ColumnMap = field(default_factory=ColumnMap)
 
     def __post_init__(self) -> None:
         if not 0 < self.quality_scale < float("inf"):
@@ -152,7 +154,7 @@ class ReadOptions:
 
 def parse_record(row: Mapping[str, Any], place: Place, options: ReadOptions) -> Record:
     """Check one row in the record form."""
-    check_columns(row, place, known=COLUMNS, needed=NEEDED, ignore=options.ignore)
+    check_columns(row, place, known=RECORD_COLUMNS, needed=NEEDED, ignore=options.ignore)
     input_tokens = place.at("input_tokens").count(row["input_tokens"])
     listed = row["outputs"]
     column = place.at("outputs")

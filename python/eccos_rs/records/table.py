@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eccos_rs.domain.validation import did_you_mean
-from eccos_rs.errors import InputError, RecordError
+from eccos_rs.errors import InputError, MissingExtraError, RecordError
 from eccos_rs.records.grouping import normalise, text_groups
 from eccos_rs.records.read import read_records
 from eccos_rs.records.record import Output, Prices, Record
@@ -18,6 +18,8 @@ from eccos_rs.records.record import Output, Prices, Record
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
     from pathlib import Path
+
+    import pandas as pd
 
 __all__ = ["RecordTable", "require_disjoint", "split_by_text"]
 
@@ -153,6 +155,42 @@ class RecordTable:
             if outputs:
                 tokens = int(self.input_tokens[row])
                 yield Record(self.query[row], self.dataset[row], tokens, outputs, self.id[row])
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Return the tidy form as a data frame: a row for each query and model that was asked.
+
+        The columns are those of a tidy file, so that ``frame.to_parquet`` writes one that is read again. A
+        query without an id is called by its row, from 1.
+
+        Raises
+        ------
+        MissingExtraError
+            pandas is not installed.
+
+        Examples
+        --------
+        >>> table = RecordTable.from_records([Record("2 + 2?", "sums", 5, (Output("m", 1.0, 12, 1e-5),))])
+        >>> table.to_pandas()[["query_id", "model", "quality"]].values.tolist()
+        [['1', 'm', 1.0]]
+        """
+        try:
+            import pandas as pd
+        except ImportError:
+            raise MissingExtraError("to_pandas needs pandas: pip install pandas") from None
+        rows, cols = np.nonzero(np.isfinite(self.quality))
+        ids = [str(at) if name is None else name for at, name in enumerate(self.id, start=1)]
+        return pd.DataFrame(
+            {
+                "query_id": [ids[row] for row in rows],
+                "dataset": [self.dataset[row] for row in rows],
+                "query": [self.query[row] for row in rows],
+                "model": [self.models[col] for col in cols],
+                "quality": self.quality[rows, cols].astype(np.float64),
+                "input_tokens": self.prompt_tokens[rows, cols].astype(np.int64),
+                "output_tokens": self.output_tokens[rows, cols].astype(np.int64),
+                "cost_usd": self.cost[rows, cols],
+            }
+        )
 
     def _own(self, row: int, col: int) -> int | None:
         own = np.nan if self.model_input_tokens is None else self.model_input_tokens[row, col]

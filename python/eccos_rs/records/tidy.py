@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from eccos_rs.errors import RecordError
 from eccos_rs.records.check import MOST_TOKENS, Place, check_columns
+from eccos_rs.records.columns import TIDY_COLUMNS, ColumnMap
 from eccos_rs.records.files import iter_rows, known_suffix, parquet_rows
 from eccos_rs.records.record import Output, ReadOptions, Record, parse_id, plain_output
 from eccos_rs.records.seen import SeenIds
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Gatherer", "number_in", "read_tidy"]
 
-COLUMNS = {"query_id", "dataset", "query", "model", "quality", "input_tokens", "output_tokens", "cost_usd"}
 NEEDED = ("query_id", "dataset", "query", "model", "quality", "input_tokens", "output_tokens")
 
 
@@ -75,9 +75,9 @@ def read_tidy(path: Path, options: ReadOptions) -> Iterator[Record]:
     A file whose rows are ordered by query is streamed within bounded memory. Rows that are scattered (one
     model after the other, say) are gathered first, which holds the whole file's texts in memory.
     """
-    gatherer, scattered = Gatherer(), not _is_ordered(path)
+    gatherer, scattered = Gatherer(), not _is_ordered(path, options.columns)
     current: str | None = None
-    for number, row in iter_rows(path):
+    for number, row in options.columns.rows(path):
         place = Place(path.name, number)
         try:
             key, query, output = parse_tidy(row, place, options)
@@ -90,10 +90,10 @@ def read_tidy(path: Path, options: ReadOptions) -> Iterator[Record]:
     yield from gatherer.close()
 
 
-def _is_ordered(path: Path) -> bool:
+def _is_ordered(path: Path, columns: ColumnMap) -> bool:
     """Whether the rows of each query stand together; looks at the ids alone."""
     seen, current = SeenIds(), None
-    for number, key in enumerate(_ids(path), start=1):
+    for number, key in enumerate(_ids(path, columns.column("query_id")), start=1):
         if key == current:
             continue
         if seen.find_row(key) is not None:
@@ -103,13 +103,13 @@ def _is_ordered(path: Path) -> bool:
     return True
 
 
-def _ids(path: Path) -> Iterator[str]:
+def _ids(path: Path, column: str) -> Iterator[str]:
     if known_suffix(path) in {".parquet", ".pq"}:
-        rows = parquet_rows(path, ["query_id"])
+        rows = parquet_rows(path, [column])
     else:
         rows = (row for _, row in iter_rows(path))
     for row in rows:
-        yield str(row.get("query_id"))
+        yield str(row.get(column))
 
 
 def parse_tidy(row: Mapping[str, Any], place: Place, options: ReadOptions) -> tuple[str, Record, Output]:
@@ -117,7 +117,7 @@ def parse_tidy(row: Mapping[str, Any], place: Place, options: ReadOptions) -> tu
     plain = _plain(row, options)
     if plain is not None:
         return plain
-    check_columns(row, place, known=COLUMNS, needed=NEEDED, ignore=options.ignore)
+    check_columns(row, place, known=TIDY_COLUMNS, needed=NEEDED, ignore=options.ignore)
     key = parse_id(row["query_id"], place.at("query_id"))
     if key is None:
         raise place.at("query_id").fail("is missing, wanted a text")
@@ -143,7 +143,7 @@ def parse_tidy(row: Mapping[str, Any], place: Place, options: ReadOptions) -> tu
 
 def _plain(row: Mapping[str, Any], options: ReadOptions) -> tuple[str, Record, Output] | None:
     """Build from values that need no second look, or return None, which sends the row the careful way."""
-    if row.keys() != COLUMNS:
+    if row.keys() != TIDY_COLUMNS:
         return None
     key, text, dataset, tokens = row["query_id"], row["query"], row["dataset"], row["input_tokens"]
     output = plain_output(row, options)

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from eccos_rs.errors import InputError, MissingExtraError
+from eccos_rs.errors import InputError
+from eccos_rs.routing.export import rows_to_arrow, rows_to_pandas, rows_to_polars
+from eccos_rs.routing.notebook import plan_html
+from eccos_rs.routing.picture import draw_plan
 from eccos_rs.routing.problem import RESOURCES
 from eccos_rs.routing.reasons import find_reason, reason_text
-from eccos_rs.routing.render import TOKENS_PER_SECOND, plan_html, plan_text
+from eccos_rs.routing.render import TOKENS_PER_SECOND, plan_text
 from eccos_rs.routing.warnings import familiar_share, known_similarity, plan_warnings
 
 if TYPE_CHECKING:
     import pandas as pd
+    import polars as pl
+    import pyarrow as pa
+    from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
     from eccos_rs.domain.query import Query
@@ -280,11 +286,42 @@ class Plan(Sequence[PlanRow]):
         MissingExtraError
             pandas is not installed.
         """
-        try:
-            import pandas as pd
-        except ImportError:
-            raise MissingExtraError("to_pandas needs pandas: pip install pandas") from None
-        return pd.DataFrame(self.to_dicts(), columns=[field.name for field in fields(PlanRow)])
+        return rows_to_pandas(self, PlanRow)
+
+    def to_arrow(self) -> pa.Table:
+        """Return the rows as an Arrow table; what is None there is null.
+
+        Raises
+        ------
+        MissingExtraError
+            pyarrow is not installed.
+        """
+        return rows_to_arrow(self, PlanRow)
+
+    def to_polars(self) -> pl.DataFrame:
+        """Return the rows as a data frame of Polars; what is None there is null.
+
+        Raises
+        ------
+        MissingExtraError
+            Polars is not installed.
+        """
+        return rows_to_polars(self, PlanRow)
+
+    def plot(self) -> Figure:
+        """Draw cost and success beside those of each model alone, and each model's share.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+            A notebook shows it; ``plan.plot().savefig("plan.png")`` writes it. It is drawn without a display.
+
+        Raises
+        ------
+        MissingExtraError
+            matplotlib is not installed.
+        """
+        return draw_plan(self)
 
     def __len__(self) -> int:
         return len(self.queries)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import unicodedata
-from html import escape
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -18,11 +17,12 @@ __all__ = [
     "COLUMNS",
     "TOKENS_PER_SECOND",
     "cells",
+    "gap_cells",
     "money",
     "one_line",
-    "plan_html",
     "plan_text",
     "response_words",
+    "shown_rows",
     "stage_lines",
     "summary",
 ]
@@ -218,8 +218,8 @@ def plan_text(plan: Shown) -> str:
     """Return a plain text table with what holds for the batch below it."""
     lines = []
     if len(plan):
-        shown = _shown(plan)
-        table = [COLUMNS, *(cells(plan.row(index)) if index >= 0 else _gap(plan) for index in shown)]
+        shown = shown_rows(plan)
+        table = [COLUMNS, *(cells(plan.row(index)) if index >= 0 else gap_cells(plan) for index in shown)]
         lines = [*_aligned(table), ""]
     labels = summary(plan)
     if len(plan):
@@ -227,21 +227,6 @@ def plan_text(plan: Shown) -> str:
         labels.append(("routing took", f"{share[1]}, {share[2]} of {response_words(plan)}"))
     width = max(len(label) for label, _ in labels)
     return "\n".join([*lines, *(f"{label:<{width}}  {text}" for label, text in labels)])
-
-
-def plan_html(plan: Shown) -> str:
-    """Return the same for a notebook."""
-    head = "".join(f"<th>{escape(name)}</th>" for name in COLUMNS)
-    body = []
-    for index in _shown(plan):
-        row = cells(plan.row(index)) if index >= 0 else _gap(plan)
-        reason = escape(plan.reason(index), quote=True) if index >= 0 else ""
-        body.append(f'<tr title="{reason}">' + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>")
-    totals = "".join(
-        f"<tr><th>{escape(label)}</th><td>{escape(text)}</td></tr>" for label, text in summary(plan)
-    )
-    table = f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table>" if body else ""
-    return f"{table}<table>{totals}</table>"
 
 
 def _count(plan: Shown) -> str:
@@ -283,7 +268,8 @@ def _bound(plan: Shown) -> str:
     return f"none that keeps the promise costs less than {money(bound)}"
 
 
-def _shown(plan: Shown) -> list[int]:
+def shown_rows(plan: Shown) -> list[int]:
+    """Return which rows are shown; -1 stands for those that are left out."""
     count = len(plan)
     if count <= _ROWS:
         return list(range(count))
@@ -291,7 +277,8 @@ def _shown(plan: Shown) -> list[int]:
     return [*range(half), -1, *range(count - half, count)]
 
 
-def _gap(plan: Shown) -> tuple[str, ...]:
+def gap_cells(plan: Shown) -> tuple[str, ...]:
+    """Return the row that stands for those that are left out."""
     return "", f"… {len(plan) - 2 * (_ROWS // 2):,} more …", "", "", "", "", ""
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eccos_rs.errors import RecordError
-from eccos_rs.records.files import iter_rows
+from eccos_rs.records.columns import ColumnMap
 from eccos_rs.records.importers import aios, graphrouter, llmrouter, llmrouterbench, routellm, routerbench
 from eccos_rs.records.importers.base import ImportOptions
 from eccos_rs.records.read import read_records
@@ -59,6 +59,7 @@ def _own(path: Path, options: ImportOptions) -> Iterator[Record]:
         ignore=options.ignore,
         prices=options.prices,
         on_error=options.on_error,
+        columns=replace(options.columns, dataset=options.dataset),
     )
 
 
@@ -69,6 +70,9 @@ def _is_record(row: dict[str, Any]) -> bool:
 def _is_tidy(row: dict[str, Any]) -> bool:
     return "query_id" in row and "model" in row and "quality" in row
 
+
+_OWN = ("records", "tidy")
+"""Forms whose columns may have other names in the file."""
 
 FORMATS: dict[str, Format] = {
     "records": Format("one row per query with its outputs: the record form", _is_record, _each(_own)),
@@ -87,8 +91,8 @@ FORMATS: dict[str, Format] = {
 }
 
 
-def detect_format(path: str | Path) -> str:
-    """Tell a file's form by its first row.
+def detect_format(path: str | Path, columns: ColumnMap | None = None) -> str:
+    """Tell a file's form by its first row, under the names that `columns` gives it.
 
     Raises
     ------
@@ -96,7 +100,7 @@ def detect_format(path: str | Path) -> str:
         No form fits; the sentence names the columns found and the forms there are.
     """
     path = Path(path)
-    first = next(iter_rows(path), None)
+    first = next((columns or ColumnMap()).rows(path), None)
     if first is None:
         raise RecordError(f"{path}: is empty")
     for name, form in FORMATS.items():
@@ -150,9 +154,13 @@ def import_records(
     if not given:
         raise RecordError("sources: got none, wanted at least one file or folder")
     paths = _files([Path(source) for source in given], form)
-    name = detect_format(paths[0]) if form == "auto" else form
+    name = detect_format(paths[0], options.columns) if form == "auto" else form
     if name not in FORMATS:
         raise RecordError(f"form: got {name!r}, wanted auto or one of {', '.join(FORMATS)}")
+    if options.columns.names and name not in _OWN:
+        raise RecordError(
+            f"map: the form {name} has columns of its own; columns are mapped for {' and '.join(_OWN)}"
+        )
     return _unique(FORMATS[name].read(paths, options), reprice=reprice, options=options, many=len(paths) > 1)
 
 
