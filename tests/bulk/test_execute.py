@@ -19,7 +19,7 @@ from eccos_rs.bulk.limits import check_policy
 from eccos_rs.bulk.source import Source
 from eccos_rs.cli.main import main
 from eccos_rs.errors import InputError
-from eccos_rs.pools.pool import Pool
+from eccos_rs.pools.pool import Limit, Pool
 from eccos_rs.records.collect.endpoint import Retry
 from eccos_rs.routing.policy import Policy
 from eccos_rs.routing.router import Router
@@ -70,6 +70,31 @@ def answers(folder: Path):
 
 def asked(server):
     return [request.body["messages"][0]["content"] for request in server.requests]
+
+
+def test_models_that_share_a_limit_keep_to_its_slots_and_pace_together(tmp_path):
+    write(tmp_path, 24)
+
+    def slow(handler, _):
+        time.sleep(0.05)
+        handler.answer()
+
+    with misbehaving(slow) as server:
+        run = execution(tmp_path, server.url, concurrency=8)
+        narrow = run.job.router.pool.with_limits(Limit("gpu", NAMES, slots=2))
+        run.job.router = Router(narrow, ByText())
+        assert run.run().stopped == "done"
+    assert len(server.requests) == 24
+    assert server.most_running == 2
+    (tmp_path / "paced").mkdir()
+    write(tmp_path / "paced", 6)
+    with misbehaving(lambda handler, _: handler.answer()) as server:
+        run = execution(tmp_path / "paced", server.url)
+        paced = run.job.router.pool.with_limits(Limit("org", NAMES, requests_per_minute=600))
+        run.job.router = Router(paced, ByText())
+        run.run()
+    times = [request.at for request in server.requests]
+    assert times[-1] - times[0] >= 0.45
 
 
 def test_every_row_is_asked_once_and_written_with_its_columns(tmp_path):

@@ -18,11 +18,11 @@ import pytest
 
 from eccos_rs.bulk.certificate import JointCertificate
 from eccos_rs.bulk.job import FileJob
-from eccos_rs.bulk.limits import check_policy
+from eccos_rs.bulk.limits import check_policy, joint_capacity
 from eccos_rs.bulk.source import Source, find_files
 from eccos_rs.cli.main import main
-from eccos_rs.errors import InputError
-from eccos_rs.pools.pool import LLM, Pool
+from eccos_rs.errors import InputError, PolicyError
+from eccos_rs.pools.pool import LLM, Limit, Pool
 from eccos_rs.predict.protocol import Prediction
 from eccos_rs.routing.policy import Policy
 from eccos_rs.routing.router import Router
@@ -49,6 +49,14 @@ class ByText:
 def router():
     prices = ((0.1, 0.4), (1.0, 4.0), (3.0, 12.0))
     return Router(Pool([LLM(name, *price) for name, price in zip(NAMES, prices, strict=True)]), ByText())
+
+
+def test_a_capacity_of_models_that_share_a_limit_is_refused_by_name():
+    pool = router().pool.with_limits(Limit("gpu", ("small", "mid"), slots=2))
+    with pytest.raises(PolicyError, match=r"capacity names 'gpu', a limit that several models share"):
+        joint_capacity(Policy(min_quality=0.5, capacity={"gpu": 3}), pool)
+    with pytest.raises(PolicyError, match=r"'gpi', which is not in the pool"):
+        joint_capacity(Policy(min_quality=0.5, capacity={"gpi": 3}), pool)
 
 
 def rows(n):

@@ -267,6 +267,25 @@ def test_a_part_of_the_pool_and_capacities(capsys):
     assert models.count(first) <= 3
 
 
+def test_a_capacity_of_models_that_share_a_limit_is_kept_over_a_file(tmp_path, capsys):
+    from eccos_rs import Limit, Router
+
+    pool = Router.load().pool
+    first, second = pool.names[:2]
+    place = tmp_path / "pool.toml"
+    place.write_text(pool.with_limits(Limit("gpu", (first, second), slots=1)).to_toml())
+    three = f"{first},{second},{pool.names[2]}"
+    given = ("route", str(SAMPLES), "--models", three, "--pool", str(place), "--json")
+
+    def taken(*more):
+        assert run(*given, *more) == 0
+        models = [row["model"] for row in json.loads(capsys.readouterr().out)["rows"]]
+        return sum(model in (first, second) for model in models)
+
+    assert taken() > 4
+    assert taken("--capacity", "gpu=4") == 4
+
+
 def test_hostile_texts_are_routed(tmp_path, capsys):
     texts = ["a\x00b", "lone \ud800", "\u202eturned", "👩‍👩‍👧", "\x1b[31mred", "x" * 1_000_000, " ", "\u200b"]
     (tmp_path / "a.jsonl").write_text("\n".join(json.dumps({"query": text}) for text in texts))

@@ -20,6 +20,7 @@ from eccos_rs.records.collect.endpoint import Caller, CallError, Retry
 from eccos_rs.records.collect.journal import Journal, read_journal
 from eccos_rs.records.collect.money import Ledger
 from eccos_rs.records.collect.state import CUT_OFF
+from eccos_rs.records.collect.turns import shared_turns
 from eccos_rs.records.collect.usage import check_usage, most_input_tokens
 from eccos_rs.records.files import replacing
 from eccos_rs.records.tokens import estimate_tokens
@@ -197,7 +198,10 @@ class Execution:
     async def _run(self, tell: Callable[[str, int], object]) -> RunReport:
         planned = [model for model in self.job.router.pool if model.endpoint is not None]
         options = self.options
-        self._callers = {m.name: Caller(m, options.concurrency, options.timeout) for m in planned}
+        shared = shared_turns(self.job.router.pool)
+        self._callers = {
+            m.name: Caller(m, options.concurrency, options.timeout, shared[m.name]) for m in planned
+        }
         place = self.job.out / "_eccos" / "run.journal.jsonl"
         log = Journal.open(place, {}, self.state.apply)
         doubtful = dict(self.state.open) if options.in_doubt == "skip" else {}

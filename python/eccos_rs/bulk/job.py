@@ -252,7 +252,7 @@ class FileJob:
         place = self.out / WORK / "answer.npz"
         if not place.is_file():
             passes = LocalPasses(parts)
-            capacity = joint_capacity(self.policy, self.router.pool.names)
+            capacity = joint_capacity(self.policy, self.router.pool)
             goal = joint_goal(self.policy, passes)
             answer = solve_shards(passes, goal, capacity=capacity, confidence=self.policy.confidence)
             with replacing(place) as beside, beside.open("wb") as stream:
@@ -299,7 +299,9 @@ class FileJob:
             model = choose(rows, answer.goal, answer.prices, answer.settled[number])
             figures.append(shard_figures(rows, model, answer.goal, prices, part.digest()))
         names = self.router.pool.names
-        certificate = JointCertificate(answer.goal, prices, joint_capacity(self.policy, names), figures)
+        certificate = JointCertificate(
+            answer.goal, prices, joint_capacity(self.policy, self.router.pool), figures
+        )
         return JobSummary.of(answer, certificate, names, promised), certificate
 
 

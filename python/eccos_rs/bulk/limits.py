@@ -12,11 +12,10 @@ from eccos_rs.errors import PolicyError
 from eccos_rs.routing.workload import unknown_capacity
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from numpy.typing import NDArray
 
     from eccos_rs.bulk.passes import Passes
+    from eccos_rs.pools.pool import Pool
     from eccos_rs.routing.policy import Policy
 
 __all__ = ["check_policy", "joint_capacity", "joint_goal"]
@@ -45,17 +44,23 @@ def joint_goal(policy: Policy, passes: Passes) -> Goal:
     return Goal(name, value)  # type: ignore[arg-type]
 
 
-def joint_capacity(policy: Policy, names: Sequence[str]) -> NDArray[np.float64] | None:
+def joint_capacity(policy: Policy, pool: Pool) -> NDArray[np.float64] | None:
     """Return the rows that each model may take, (M,); limits of live traffic are none of a file's.
 
     Raises
     ------
     PolicyError
-        A model is not in the pool.
+        A name is not that of a model of the pool.
     """
-    given = dict(policy.capacity or {})
+    given, names = dict(policy.capacity or {}), pool.names
     for name in given:
-        if name not in names:
-            raise unknown_capacity(name, names)
+        if name in names:
+            continue
+        if name in {limit.name for limit in pool.limits}:
+            raise PolicyError(
+                f"capacity names {name!r}, a limit that several models share; over parts of files each model "
+                "has a capacity of its own. Name the models, or route a file that fits one call"
+            )
+        raise unknown_capacity(name, names)
     limits = np.array([given.get(name, np.inf) for name in names], dtype=np.float64)
     return limits if np.isfinite(limits).any() else None

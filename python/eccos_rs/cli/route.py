@@ -42,6 +42,7 @@ from eccos_rs.predict.bundle import Bundle
 
 if TYPE_CHECKING:
     from eccos_rs.routing.plan import Plan
+    from eccos_rs.routing.policy import Policy
     from eccos_rs.routing.router import Router
 
 __all__ = ["route"]
@@ -192,7 +193,7 @@ def route(
     if models is not None:
         router = _narrowed(router, models)
     if not live_limits:
-        router = without_live_limits(router)
+        router = without_live_limits(router, policy)
     if ray is not None and folder is not None:
         source = Source(files, reader, input_form, part_rows)
         run_on_ray(source, router, policy, folder.path, ray, as_json=as_json)
@@ -262,14 +263,21 @@ def _narrowed(router: Router, models: str) -> Router:
     return Router(router.pool.select(names), router.predictor)
 
 
-def without_live_limits(router: Router) -> Router:
+def without_live_limits(router: Router, policy: Policy) -> Router:
     """Return the router with the limits of live traffic taken off: a file is not sent all at once."""
     from eccos_rs.pools.pool import Pool
     from eccos_rs.routing.router import Router
 
-    limits = {"slots": None, "requests_per_minute": None, "tokens_per_minute": None}
-    free = Pool([replace(model, **limits) for model in router.pool])  # type: ignore[arg-type]
-    return Router(free, router.predictor, router.policy)
+    limits: dict[str, Any] = {"slots": None, "requests_per_minute": None, "tokens_per_minute": None}
+    models = [replace(model, **limits) for model in router.pool]
+    # What a policy's capacity says of the models that share a limit is of this file.
+    given = policy.capacity or {}
+    shared = [
+        replace(limit, **(limits | {"requests_per_minute": given[limit.name]}))
+        for limit in router.pool.limits
+        if limit.name in given
+    ]
+    return Router(Pool(models, shared), router.predictor, router.policy)
 
 
 def _tell_deferred(plan: Plan) -> None:

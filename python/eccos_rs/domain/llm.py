@@ -179,7 +179,8 @@ class Limit:
 
     A batch that is routed at once (`route`, `Router.route`) keeps to it: its models together take no more
     requests than its slots and its requests per minute, and no more tokens than its tokens per minute.
-    Sessions, the gateway and jobs over files keep to the models' own limits alone.
+    Sessions and the gateway keep to it at every moment; `collect` and `eccos run` keep to its slots and its
+    requests per minute.
 
     Parameters
     ----------

@@ -163,8 +163,8 @@ def route(
     policy = Policy() if policy is None else policy
     policy = check_policy(policy.replace(**policy_fields) if policy_fields else policy)
     made = Router.load() if router is None else router
-    names = (made if isinstance(made, Router) else made()).pool.names
-    capacity = joint_capacity(policy, names)
+    pool = (made if isinstance(made, Router) else made()).pool
+    names, capacity = pool.names, joint_capacity(policy, pool)
     most = _predictors(ray, num_cpus, actors)
     folder = _new_folder(ray, work)
     predicted, out = folder / "predicted", folder / "routed"

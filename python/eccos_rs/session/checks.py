@@ -14,8 +14,16 @@ if TYPE_CHECKING:
 
     from eccos_rs.pools.pool import Pool
     from eccos_rs.routing.policy import Policy
+    from eccos_rs.session.limits.base import RateLimiter
 
-__all__ = ["checked_number", "checked_policy", "checked_prediction", "checked_timeout", "model_mask"]
+__all__ = [
+    "checked_limits",
+    "checked_number",
+    "checked_policy",
+    "checked_prediction",
+    "checked_timeout",
+    "model_mask",
+]
 
 
 def checked_number(name: str, value: Any, most: float = math.inf) -> float:
@@ -25,11 +33,24 @@ def checked_number(name: str, value: Any, most: float = math.inf) -> float:
 
 def checked_policy(policy: Policy, pool: Pool) -> None:
     """Raise `PoolError` or `PolicyError` for what a session cannot promise."""
+    shared = {limit.name for limit in pool.limits}
     for name in policy.capacity or {}:
-        pool.index(name)
+        if name not in shared:
+            pool.index(name)
     for name in ("group_min_quality", "group_budget"):
         if getattr(policy, name) is not None:
             raise PolicyError(f"{name} is for a batch; a session keeps one promise over its whole stream")
+
+
+def checked_limits(limits: RateLimiter, pool: Pool) -> RateLimiter:
+    """Return a limiter that the caller made, or raise `InputError` when it would not keep a shared limit."""
+    if len(limits.shared(0.0)) < len(pool.limits):
+        raise InputError(
+            f"limits: a {type(limits).__name__} that counts no limit over several models, and the pool has "
+            f"{', '.join(repr(limit.name) for limit in pool.limits)}; wanted a JointLimiter around it, or no "
+            "limits="
+        )
+    return limits
 
 
 def checked_timeout(value: Any) -> float:

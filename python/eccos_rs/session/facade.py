@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from eccos_rs.domain.query import Query
 from eccos_rs.errors import EccosError, Overloaded, StoreError
-from eccos_rs.session.checks import checked_number, checked_policy, checked_prediction
+from eccos_rs.session.checks import checked_limits, checked_number, checked_policy, checked_prediction
 from eccos_rs.session.control.clock import WallClock
 from eccos_rs.session.control.dual import DualController
 from eccos_rs.session.control.pacing import make_pacer
@@ -122,7 +122,7 @@ class Session:
         self._store = open_store(store, clock=wall)
         if limits is None:
             limits = open_limits(store, self.pool, self.policy, on_loss=on_store_loss)
-        self._limits = limits
+        self._limits = checked_limits(limits, self.pool)
         price, arrivals = saved_state(self._store, list(self.policy.goal))
         if pacer is not None and arrivals is not None:
             pacer.expect(arrivals)

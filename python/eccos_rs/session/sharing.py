@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from eccos_rs.session.control.clock import Rate
 from eccos_rs.session.control.pacing import PaceShare
 from eccos_rs.session.limits.exchange import Publication
+from eccos_rs.session.limits.joint import JointLimiter
 from eccos_rs.session.limits.shared import SharedLimiter
 
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ def join(
     clock: Callable[[], float],
 ) -> Sharing | None:
     """Share with the other sessions of these limits; None when they are this session's own."""
+    if isinstance(limits, JointLimiter):
+        limits = limits.inner
     if not isinstance(limits, SharedLimiter):
         return None
     return Sharing(limits, names, controller, tracker, pacer, clock=clock)
@@ -109,7 +112,8 @@ class Sharing:
             "price": controller.own_price,
             "deficit": controller.deficit,
             "arrivals": self._arrivals,
-            "down": [name for name, down in zip(self._names, self._limits.down, strict=True) if down],
+            # After the models come the limits that they share, which are never down.
+            "down": [name for name, down in zip(self._names, self._limits.down, strict=False) if down],
             "judged": {
                 name: totals
                 for name, totals in zip(self._names, self._tracker.totals, strict=True)

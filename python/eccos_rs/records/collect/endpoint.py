@@ -8,7 +8,7 @@ import random
 import socket
 import ssl
 import time
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
 
     from eccos_rs.pools.pool import LLM
+    from eccos_rs.records.collect.turns import Turns
 
 __all__ = ["CallError", "Caller", "Reply", "Retry"]
 
@@ -106,6 +107,8 @@ class Caller:
         Calls at once for a model without `slots`.
     timeout : float or None
         Seconds for a whole call; by default the endpoint's.
+    shared : sequence of Turns
+        Of the limits that the model shares with others, in the same order for all of them.
 
     Raises
     ------
@@ -118,6 +121,7 @@ class Caller:
     model: LLM
     concurrency: int
     timeout: float | None = None
+    shared: Sequence[Turns] = ()
     fatal: str | None = None
     in_a_row: int = 0
     _client: Any = None
@@ -164,7 +168,9 @@ class Caller:
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
         """Hold one of the slots, once the server's asked-for quiet is over and the pace allows it."""
-        async with self._gate:
+        async with self._gate, AsyncExitStack() as held:
+            for turns in self.shared:
+                await held.enter_async_context(turns.one())
             while (wait := max(self._open_at, self._next_start) - time.monotonic()) > 0:
                 await asyncio.sleep(wait)
             if self.model.requests_per_minute:

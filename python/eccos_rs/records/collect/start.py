@@ -15,6 +15,7 @@ from eccos_rs.records.collect.prompt import PROMPT_VERSION
 from eccos_rs.records.collect.run import Run
 from eccos_rs.records.collect.state import State
 from eccos_rs.records.collect.task import read_tasks
+from eccos_rs.records.collect.turns import shared_turns
 from eccos_rs.records.read import write_records
 
 if TYPE_CHECKING:
@@ -90,10 +91,13 @@ async def collect_async(
     out = Path(out)
     place = Path(f"{out}.journal.jsonl") if journal is None else Path(journal)
     # Made before the journal is opened, so that a mistake in the pool leaves no file behind.
-    callers = {model.name: Caller(model, options.concurrency, options.timeout) for model in asked}
+    shared = shared_turns(pool)
+    callers = {
+        model.name: Caller(model, options.concurrency, options.timeout, shared[model.name]) for model in asked
+    }
     judge = None
     if options.judge is not None and any(task.kind == "free" for task in tasks):
-        judge = Caller(pool[options.judge], options.concurrency, options.timeout)
+        judge = Caller(pool[options.judge], options.concurrency, options.timeout, shared[options.judge])
     state = State.of(
         tasks,
         None if judge is None else judge.model.name,

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
     from eccos_rs.session.limits.window import ModelLoad
 
-__all__ = ["Claim", "Deliver", "Grant", "RateLimiter"]
+__all__ = ["Claim", "Deliver", "Grant", "RateLimiter", "SharedRoom"]
 
 
 class Claim(NamedTuple):
@@ -57,6 +57,22 @@ class Grant(NamedTuple):
     time_slot: int
 
 
+class SharedRoom(NamedTuple):
+    """What is free of a limit over several models.
+
+    Attributes
+    ----------
+    models : tuple of int
+        Indices into the pool.
+    requests, tokens : float
+        How many may start now, and how many tokens they may take; inf without a limit.
+    """
+
+    models: tuple[int, ...]
+    requests: float
+    tokens: float
+
+
 Deliver = "Callable[[list[Grant | None]], None]"
 """Takes the answer to a reservation: one grant or None per claim, in the order of the claims."""
 
@@ -90,7 +106,12 @@ class RateLimiter(Protocol):
 
     @property
     def counts_tokens(self) -> bool:
-        """Whether any model has a limit of tokens per minute."""
+        """Whether anything has a limit of tokens per minute."""
+        ...
+
+    @property
+    def most_tokens(self) -> list[float]:
+        """The largest request that each model can ever take, in tokens; -1 for one that takes none."""
         ...
 
     @property
@@ -104,6 +125,10 @@ class RateLimiter(Protocol):
 
     def free_tokens(self, now: float) -> list[float]:
         """Return the tokens that each model may take now; inf without a limit."""
+        ...
+
+    def shared(self, now: float) -> Sequence[SharedRoom]:
+        """Return what is free of each limit that several models share; `free` has the least of them too."""
         ...
 
     def reserve(

@@ -10,7 +10,7 @@ from eccos_rs.session.limits.local import LocalLimiter
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from eccos_rs.pools.pool import LLM
+    from eccos_rs.domain.llm import LLM, Limit
     from eccos_rs.session.limits.base import Claim, Grant
     from eccos_rs.session.limits.exchange import ModelLimit, ModelUse
     from eccos_rs.session.limits.window import Window
@@ -40,7 +40,7 @@ class LocalShare(LocalLimiter):
 
     def __init__(
         self,
-        llms: Sequence[LLM],
+        llms: Sequence[LLM | Limit],
         capacity: Mapping[str, float] | None,
         limits: Sequence[ModelLimit],
         span: float,

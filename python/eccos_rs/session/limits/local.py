@@ -11,15 +11,15 @@ from eccos_rs.session.limits.window import MINUTE, ModelLoad
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from eccos_rs.pools.pool import LLM
-    from eccos_rs.session.limits.base import Claim
+    from eccos_rs.domain.llm import LLM, Limit
+    from eccos_rs.session.limits.base import Claim, SharedRoom
     from eccos_rs.session.limits.elsewhere import Announcement
 
 __all__ = ["LocalLimiter", "model_loads"]
 
 
 def model_loads(
-    llms: Sequence[LLM], capacity: Mapping[str, float] | None = None, span: float = MINUTE
+    llms: Sequence[LLM | Limit], capacity: Mapping[str, float] | None = None, span: float = MINUTE
 ) -> list[ModelLoad]:
     """Return the idle load of each model; the smaller of its own slots and `capacity` holds."""
     slots = {} if capacity is None else {k: math.floor(v) for k, v in capacity.items() if v < math.inf}
@@ -43,7 +43,7 @@ class LocalLimiter:
     state = "local"
 
     def __init__(
-        self, llms: Sequence[LLM], capacity: Mapping[str, float] | None = None, span: float = MINUTE
+        self, llms: Sequence[LLM | Limit], capacity: Mapping[str, float] | None = None, span: float = MINUTE
     ) -> None:
         self.models = model_loads(llms, capacity, span)
         self.announcement: Announcement | None = None
@@ -53,6 +53,15 @@ class LocalLimiter:
     def own(self) -> list[ModelLoad]:
         """The load of each model by this session, which is all there is."""
         return self.models
+
+    @property
+    def most_tokens(self) -> list[float]:
+        """The largest request that each model can ever take, in tokens; -1 for one that takes none."""
+        return [model.most_tokens for model in self.models]
+
+    def shared(self, now: float) -> list[SharedRoom]:
+        """Return nothing: `JointLimiter` counts limits over several models."""
+        return []
 
     def free(self, now: float) -> list[float]:
         """Return the requests that each model may start now; a model without a free token may start none."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from eccos_rs.errors import InputError, StoreError
 from eccos_rs.session.limits.elsewhere import Announcement, limited_endpoints
+from eccos_rs.session.limits.joint import JointLimiter, counted_limits, counted_slots
 from eccos_rs.session.limits.local import LocalLimiter
 from eccos_rs.session.limits.shared import SharedLimiter, model_limits
 from eccos_rs.session.limits.sqlite_backend import SqliteBackend
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from eccos_rs.pools.pool import Pool
     from eccos_rs.routing.policy import Policy
     from eccos_rs.session.limits.base import RateLimiter
-    from eccos_rs.session.limits.exchange import ModelLimit
+    from eccos_rs.session.limits.exchange import ModelLimit, SharedBackend
     from eccos_rs.session.limits.shared import OnStoreLoss
 
 __all__ = ["open_limits"]
@@ -57,35 +58,41 @@ def open_limits(
     """
     if on_loss not in _ON_LOSS:
         raise InputError(f"on_store_loss must be one of {', '.join(_ON_LOSS)}, got {on_loss!r}")
-    limits = model_limits(pool, policy.capacity)
-    limiter, where, shown = _open(store, pool, policy, limits, on_loss)
-    limiter.announcement = Announcement(limited_endpoints(list(pool), limits), where, shown)
-    return limiter
-
-
-def _open(
-    store: object, pool: Pool, policy: Policy, limits: list[ModelLimit], on_loss: OnStoreLoss
-) -> tuple[LocalLimiter | SharedLimiter, str, str]:
-    """Return the limiter, and the place where it counts: its name, and how that is shown."""
+    counted = [*pool, *counted_limits(pool)]
+    slots = counted_slots(pool, policy.capacity)
+    limits = model_limits(counted, slots)
     alone = f"session {uuid.uuid4().hex}", "memory, for itself"
+    found = _backend(store, policy, limits)
+    limiter: LocalLimiter | SharedLimiter
+    if found is None:
+        limiter, (where, shown) = LocalLimiter(counted, slots), alone
+    else:
+        backend, where, shown = found
+        try:
+            limiter = SharedLimiter(counted, backend, slots, on_loss=on_loss)
+        except StoreError as error:
+            if is_redis_url(store):
+                raise
+            logger.error("this session counts its limits for itself: %s", error)
+            limiter, (where, shown) = LocalLimiter(counted, slots), alone
+    limiter.announcement = Announcement(limited_endpoints(list(pool), limits[: len(pool)]), where, shown)
+    return JointLimiter(limiter, pool) if pool.limits else limiter
+
+
+def _backend(
+    store: object, policy: Policy, limits: list[ModelLimit]
+) -> tuple[SharedBackend, str, str] | None:
+    """Return where sessions on a store meet, with the name of that place and how it is shown."""
     if is_redis_url(store):
         from eccos_rs.session.limits.redis_backend import RedisBackend
 
         address = RedisAddress.parse(str(store))
-        backend = RedisBackend(address, limits)
-        limiter = SharedLimiter(pool, backend, policy.capacity, on_loss=on_loss)
-        return limiter, address.shown, address.shown
+        return RedisBackend(address, limits), address.shown, address.shown
     needed = policy.budget is not None or any(limit[1:] != (None, None, None) for limit in limits)
     if not needed or not isinstance(store, str | os.PathLike) or str(store) == MemoryStore.url:
-        return LocalLimiter(pool, policy.capacity), *alone
+        return None
     path = limits_path(sqlite_path(store))
-    try:
-        backend_here = SqliteBackend(path, limits)
-        limiter = SharedLimiter(pool, backend_here, policy.capacity, on_loss=on_loss)
-    except StoreError as error:
-        logger.error("this session counts its limits for itself: %s", error)
-        return LocalLimiter(pool, policy.capacity), *alone
-    return limiter, str(path.absolute()), str(path)
+    return SqliteBackend(path, limits), str(path.absolute()), str(path)
 
 
 def limits_path(store: Path) -> Path:

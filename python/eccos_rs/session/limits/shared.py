@@ -20,8 +20,8 @@ from eccos_rs.session.limits.window import MINUTE, Window
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from eccos_rs.pools.pool import LLM
-    from eccos_rs.session.limits.base import Claim
+    from eccos_rs.domain.llm import LLM, Limit
+    from eccos_rs.session.limits.base import Claim, SharedRoom
     from eccos_rs.session.limits.elsewhere import Announcement
     from eccos_rs.session.limits.exchange import ModelUse, Publication, Reply, SharedBackend
     from eccos_rs.session.limits.window import ModelLoad
@@ -40,7 +40,7 @@ _POLL = 0.01
 """Seconds after which a session whose requests wait looks for slots that others have released."""
 
 
-def model_limits(llms: Sequence[LLM], capacity: Mapping[str, float] | None) -> list[ModelLimit]:
+def model_limits(llms: Sequence[LLM | Limit], capacity: Mapping[str, float] | None) -> list[ModelLimit]:
     """Return the limits of a pool as the sessions that share them agree on."""
     return [
         ModelLimit(
@@ -100,7 +100,7 @@ class SharedLimiter:
 
     def __init__(
         self,
-        llms: Sequence[LLM],
+        llms: Sequence[LLM | Limit],
         backend: SharedBackend,
         capacity: Mapping[str, float] | None = None,
         *,
@@ -156,6 +156,15 @@ class SharedLimiter:
     def state(self) -> str:
         """``shared``; ``local-share`` or ``refuse`` while the backend cannot be reached."""
         return "shared" if self.fault is None else self._on_loss
+
+    @property
+    def most_tokens(self) -> list[float]:
+        """The largest request that each model can ever take, in tokens; -1 for one that takes none."""
+        return [model.most_tokens for model in self._shared]
+
+    def shared(self, now: float) -> list[SharedRoom]:
+        """Return nothing: `JointLimiter` counts limits over several models."""
+        return []
 
     def free(self, now: float) -> list[float]:
         """Return the requests that each model may start now."""

@@ -7,7 +7,7 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from eccos_rs.pools.pool import LLM
+    from eccos_rs.domain.llm import LLM, Limit
 
 __all__ = ["MINUTE", "TIME_SLOTS", "ModelLoad", "Window"]
 
@@ -91,7 +91,7 @@ class Window:
 
 
 class ModelLoad:
-    """The workload of one model: what runs, what was used this minute, what it may take.
+    """The workload of one model, or of a limit over several: what runs, what was used, what it may take.
 
     Attributes
     ----------
@@ -109,7 +109,7 @@ class ModelLoad:
 
     __slots__ = ("in_flight", "name", "requests", "seconds", "slots", "tokens", "up")
 
-    def __init__(self, llm: LLM, slots: int | None = None, span: float = MINUTE) -> None:
+    def __init__(self, llm: LLM | Limit, slots: int | None = None, span: float = MINUTE) -> None:
         self.name = llm.name
         limits = [limit for limit in (llm.slots, slots) if limit is not None]
         self.slots: int | None = min(limits) if limits else None
@@ -119,6 +119,13 @@ class ModelLoad:
         self.requests = None if rpm is None else Window(math.floor(rpm), span)
         self.tokens = None if tpm is None else Window(math.floor(tpm), span)
         self.seconds = 0.0
+
+    @property
+    def most_tokens(self) -> float:
+        """The largest request that it can ever take, in tokens; -1 when it takes none."""
+        if self.slots == 0:
+            return -1.0
+        return math.inf if self.tokens is None else float(self.tokens.limit)
 
     def free(self, now: float) -> float:
         """Return the requests that may start now, tokens aside; inf when nothing limits them."""

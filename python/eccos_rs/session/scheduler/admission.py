@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from eccos_rs.routing.policy import Policy
     from eccos_rs.routing.problem import Problem
     from eccos_rs.session.control.dual import History
-    from eccos_rs.session.limits.window import ModelLoad
+    from eccos_rs.session.limits.base import RateLimiter
     from eccos_rs.session.request import PendingRequest
 
 __all__ = ["Admission"]
@@ -45,21 +45,20 @@ class Admission:
     ----------
     pool : Pool
     policy : Policy
-    models : sequence of ModelLoad
-        The limits of each model.
+    limits : RateLimiter
     history : History
         Is told of every query that came in.
     """
 
-    def __init__(self, pool: Pool, policy: Policy, models: Sequence[ModelLoad], history: History) -> None:
+    def __init__(self, pool: Pool, policy: Policy, limits: RateLimiter, history: History) -> None:
         self._pool = pool
         self._policy = policy.replace(unroutable="defer", capacity=None)
-        self._counts_tokens = any(model.tokens is not None for model in models)
+        self._counts_tokens = limits.counts_tokens
         self._history = history
         self._no_tokens = (0,) * len(pool)
         # No waiting changes these: a model without slots, an answer longer than a whole minute's tokens.
-        self._never = sum(1 << at for at, model in enumerate(models) if model.slots == 0)
-        self._token_limits = np.array([np.inf if m.tokens is None else m.tokens.limit for m in models])
+        self._token_limits = np.array(limits.most_tokens, dtype=np.float64)
+        self._never = sum(1 << at for at, most in enumerate(limits.most_tokens) if most < 0)
 
     def take(
         self, requests: Sequence[PendingRequest], prediction: Prediction, now: float

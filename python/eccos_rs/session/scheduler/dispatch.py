@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from eccos_rs.solver.assignment import Assignment, assign
+from eccos_rs.solver.limits import PooledCapacity
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from eccos_rs.routing.policy import Policy
-    from eccos_rs.session.limits.base import RateLimiter
+    from eccos_rs.session.limits.base import RateLimiter, SharedRoom
     from eccos_rs.session.request import PendingRequest
 
 __all__ = ["Decision", "Dispatcher"]
@@ -170,11 +171,12 @@ class Dispatcher:
         now: float,
     ) -> Assignment:
         load = capacity = None
+        shared = self._limits.shared(now)
         if self._limits.counts_tokens:
             load = np.ones((2, *cost.shape))
             load[1] = [request.tokens for request in batch]
             capacity = np.array([free, self._limits.free_tokens(now)], dtype=np.float64)
-        elif min(free) < len(batch):
+        elif min(free) < len(batch) or any(room.requests < len(batch) for room in shared):
             capacity = np.array(free, dtype=np.float64)
         self._warm = assign(
             cost,
@@ -182,6 +184,7 @@ class Dispatcher:
             quality_value=price,
             load=load,
             capacity=capacity,
+            pools=None if capacity is None else self._pools(shared),
             allowed=None if allowed.all() else allowed,
             warm_start=self._warm if capacity is not None and self._same_shape(capacity) else None,
             alternatives=True,
@@ -189,6 +192,14 @@ class Dispatcher:
             time_limit=self._policy.time_limit,
         )
         return self._warm
+
+    def _pools(self, shared: Sequence[SharedRoom]) -> list[PooledCapacity]:
+        resources = 2 if self._limits.counts_tokens else 1
+        return [
+            PooledCapacity(room.models, (room.requests, room.tokens)[resource], resource)
+            for room in shared
+            for resource in range(resources)
+        ]
 
     def _same_shape(self, capacity: NDArray[np.float64]) -> bool:
         return self._warm is not None and self._warm.duals.capacity.shape == capacity.shape
@@ -200,13 +211,17 @@ class Dispatcher:
 
         Without this, small queries would use up what comes free and a large one would wait for ever.
         """
-        free = self._limits.free_tokens(now)
+        free, shared = self._limits.free_tokens(now), self._limits.shared(now)
         for row, request in enumerate(batch):
             short = 0
             for at in np.flatnonzero(allowed[row]).tolist():
                 if closed >> at & 1 or request.tokens[at] > free[at]:
                     allowed[row, at] = False
                     short |= 1 << at
+                    for room in shared:
+                        # Nor may those behind it use up the limit by way of another model.
+                        if at in room.models and request.tokens[at] > room.tokens:
+                            short |= sum(1 << other for other in room.models)
             if not allowed[row].any():
                 closed |= short
         return closed

@@ -111,7 +111,7 @@ class Scheduler:
         self._clock = clock
         self._events = events
         self._max_batch = max_batch
-        self._admission = Admission(pool, policy, limits.models, controller.history)
+        self._admission = Admission(pool, policy, limits, controller.history)
         self._dispatcher = Dispatcher(limits, policy)
         self._given: list[tuple[PendingRequest, Prediction]] = []
         self._queue = RequestQueue()
