@@ -144,13 +144,13 @@ def test_a_matching_under_a_mask_serves_as_many_as_fit(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", range(12))
 def test_prices_of_another_aim_start_nothing(seed: int) -> None:
-    """An earlier answer of the same goal whose aim was the extreme: its prices have another unit."""
+    """An earlier answer of the same goal whose criterion was the extreme: its prices have another unit."""
     g = np.random.default_rng(seed)
     n, m = 40, 5
     cost, quality = g.random((n, m)) * 10.0 ** g.integers(-4, 9), g.random((n, m))
     limits = {"capacity": np.full(m, 9.0)}
     beyond = assign(cost, quality, min_quality=1.0, **limits)
-    assert beyond.aim == "quality"
+    assert beyond.criterion == "quality"
     wanted = beyond.quality - 0.02
     warm = assign(cost, quality, min_quality=wanted, **limits, warm_start=beyond)
     cold = assign(cost, quality, min_quality=wanted, **limits)
@@ -205,7 +205,7 @@ def test_certify_wants_a_proof_of_unreachable() -> None:
     low = assign(**problem, min_quality=0.0)
     wanted = low.quality + 0.05
     said = replace(
-        low, status=Status.QUALITY_UNREACHABLE, aim="quality", violation=0.05, objective=low.quality,
+        low, status=Status.QUALITY_UNREACHABLE, criterion="quality", violation=0.05, objective=low.quality,
         bound=top.bound, dual_bound=top.dual_bound, duals=top.duals, gap=abs(low.quality / top.bound - 1),
     )  # fmt: skip
     proof = certify(assignment=said, min_quality=wanted, **problem)

@@ -39,7 +39,7 @@ def near(problem: dict[str, Any], a: Assignment, b: Assignment, rel: float = 1e-
     """Two answers prove the same; what they hold may differ within their gaps."""
     assert a.status == b.status or {a.status, b.status} == {Status.OPTIMAL, Status.FEASIBLE}
     size = max(abs(a.dual_bound), abs(b.dual_bound), 1e-300)
-    rounding = 1e-9 * float(np.abs(problem["cost"]).max()) if a.aim == "cost" else 1e-9
+    rounding = 1e-9 * float(np.abs(problem["cost"]).max()) if a.criterion == "cost" else 1e-9
     assert abs(a.dual_bound - b.dual_bound) <= rel * size + rounding
 
 
@@ -136,7 +136,7 @@ def test_more_room_never_costs_more(kind: str, seed: int, n: int, m: int, mode: 
     sign = 1.0 if mode == "quality" else -1.0
     tight = solved(problem)
     wide = solved({**problem, "capacity": problem["capacity"] + 1})
-    if tight.aim == wide.aim:
+    if tight.criterion == wide.criterion:
         assert sign * wide.dual_bound <= sign * tight.dual_bound + 1e-7 * abs(tight.dual_bound) + 1e-15
 
 

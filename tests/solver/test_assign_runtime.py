@@ -241,3 +241,12 @@ def test_the_version_has_one_home() -> None:
     from eccos_rs import _core
 
     assert eccos_rs.__version__ == _core.__version__
+
+
+def test_goal_and_criterion_have_their_names_and_the_old_ones_still_work() -> None:
+    found = assign([[1.0, 2.0]], [[0.5, 0.9]], quality_value=1e6)
+    assert (found.goal, found.criterion) == ("quality_value", "value")
+    with pytest.warns(DeprecationWarning, match=r"Assignment.mode is deprecated: use Assignment.goal"):
+        assert found.mode == "price"
+    with pytest.warns(DeprecationWarning, match="use Assignment.criterion"):
+        assert found.aim == "value"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ["moved", "renamed"]
+__all__ = ["attribute", "moved", "renamed"]
 
 
 def renamed(module: str, name: str, old: Mapping[str, Any]) -> Any:
@@ -50,3 +50,15 @@ def moved(home: str, name: str) -> Callable[..., Any]:
     call.__name__ = name
     call.__doc__ = f"Deprecated: use `{home}.{name}`."
     return call
+
+
+def attribute(old: str, new: str, values: Mapping[Any, Any] | None = None) -> property:
+    """Return a property that reads `new` under its old name, with its old values, and says so."""
+
+    def read(self: Any) -> Any:
+        owner = type(self).__name__
+        warnings.warn(f"{owner}.{old} is deprecated: use {owner}.{new}", DeprecationWarning, stacklevel=2)
+        value = getattr(self, new)
+        return value if values is None else values[value]
+
+    return property(read, doc=f"Deprecated: use `{new}`.")

@@ -33,7 +33,7 @@ class Expected:
     reference: npt.NDArray[np.intp]
     mass: Floats
 
-    def price(self, aim: str, surplus: float = 0.0) -> float:
+    def price(self, criterion: str, surplus: float = 0.0) -> float:
         """Return the US dollars for one more good answer at which the reference is met; see `route_like`."""
         rows, mass = np.arange(len(self.quality)), self.mass
         goal = float(mass @ self.quality[rows, self.reference]) + surplus * float(mass.sum())
@@ -43,12 +43,12 @@ class Expected:
         for _ in range(_STEPS):
             middle = math.sqrt(low * high)
             pick = self.at(middle)
-            if aim == "quality":
+            if criterion == "quality":
                 dearer = float(mass @ self.cost[rows, pick]) <= budget * (1 + 1e-9)
             else:
                 dearer = float(mass @ self.quality[rows, pick]) < goal - 1e-9
             low, high = (middle, high) if dearer else (low, middle)
-        return low if aim == "quality" else high
+        return low if criterion == "quality" else high
 
     def at(self, price: float) -> npt.NDArray[np.intp]:
         """Choose at a price."""
@@ -98,7 +98,9 @@ class Outcomes:
     mass: Floats
     models: tuple[str, ...]
 
-    def routed(self, expected: Expected, aim: str, seed: int) -> tuple[npt.NDArray[np.intp], Floats, float]:
+    def routed(
+        self, expected: Expected, criterion: str, seed: int
+    ) -> tuple[npt.NDArray[np.intp], Floats, float]:
         """Route each part of the queries, and mix blindly for the same money, by what the other parts tell.
 
         Chosen models are those that forecasts favour, so they fall short of them on average. By how much is
@@ -122,12 +124,12 @@ class Outcomes:
             held = np.flatnonzero(part == number)
             rest = np.flatnonzero(part != number) if apart else every
             some = expected.part(held)
-            corrected = apart and aim == "cost"
+            corrected = apart and criterion == "cost"
             surplus = self._shortfall(expected.part(rest), rest) if corrected else 0.0
-            pick[held] = some.at(some.price(aim, surplus))
+            pick[held] = some.at(some.price(criterion, surplus))
             mixed[held] = self._mixed(held, pick[held], rest)
-        surplus = self._shortfall(expected, every) if apart and aim == "cost" else 0.0
-        return pick, mixed, expected.price(aim, surplus)
+        surplus = self._shortfall(expected, every) if apart and criterion == "cost" else 0.0
+        return pick, mixed, expected.price(criterion, surplus)
 
     def _mixed(
         self, rows: npt.NDArray[np.intp], pick: npt.NDArray[np.intp], rest: npt.NDArray[np.intp]

@@ -184,8 +184,8 @@ def judge_routing(
     hoped, priced = (np.asarray(each, dtype=np.float64) for each in predicted)
     expected = Expected(hoped, priced, columns, mass)
     verdicts = []
-    for aim in ("cost", "quality"):
-        pick, mixed, price = outcomes.routed(expected, aim, seed)
+    for criterion in ("cost", "quality"):
+        pick, mixed, price = outcomes.routed(expected, criterion, seed)
         found = decide(called, n, outcomes.figures(pick, mixed, columns, draws), tolerance=tolerance)
         verdicts.append(replace(found, quality_value=price))
     # Where today's model is the cheapest already, there is nothing to save, but there may be better answers.

@@ -89,8 +89,8 @@ def _reduced_cost(problem: Problem, answer: Assignment, index: int) -> NDArray[n
     """Return cost minus the worth of quality for each model, the capacities left aside."""
     worth = answer.duals.requirement
     cost, quality = problem.cost[index], problem.quality[index]
-    # In budget mode the multiplier is quality for a dollar, else dollars for quality.
-    reduced = worth * cost - quality if answer.mode == "budget" else cost - worth * quality
+    # Under a budget the multiplier is quality for a dollar, else dollars for quality.
+    reduced = worth * cost - quality if answer.goal == "budget" else cost - worth * quality
     return np.asarray(reduced, dtype=np.float64)
 
 
@@ -105,7 +105,7 @@ def _against_the_cheapest(
     missed = float(quality[open_to].max() - quality[column])
     if missed <= 0:
         return Reason(ReasonCode.CHEAPEST_AND_BEST)
-    if answer.mode == "quality" and answer.duals.requirement == 0:
+    if answer.goal == "min_quality" and answer.duals.requirement == 0:
         return Reason(ReasonCode.CHEAPEST_SUFFICES)
     return Reason(ReasonCode.CHEAPEST, points=missed)
 

@@ -256,14 +256,14 @@ def _percent(gap: float) -> str:
 
 def _bound(plan: Shown) -> str:
     """Say what no other assignment can beat."""
-    bound, mode, status = plan.assignment.bound, plan.assignment.mode, plan.status
+    bound, goal, status = plan.assignment.bound, plan.assignment.goal, plan.status
     if status == "quality_unreachable":
         return f"none reaches more than {100 * bound:.2f} %"
     if status == "budget_unreachable":
         return f"none costs less than {money(bound)}"
-    if mode == "budget":
+    if goal == "budget":
         return f"none within the budget reaches more than {100 * bound:.2f} %"
-    if mode == "price":
+    if goal == "quality_value":
         return f"none has less cost minus value than {money(bound)}"
     return f"none that keeps the promise costs less than {money(bound)}"
 

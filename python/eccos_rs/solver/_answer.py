@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from eccos_rs.domain.renamed import attribute
 from eccos_rs.solver._frozen import Frozen
 
 if TYPE_CHECKING:
@@ -48,8 +49,8 @@ class Duals(Frozen):
     Attributes
     ----------
     requirement : float
-        Quality mode: US dollars for one more well answered query (the *sum* of quality). Budget mode: well
-        answered queries for one more dollar. Price mode: the given price of quality.
+        For `min_quality`: US dollars for one more well answered query (the *sum* of quality). For `budget`:
+        well answered queries for one more dollar. For `quality_value`: that value.
     capacity : (M,) or (R, M) float64
         For one more unit of each capacity.
     group_quality, group_budget : (G,) float64
@@ -96,18 +97,18 @@ class Assignment(Frozen):
         What is held; see `Status`.
     model : (N,) int32
         Index into the pool; -1 = deferred.
-    mode : {"quality", "budget", "price"}
-        Which limit was asked for.
+    goal : {"min_quality", "budget", "quality_value"}
+        What was asked for, as `assign` and `Policy` call it.
     cost : float
         Total in US dollars.
     quality : float
         Mean over the assigned queries; NaN when there is none.
-    aim : {"cost", "quality", "value"}
-        What was optimised: total cost in quality mode, mean quality in budget mode, cost minus value in price
-        mode. When the goal is out of reach, what comes nearest to it: quality instead of cost, or cost
-        instead of quality.
+    criterion : {"cost", "quality", "value"}
+        What was optimised: total cost for `min_quality`, mean quality for `budget`, cost minus value for
+        `quality_value`. When the goal is out of reach, what comes nearest to it: quality instead of cost, or
+        cost instead of quality.
     objective : float
-        The figure of the aim: US dollars or mean quality.
+        The figure of the criterion: US dollars or mean quality.
     bound : float
         What no assignment of the same queries can beat, in the unit of `objective`.
     dual_bound : float
@@ -142,10 +143,10 @@ class Assignment(Frozen):
 
     status: Status
     model: Indices
-    mode: str
+    goal: str
     cost: float
     quality: float
-    aim: str
+    criterion: str
     objective: float
     bound: float
     dual_bound: float
@@ -164,6 +165,9 @@ class Assignment(Frozen):
     alternatives: Alternatives | None = None
     pool_price: Floats = field(default_factory=lambda: np.zeros(0))
     row_price: Floats = field(default_factory=lambda: np.zeros(0))
+
+    mode = attribute("mode", "goal", {"min_quality": "quality", "budget": "budget", "quality_value": "price"})
+    aim = attribute("aim", "criterion")
 
     @property
     def deferred(self) -> NDArray[np.intp]:

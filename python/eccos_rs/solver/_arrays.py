@@ -105,21 +105,21 @@ def number(name: str, value: object, wanted: str = "a number") -> float:
 
 
 def goal(min_quality: float | None, budget: float | None, quality_value: float | None) -> tuple[str, float]:
-    """Say which of the three is asked for, as `(mode, limit)`."""
+    """Say which of the three is asked for, as `(name, limit)`."""
     given = [
-        (mode, name, value)
-        for mode, name, value in (
-            ("quality", "min_quality", min_quality),
-            ("budget", "budget", budget),
-            ("price", "quality_value", quality_value),
+        (name, value)
+        for name, value in (
+            ("min_quality", min_quality),
+            ("budget", budget),
+            ("quality_value", quality_value),
         )
         if value is not None
     ]
     if len(given) != 1:
-        got = " and ".join(name for _, name, _ in given) or "none"
+        got = " and ".join(name for name, _ in given) or "none"
         raise ProblemError(f"got {got}, wanted exactly one of min_quality, budget and quality_value")
-    mode, name, value = given[0]
-    return mode, number(name, value)
+    name, value = given[0]
+    return name, number(name, value)
 
 
 def one_of(name: str, value: object, choices: Sequence[str]) -> None:

@@ -40,7 +40,7 @@ class Data:
     rows: tuple[Row, ...]
     allowed: NDArray[np.bool_]
     may: NDArray[np.bool_]
-    mode: str
+    goal: str
     limit: float
     group: NDArray[Any]
     group_floor: Floats
@@ -72,7 +72,7 @@ def read(raw: Arrays) -> Data:
         rows=tuple(_row(allowed, row) for row in raw["rows"]),
         allowed=allowed,
         may=allowed if raw["query_floor"] is None else allowed & ~(quality < raw["query_floor"][:, None]),
-        mode=raw["goal"][0],
+        goal=raw["goal"][0],
         limit=raw["goal"][1],
         group=np.zeros(n, np.uint32) if raw["group"] is None else raw["group"],
         group_floor=np.full(groups, np.nan) if floor is None else floor,

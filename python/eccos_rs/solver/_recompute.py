@@ -5,7 +5,7 @@ assignment of the served queries has a smaller sum of `p` than
 
     sum_i min_j (p[i, j] + what the rows charge for the pair)  -  sum of the multipliers times the limits
 
-`p` is the cost, minus the quality (budget mode), or cost minus value (price mode).
+`p` is the cost, minus the quality (for a budget), or cost minus value (for a value of quality).
 """
 
 from __future__ import annotations
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 ROUNDING = _core.REQUIREMENT_TOLERANCE
 """Relative: what sums in another order, and a limit met exactly, may differ by. The solver's own number."""
+
+_CRITERION = {"min_quality": "cost", "budget": "quality", "quality_value": "value"}
+"""What each goal optimises while it can be reached."""
 
 
 def _near(a: float, b: float, size: float = 0.0) -> bool:
@@ -62,29 +65,29 @@ class Recomputed:
         return np.asarray(values[self.served, self.model])
 
     @property
-    def aim(self) -> str:
+    def criterion(self) -> str:
         """What was optimised; when the goal itself is out of reach, what comes nearest to it."""
-        return self.answer.aim
+        return self.answer.criterion
 
     @property
     def given_up(self) -> bool:
         """True when the requirement was out of reach, so that its row charges nothing."""
-        return self.aim != {"quality": "cost", "budget": "quality", "price": "value"}[self.data.mode]
+        return self.criterion != _CRITERION[self.data.goal]
 
     @property
     def objective(self) -> float:
         """In the unit of the answer."""
         if not len(self.served):
             return 0.0
-        if self.aim == "quality":
+        if self.criterion == "quality":
             return self.mean
-        return self.cost - (self.data.limit * self.total if self.aim == "value" else 0.0)
+        return self.cost - (self.data.limit * self.total if self.criterion == "value" else 0.0)
 
     @cached_property
     def price(self) -> Floats:
         """What each pair of a served query adds to what is made small, (served, M)."""
         data, rows = self.data, self.served
-        signs = {"cost": (1.0, 0.0), "quality": (0.0, -1.0), "value": (1.0, -data.limit)}[self.aim]
+        signs = {"cost": (1.0, 0.0), "quality": (0.0, -1.0), "value": (1.0, -data.limit)}[self.criterion]
         return np.asarray(signs[0] * data.cost[rows] + signs[1] * data.quality[rows])
 
     @cached_property
@@ -94,11 +97,11 @@ class Recomputed:
         cost, quality, may = data.cost[rows], data.quality[rows], data.may[rows]
         score = self.price.copy()
         fixed = 0.0
-        y = 0.0 if self.given_up or data.mode == "price" else duals.requirement
-        if data.mode == "quality":
+        y = 0.0 if self.given_up or data.goal == "quality_value" else duals.requirement
+        if data.goal == "min_quality":
             score -= y * quality
             fixed += y * data.limit * len(rows)
-        elif data.mode == "budget":
+        elif data.goal == "budget":
             score += y * cost
             fixed -= y * data.limit if y else 0.0
         mu = duals.capacity.reshape(data.capacity.shape)
@@ -123,9 +126,9 @@ class Recomputed:
         scores, fixed = self.scores
         value = float(scores.min(axis=1).sum()) + fixed
         # Bounds that need no multipliers: no cost is below 0, no quality above 1.
-        if self.aim == "quality":
+        if self.criterion == "quality":
             return min(-value / len(rows), 1.0)
-        return max(value, 0.0 if self.aim == "cost" else -self.data.limit * len(rows))
+        return max(value, 0.0 if self.criterion == "cost" else -self.data.limit * len(rows))
 
     @cached_property
     def parts(self) -> float:
@@ -134,7 +137,7 @@ class Recomputed:
             return 0.0
         scores, fixed = self.scores
         total = float(np.abs(scores.min(axis=1)).sum()) + abs(fixed)
-        return 1e-3 * total / (len(self.served) if self.aim == "quality" else 1)
+        return 1e-3 * total / (len(self.served) if self.criterion == "quality" else 1)
 
     def _charge_groups(self, score: Floats, cost: Floats, quality: Floats, group: NDArray[Any]) -> float:
         """Charge each pair for its group's limits, in place; return the constant part."""
@@ -163,7 +166,7 @@ class Recomputed:
     @cached_property
     def size(self) -> float:
         """What rounding is relative to; cost minus value may cancel, its parts do not."""
-        if self.aim == "value":
+        if self.criterion == "value":
             return self.cost + self.data.limit * self.total
         return max(abs(self.objective), abs(self.bound))
 
@@ -229,11 +232,12 @@ class Recomputed:
     def sums(self) -> Iterator[Verdict]:
         """Cost, quality, objective, violation."""
         answer = self.answer
+        unit = 1.0 if self.data.goal == "min_quality" else self.cost
         for name, said, found, size in (
             ("cost", answer.cost, self.cost, self.cost),
             ("quality", answer.quality, self.mean, 1.0),
             ("objective", answer.objective, self.objective, self.size),
-            ("violation", answer.violation, self.missed, 1.0 if self.data.mode == "quality" else self.cost),
+            ("violation", answer.violation, self.missed, unit),
         ):
             yield name, _near(said, found, size), f"said {said!r}, found {found!r}"
 
@@ -241,10 +245,10 @@ class Recomputed:
     def missed(self) -> float:
         """By how much the requirement is missed: mean quality or US dollars."""
         data = self.data
-        if data.mode == "quality" and len(self.served):
+        if data.goal == "min_quality" and len(self.served):
             short = data.limit - self.mean
             return short if short > ROUNDING else 0.0
-        if data.mode == "budget":
+        if data.goal == "budget":
             over = self.cost - data.limit
             return over if over > ROUNDING * data.limit else 0.0
         return 0.0
@@ -260,7 +264,7 @@ class Recomputed:
             y for (_, _, limit), y in zip(self.data.pools, duals.pool, strict=True) if np.isinf(limit)
         )
         yield "multipliers", proper, "all >= 0, and 0 where there is no limit"
-        sign = -1.0 if self.aim == "quality" else 1.0
+        sign = -1.0 if self.criterion == "quality" else 1.0
         rounding = ROUNDING * max(self.size, self.parts)
         ok = sign * (answer.dual_bound - self.bound) <= rounding
         yield "dual bound", ok, f"said {answer.dual_bound!r}, the multipliers prove {self.bound!r}"
@@ -297,15 +301,15 @@ class Recomputed:
             limits = row.total(rows)
             use.append(row.use[rows])
             limit.append(limits + ROUNDING * max(abs(limits), float(np.abs(row.use[rows]).max(axis=1).sum())))
-        if data.mode == "quality" and not self.given_up:
+        if data.goal == "min_quality" and not self.given_up:
             use.append(-data.quality[rows])
             limit.append(-(data.limit - ROUNDING) * n)
-        elif data.mode == "budget" and not self.given_up:
+        elif data.goal == "budget" and not self.given_up:
             use.append(data.cost[rows])
             limit.append(data.limit * (1 + ROUNDING))
         if len(data.group_floor) or len(data.group_budget) or n * m * max(len(use), 1) > 5_000_000:
             return None
-        sign = -float(n) if self.aim == "quality" else 1.0
+        sign = -float(n) if self.criterion == "quality" else 1.0
         claim = sign * self.answer.bound
         claim -= 2 * ROUNDING * max(abs(claim), self.size * abs(sign))
         distance = max(claim - sign * self.bound, 0.0)
@@ -322,7 +326,7 @@ class Recomputed:
             return True
         if not self.given_up:
             return False
-        if data.mode == "quality":
+        if data.goal == "min_quality":
             return self.bound < data.limit + ROUNDING
         return self.bound > data.limit * (1 - ROUNDING)
 

@@ -185,15 +185,15 @@ def assign(
     return _assignment(raw, asked[0], problem, start)
 
 
-def _warm(earlier: Assignment, mode: str) -> Any:
-    """Take the multipliers of an earlier answer; the core leaves out those of another aim."""
+def _warm(earlier: Assignment, goal: str) -> Any:
+    """Take the multipliers of an earlier answer; the core leaves out those of another criterion."""
     if not isinstance(earlier, Assignment):
         raise ProblemError(f"warm_start is a {type(earlier).__name__}, wanted an Assignment")
-    if earlier.mode != mode:
+    if earlier.goal != goal:
         return None
     duals = earlier.duals
     return (
-        earlier.aim,
+        earlier.criterion,
         duals.requirement,
         (duals.capacity, duals.pool, duals.group_quality, duals.group_budget, duals.row),
     )
@@ -229,7 +229,7 @@ def _repair(changes: tuple[Any, ...], problem: Arrays) -> Repair:
     return Repair(floor, budget, more, more_pooled, limits)
 
 
-def _assignment(raw: dict[str, Any], mode: str, problem: Arrays, start: float) -> Assignment:
+def _assignment(raw: dict[str, Any], goal: str, problem: Arrays, start: float) -> Assignment:
     """Make the answer of the core's dictionary, whose other keys are the names of the fields."""
     _, m, r = problem["shape"]
     requirement, (capacity, pool, group_quality, group_budget, row) = raw["duals"]
@@ -238,13 +238,13 @@ def _assignment(raw: dict[str, Any], mode: str, problem: Arrays, start: float) -
         raw["capacity_price"] = raw["capacity_price"].reshape(r, m)
     if raw["alternatives"] is not None:
         second, margin = raw["alternatives"]
-        if raw["aim"] == "quality":
+        if raw["criterion"] == "quality":
             # The margin counts quality, and `requirement` is the quality that a dollar buys.
             with np.errstate(divide="ignore", invalid="ignore"):
                 margin = margin / requirement
         raw["alternatives"] = Alternatives(second, margin)
     raw["status"] = _STATUS[raw["status"]]
-    raw["mode"] = mode
+    raw["goal"] = goal
     raw["duals"] = Duals.of(
         {
             "requirement": requirement,

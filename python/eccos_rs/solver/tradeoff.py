@@ -130,7 +130,7 @@ def frontier(
     6.0
     """
     points = _arrays.count("max_points", max_points, 2)
-    problem = _arrays.problem(cost, quality, ("quality", 0.0), **limits)
+    problem = _arrays.problem(cost, quality, ("min_quality", 0.0), **limits)
     effort = _arrays.effort(1e-4, time_limit, None, threads)
     (quality_at, cost_at, price), complete = _core.frontier(problem, effort, points)
     return Frontier(quality_at, cost_at, price, complete)

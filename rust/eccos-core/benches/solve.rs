@@ -3,7 +3,7 @@
 //! `cargo bench -p eccos-core`. Every answer is checked before it is timed.
 
 use criterion::{BenchmarkId, Criterion, SamplingMode, criterion_group, criterion_main};
-use eccos_core::{Inputs, Matrix, Objective, Options, Problem, Status, solve};
+use eccos_core::{Goal, Inputs, Matrix, Options, Problem, Status, solve};
 use std::hint::black_box;
 use std::time::Duration;
 
@@ -56,8 +56,8 @@ impl Batch {
 
     fn inputs(&self) -> Inputs<'_> {
         let (cost, quality) = (Matrix::F32(&self.cost), Matrix::F32(&self.quality));
-        let objective = Objective::Quality { min: self.floor };
-        Inputs { capacity: Some(&self.capacity), ..Inputs::new(self.queries, self.models, cost, quality, objective) }
+        let goal = Goal::Quality { min: self.floor };
+        Inputs { capacity: Some(&self.capacity), ..Inputs::new(self.queries, self.models, cost, quality, goal) }
     }
 
     /// The least any method must do: look at every pair once.

@@ -1,14 +1,14 @@
 //! Multipliers in the caller's units: what proves a bound, and where a later solve may start.
 
-use crate::problem::{Goal, Label, Problem};
+use crate::problem::{Criterion, Label, Problem};
 
 /// Multipliers of the rows, all >= 0, in units of the objective for one unit of the row. They prove the bound:
 ///
 /// `bound = requirement * limit - sum capacity * L - sum pool * L + group terms + sum_i min_j reduced cost`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Duals {
-    /// What is optimised: the unit of all the multipliers. A solve with another goal does not start from them.
-    pub goal: Goal,
+    /// What is optimised: the unit of all the multipliers. A solve with another criterion does not start from them.
+    pub criterion: Criterion,
     /// Quality mode: dollars for one more unit of summed quality. Budget mode: summed quality for one more dollar.
     /// Price mode: the given price of quality.
     pub requirement: f64,
@@ -26,9 +26,9 @@ pub struct Duals {
 
 impl Duals {
     /// All zero, in the shape of a problem.
-    pub(crate) fn zero(problem: &Problem<'_>, goal: Goal) -> Self {
+    pub(crate) fn zero(problem: &Problem<'_>, criterion: Criterion) -> Self {
         Self {
-            goal,
+            criterion,
             requirement: 0.0,
             capacity: vec![0.0; problem.input.resources * problem.models()],
             pool: vec![0.0; problem.input.pools.len()],

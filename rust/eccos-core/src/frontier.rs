@@ -8,7 +8,7 @@ use crate::dual::Element;
 use crate::dual::State;
 use crate::dual::{Leaving, Limits, Outcome, Work};
 use crate::options::Options;
-use crate::problem::{Goal, Problem, ProblemError};
+use crate::problem::{Criterion, Problem, ProblemError};
 use crate::program::Prepared;
 use crate::program::{Lp, dot};
 
@@ -31,7 +31,7 @@ pub struct Frontier {
 
 /// Follows the dual solution from the cheapest assignment to the best attainable quality.
 ///
-/// The objective of `problem` is ignored; capacities, mask, floors and groups hold. When the capacities cannot take every
+/// The goal of `problem` is ignored; capacities, mask, floors and groups hold. When the capacities cannot take every
 /// query, the curve is that of those who are served. At most `max_points` breakpoints are
 /// returned, thinned evenly when there are more. Between two neighbouring bases only the requirement moves: the
 /// fractions of the vertex change linearly with it, the first that becomes impossible leaves, and the dual ratio test says
@@ -44,7 +44,7 @@ pub fn frontier(problem: &Problem<'_>, options: &Options<'_>, max_points: usize)
     let control = Control::new(options, Instant::now());
     let matching = if problem.input.load.is_none() { deferral::match_requests(problem, &control) } else { None };
     let served = matching.map(|matching| matching.packing.served).or_else(|| problem.routable.clone());
-    let prepared = Prepared::new(problem, served.as_deref(), Goal::Cost, Some(0.0));
+    let prepared = Prepared::new(problem, served.as_deref(), Criterion::Cost, Some(0.0));
     let mut walk = Walk { points: vec![], complete: false };
     if prepared.len() > 0 {
         if prepared.terms.is_empty() {

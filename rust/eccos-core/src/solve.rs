@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | `Admit` | with one request per query a matching decides who is served ([`crate::deferral`]) | `Stated` |
 //! | `Stated` | relaxation, then whole queries, of the problem as stated | `Finish`, or `Extreme` when it is not met |
-//! | `Extreme` | the most quality (or the least cost) within the capacities, then the other goal at that extreme | `Finish`, or `Pack` when no whole assignment keeps the capacities |
+//! | `Extreme` | the most quality (or the least cost) within the capacities, then the other criterion at that extreme | `Finish`, or `Pack` when no whole assignment keeps the capacities |
 //! | `Pack` | loads that do not fit, or were not made to: serve what a greedy packing serves | `Stated` over those |
 //! | `Round` | out of time: a rounding at the prices known so far, which claims nothing | `Finish` |
 //!
@@ -23,7 +23,7 @@ use crate::deferral::{self, Packing};
 use crate::dual::{Outcome, Work};
 use crate::integer;
 use crate::options::Options;
-use crate::problem::{Goal, Objective, Problem, ProblemError};
+use crate::problem::{Criterion, Goal, Problem, ProblemError};
 use crate::program::{Prepared, dot, dual_value};
 
 /// Assigns every query to a model.
@@ -195,9 +195,9 @@ impl<'a> Run<'a> {
 
     /// True when it is proven that the capacities cannot hold everyone: not even split, or by a complete search.
     fn capacities_are_short(&mut self) -> bool {
-        let goal = self.extreme_goal();
+        let criterion = self.extreme_criterion();
         let problem = self.problem;
-        let everyone = Prepared::new(problem, problem.routable.as_deref(), goal, None).capacities_only();
+        let everyone = Prepared::new(problem, problem.routable.as_deref(), criterion, None).capacities_only();
         let Some(relaxed) = self.relax(&everyone, None, true) else { return false };
         if relaxed.outcome != Outcome::Optimal {
             return relaxed.outcome == Outcome::Infeasible;
@@ -240,15 +240,15 @@ impl<'a> Run<'a> {
     /// when the promise is exactly the extreme and rounding decides, or when no rounding of the relaxation was accepted.
     fn bounded_as_stated(&mut self, served: Option<&[u32]>, extreme: Candidate) -> Candidate {
         let stated = Prepared::stated(self.problem, served);
-        if extreme.goal == stated.goal {
+        if extreme.criterion == stated.criterion {
             return extreme;
         }
         let found = self.second_goal(served, extreme);
-        let reached = match stated.goal {
-            Goal::Cost => found.measured.mean_quality(),
-            Goal::Quality | Goal::Value(_) => found.measured.cost,
+        let reached = match stated.criterion {
+            Criterion::Cost => found.measured.mean_quality(),
+            Criterion::Quality | Criterion::Value(_) => found.measured.cost,
         };
-        let near = Prepared::new(self.problem, served, stated.goal, Some(reached));
+        let near = Prepared::new(self.problem, served, stated.criterion, Some(reached));
         let known = self.stated.multipliers.take();
         let y = known.or_else(|| self.relax(&near, None, true).map(|relaxed| relaxed.state.y));
         let y = y.unwrap_or_else(|| vec![0.0; stated.rows()]);
@@ -263,10 +263,10 @@ impl<'a> Run<'a> {
     /// The most quality (or the least cost, when the requirement is a budget) within the capacities, and within the
     /// limits of the groups when that is possible.
     fn most_extreme(&mut self, served: Option<&[u32]>) -> Option<Candidate> {
-        let goal = self.extreme_goal();
-        let within_groups = Prepared::new(self.problem, served, goal, None);
+        let criterion = self.extreme_criterion();
+        let within_groups = Prepared::new(self.problem, served, criterion, None);
         let grouped = within_groups.has_more();
-        if !(grouped && matches!(goal, Goal::Value(_))) {
+        if !(grouped && matches!(criterion, Criterion::Value(_))) {
             let found = self.attempt(&within_groups, None, true).candidate;
             if found.is_some() || !grouped {
                 return found;
@@ -277,33 +277,33 @@ impl<'a> Run<'a> {
 
     /// False when the bound of the extreme problem proves that the requirement cannot be met.
     fn may_be_met(&self, extreme: &Candidate) -> bool {
-        match self.problem.objective() {
-            Objective::Quality { min } => extreme.dual_bound >= min * (1.0 - 1e-9),
-            Objective::Budget { max } => extreme.dual_bound <= max * (1.0 + 1e-9),
-            Objective::Price { .. } => true,
+        match self.problem.goal() {
+            Goal::Quality { min } => extreme.dual_bound >= min * (1.0 - 1e-9),
+            Goal::Budget { max } => extreme.dual_bound <= max * (1.0 + 1e-9),
+            Goal::Price { .. } => true,
         }
     }
 
-    fn extreme_goal(&self) -> Goal {
-        match self.problem.objective() {
-            Objective::Quality { .. } => Goal::Quality,
-            Objective::Budget { .. } => Goal::Cost,
-            Objective::Price { value } => Goal::Value(value),
+    fn extreme_criterion(&self) -> Criterion {
+        match self.problem.goal() {
+            Goal::Quality { .. } => Criterion::Quality,
+            Goal::Budget { .. } => Criterion::Cost,
+            Goal::Price { value } => Criterion::Value(value),
         }
     }
 
     /// Among the assignments as extreme as this one, the one that is best in the other respect.
     fn second_goal(&mut self, served: Option<&[u32]>, extreme: Candidate) -> Candidate {
         let reached = extreme.measured.clone();
-        let (goal, requirement) = match extreme.goal {
-            Goal::Quality => (Goal::Cost, reached.mean_quality()),
-            Goal::Cost => (Goal::Quality, reached.cost),
-            Goal::Value(_) => return extreme,
+        let (criterion, requirement) = match extreme.criterion {
+            Criterion::Quality => (Criterion::Cost, reached.mean_quality()),
+            Criterion::Cost => (Criterion::Quality, reached.cost),
+            Criterion::Value(_) => return extreme,
         };
         if self.control.expired() {
             return extreme;
         }
-        let mut prepared = Prepared::new(self.problem, served, goal, Some(requirement));
+        let mut prepared = Prepared::new(self.problem, served, criterion, Some(requirement));
         if !reached.others_hold(self.problem) {
             prepared = prepared.capacities_only();
         }
@@ -311,8 +311,8 @@ impl<'a> Run<'a> {
             return extreme;
         };
         let measured = &better.measured;
-        let as_extreme = match extreme.goal {
-            Goal::Quality => measured.quality >= reached.quality - 1e-9 * reached.quality,
+        let as_extreme = match extreme.criterion {
+            Criterion::Quality => measured.quality >= reached.quality - 1e-9 * reached.quality,
             _ => measured.cost <= reached.cost * (1.0 + 1e-9),
         };
         if as_extreme { Candidate { model: better.model, measured: better.measured, ..extreme } } else { extreme }
@@ -321,10 +321,10 @@ impl<'a> Run<'a> {
     /// True when an assignment meets everything that was asked for.
     fn meets(&self, candidate: &Candidate) -> bool {
         let measured = &candidate.measured;
-        let requirement = match self.problem.objective() {
-            Objective::Quality { min } => measured.quality_short(min) == 0.0,
-            Objective::Budget { max } => measured.over_budget(max) == 0.0,
-            Objective::Price { .. } => true,
+        let requirement = match self.problem.goal() {
+            Goal::Quality { min } => measured.quality_short(min) == 0.0,
+            Goal::Budget { max } => measured.over_budget(max) == 0.0,
+            Goal::Price { .. } => true,
         };
         requirement && measured.others_hold(self.problem) && measured.capacities_hold(self.problem)
     }
@@ -341,7 +341,7 @@ impl<'a> Run<'a> {
             return Some(candidate);
         }
         let unreachable = relaxed.outcome == Outcome::Infeasible;
-        let extreme = Prepared::new(self.problem, served, self.extreme_goal(), None).capacities_only();
+        let extreme = Prepared::new(self.problem, served, self.extreme_criterion(), None).capacities_only();
         let relaxed = self.relax(&extreme, None, true)?;
         candidate = Candidate::new(&extreme, &relaxed, candidate.model, candidate.measured);
         candidate.verdict = if unreachable { Verdict::Unreachable } else { Verdict::Undecided };

@@ -3,7 +3,7 @@
 mod common;
 
 use common::{Case, Rng, brute, check};
-use eccos_core::{Goal, Objective, Options, Status};
+use eccos_core::{Criterion, Goal, Options, Status};
 
 /// Small problems of every family: grids of values, ties, masks, floors, several resources, groups.
 fn random_case(rng: &mut Rng) -> Case {
@@ -14,12 +14,12 @@ fn random_case(rng: &mut Rng) -> Case {
     let on_grid = |rng: &mut Rng| (rng.unit() * grid).round() / grid;
     let cost: Vec<f64> = (0..n * m).map(|_| on_grid(rng) * scale).collect();
     let quality: Vec<f64> = (0..n * m).map(|_| on_grid(rng)).collect();
-    let objective = match rng.below(3) {
-        0 => Objective::Quality { min: if rng.chance(0.5) { on_grid(rng) } else { rng.unit() } },
-        1 => Objective::Budget { max: (on_grid(rng) * n as f64) * scale },
-        _ => Objective::Price { value: on_grid(rng) * scale },
+    let goal = match rng.below(3) {
+        0 => Goal::Quality { min: if rng.chance(0.5) { on_grid(rng) } else { rng.unit() } },
+        1 => Goal::Budget { max: (on_grid(rng) * n as f64) * scale },
+        _ => Goal::Price { value: on_grid(rng) * scale },
     };
-    let mut case = Case::plain(n, m, cost, quality, objective);
+    let mut case = Case::plain(n, m, cost, quality, goal);
     if rng.chance(0.4) {
         case.resources = 1 + rng.below(2);
         let resources = case.resources;
@@ -82,10 +82,10 @@ fn compare(case: &Case, exact: bool) -> &'static str {
         return "overloaded";
     }
     if let (Some(best), false) = (truth.best, solution.status == Status::Overloaded) {
-        let bound_holds = if case.goal() == Goal::Quality {
-            solution.goal != Goal::Quality || solution.bound >= best - size(best)
+        let bound_holds = if case.criterion() == Criterion::Quality {
+            solution.criterion != Criterion::Quality || solution.bound >= best - size(best)
         } else {
-            solution.goal != case.goal() || solution.bound <= best + size(best)
+            solution.criterion != case.criterion() || solution.bound <= best + size(best)
         };
         assert!(bound_holds, "bound {} best {best} {case:?} {solution:?}", solution.bound);
     }
@@ -100,11 +100,11 @@ fn compare(case: &Case, exact: bool) -> &'static str {
         (Some(_), _) => "missed",
         (None, Status::QualityUnreachable | Status::BudgetUnreachable) => {
             let grouped = case.group.is_some();
-            match (solution.goal, grouped) {
-                (Goal::Quality, false) => {
+            match (solution.criterion, grouped) {
+                (Criterion::Quality, false) => {
                     assert!((solution.quality - truth.most_quality).abs() < 1e-9 || case.load.is_some());
                 }
-                (Goal::Cost, false) => {
+                (Criterion::Cost, false) => {
                     assert!(solution.cost <= truth.least_cost + size(truth.least_cost) || case.load.is_some());
                 }
                 _ => {}

@@ -3,18 +3,18 @@
 mod common;
 
 use common::{Case, Rng, check};
-use eccos_core::{Objective, Options, Reason, Status};
+use eccos_core::{Goal, Options, Reason, Status};
 
 fn overloaded(rng: &mut Rng) -> Case {
     let (n, m) = (1 + rng.below(12), 1 + rng.below(4));
     let cost = (0..n * m).map(|_| rng.unit()).collect();
     let quality = (0..n * m).map(|_| rng.unit()).collect();
-    let objective = match rng.below(3) {
-        0 => Objective::Quality { min: 0.3 * rng.unit() },
-        1 => Objective::Budget { max: n as f64 },
-        _ => Objective::Price { value: rng.unit() },
+    let goal = match rng.below(3) {
+        0 => Goal::Quality { min: 0.3 * rng.unit() },
+        1 => Goal::Budget { max: n as f64 },
+        _ => Goal::Price { value: rng.unit() },
     };
-    let mut case = Case::plain(n, m, cost, quality, objective);
+    let mut case = Case::plain(n, m, cost, quality, goal);
     case.capacity = Some((0..m).map(|_| rng.below(1 + n) as f64 * 0.6).collect());
     if rng.chance(0.7) {
         let mut allowed: Vec<bool> = (0..n * m).map(|_| rng.chance(0.5)).collect();
@@ -84,7 +84,7 @@ fn the_growth_it_names_serves_everything() {
     let mut tried = 0;
     for seed in 0..1500 {
         let mut case = overloaded(&mut Rng(seed));
-        case.objective = Objective::Price { value: 1.0 };
+        case.goal = Goal::Price { value: 1.0 };
         let solution = case.solve(&Options::default());
         if solution.status != Status::Overloaded {
             continue;
@@ -108,7 +108,7 @@ fn the_growth_it_names_serves_everything() {
 #[test]
 fn deferral_is_not_by_cutting_the_tail() {
     // The first query may only use the full model; the last is of high priority and must push it out.
-    let mut case = Case::plain(3, 2, vec![1.0; 6], vec![0.5; 6], Objective::Price { value: 0.0 });
+    let mut case = Case::plain(3, 2, vec![1.0; 6], vec![0.5; 6], Goal::Price { value: 0.0 });
     case.capacity = Some(vec![1.0, 1.0]);
     case.allowed = Some(vec![true, false, true, true, true, false]);
     case.priority = Some(vec![0, 0, 5]);

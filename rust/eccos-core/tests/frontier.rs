@@ -3,7 +3,7 @@
 mod common;
 
 use common::{Case, Rng, pool_like};
-use eccos_core::{Objective, Options, Problem, frontier};
+use eccos_core::{Goal, Options, Problem, frontier};
 
 fn check_curve(case: &Case, most: usize) {
     let problem = Problem::new(case.inputs()).expect("well formed");
@@ -11,8 +11,8 @@ fn check_curve(case: &Case, most: usize) {
     assert!(curve.complete);
     assert!(curve.quality.windows(2).all(|q| q[0] < q[1] + 1e-12), "{curve:?}");
     assert!(curve.price.windows(2).all(|p| p[0] <= p[1] * (1.0 + 1e-6) + 1e-12), "prices rise: {curve:?}");
-    let cheapest = Case { objective: Objective::Budget { max: 0.0 }, ..case.clone() };
-    let dearest = Case { objective: Objective::Quality { min: 1.0 }, ..case.clone() };
+    let cheapest = Case { goal: Goal::Budget { max: 0.0 }, ..case.clone() };
+    let dearest = Case { goal: Goal::Quality { min: 1.0 }, ..case.clone() };
     let ends = (cheapest.solve(&Options::default()), dearest.solve(&Options::default()));
     let last = curve.cost.len() - 1;
     assert!((curve.cost[0] - ends.0.cost).abs() <= 1e-7 * ends.0.cost, "{} {}", curve.cost[0], ends.0.cost);
@@ -25,7 +25,7 @@ fn check_curve(case: &Case, most: usize) {
             if most < 1000 && quality != curve.quality[t] {
                 continue;
             }
-            let asked = Case { objective: Objective::Quality { min: quality * (1.0 - 1e-9) }, ..case.clone() };
+            let asked = Case { goal: Goal::Quality { min: quality * (1.0 - 1e-9) }, ..case.clone() };
             let solution = asked.solve(&Options::default());
             let bound = solution.dual_bound;
             // A floor is relaxed by 1e-9 here and by as much inside; on a steep segment that is worth something.
@@ -44,7 +44,7 @@ fn corners_are_the_optima_of_the_relaxation() {
         let mut rng = Rng(seed);
         let (n, m) = (5 + rng.below(60), 2 + rng.below(6));
         let (cost, quality) = pool_like(&mut rng, n, m);
-        let mut case = Case::plain(n, m, cost, quality, Objective::Quality { min: 0.0 });
+        let mut case = Case::plain(n, m, cost, quality, Goal::Quality { min: 0.0 });
         check_curve(&case, 100_000);
         case.capacity = Some((0..m).map(|_| (n as f64 / m as f64 * (1.0 + rng.unit())).ceil()).collect());
         check_curve(&case, 100_000);
@@ -54,7 +54,7 @@ fn corners_are_the_optima_of_the_relaxation() {
 #[test]
 fn a_long_curve_is_thinned_evenly_and_keeps_its_ends() {
     let (cost, quality) = pool_like(&mut Rng(7), 400, 5);
-    let case = Case::plain(400, 5, cost, quality, Objective::Quality { min: 0.0 });
+    let case = Case::plain(400, 5, cost, quality, Goal::Quality { min: 0.0 });
     check_curve(&case, 30);
     let problem = Problem::new(case.inputs()).expect("well formed");
     assert_eq!(frontier(&problem, &Options::default(), 30).expect("options").quality.len(), 30);

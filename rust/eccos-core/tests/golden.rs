@@ -5,7 +5,7 @@ mod common;
 use std::path::PathBuf;
 
 use common::{Case, check};
-use eccos_core::{Objective, Options};
+use eccos_core::{Goal, Options};
 use serde_json::Value;
 
 fn numbers(value: &Value, empty: f64) -> Vec<f64> {
@@ -27,10 +27,10 @@ fn read(problem: &Value) -> Case {
     let scalar = |name: &str| problem.get(name).and_then(Value::as_f64);
     let n = problem["cost"].as_array().expect("rows").len();
     let m = problem["cost"][0].as_array().expect("columns").len();
-    let objective = match (scalar("min_quality"), scalar("budget"), scalar("quality_value")) {
-        (Some(min), _, _) => Objective::Quality { min },
-        (_, Some(max), _) => Objective::Budget { max },
-        (_, _, value) => Objective::Price { value: value.expect("one of three objectives") },
+    let goal = match (scalar("min_quality"), scalar("budget"), scalar("quality_value")) {
+        (Some(min), _, _) => Goal::Quality { min },
+        (_, Some(max), _) => Goal::Budget { max },
+        (_, _, value) => Goal::Price { value: value.expect("one of three goals") },
     };
     let floor = list("query_floor", f64::NAN);
     Case {
@@ -51,7 +51,7 @@ fn read(problem: &Value) -> Case {
             m,
             list("cost", f64::NAN).expect("costs"),
             list("quality", f64::NAN).expect("qualities"),
-            objective,
+            goal,
         )
     }
 }

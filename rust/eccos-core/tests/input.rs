@@ -3,13 +3,13 @@
 mod common;
 
 use common::{Case, Rng, check, pool_like};
-use eccos_core::{Inputs, Matrix, Objective, Options, Problem, Status, Unroutable, solve};
+use eccos_core::{Goal, Inputs, Matrix, Options, Problem, Status, Unroutable, solve};
 
 const COST: [f64; 4] = [1.0, 2.0, 3.0, 4.0];
 const QUALITY: [f64; 4] = [0.1, 0.2, 0.3, 0.4];
 
 fn plain() -> Inputs<'static> {
-    Inputs::new(2, 2, Matrix::F64(&COST), Matrix::F64(&QUALITY), Objective::Quality { min: 0.2 })
+    Inputs::new(2, 2, Matrix::F64(&COST), Matrix::F64(&QUALITY), Goal::Quality { min: 0.2 })
 }
 
 #[track_caller]
@@ -41,10 +41,10 @@ fn shapes_are_named() {
 #[test]
 fn values_are_named() {
     for (min, word) in [(1.5, "1.5"), (-0.1, "-0.1"), (f64::NAN, "NaN")] {
-        refused(&Inputs { objective: Objective::Quality { min }, ..plain() }, &["min_quality", word, "[0, 1]"]);
+        refused(&Inputs { goal: Goal::Quality { min }, ..plain() }, &["min_quality", word, "[0, 1]"]);
     }
-    refused(&Inputs { objective: Objective::Budget { max: -1.0 }, ..plain() }, &["budget", "-1", ">= 0"]);
-    refused(&Inputs { objective: Objective::Price { value: f64::INFINITY }, ..plain() }, &["quality_value", "inf"]);
+    refused(&Inputs { goal: Goal::Budget { max: -1.0 }, ..plain() }, &["budget", "-1", ">= 0"]);
+    refused(&Inputs { goal: Goal::Price { value: f64::INFINITY }, ..plain() }, &["quality_value", "inf"]);
     refused(&Inputs { capacity: Some(&[1.0, f64::NAN]), ..plain() }, &["capacity[0, 1]", "NaN"]);
     refused(&Inputs { query_floor: Some(&[0.1, 1.1]), ..plain() }, &["query_floor[1]", "1.1"]);
     let limits = Inputs { group: Some(&[0, 0]), group_min_quality: Some(&[7.0]), ..plain() };
@@ -88,7 +88,7 @@ fn what_stands_in_a_forbidden_pair_is_not_looked_at() {
     let allowed = [true, false, false, true];
     let inputs = Inputs {
         allowed: Some(&allowed),
-        ..Inputs::new(2, 2, Matrix::F64(&cost), Matrix::F64(&quality), Objective::Quality { min: 0.2 })
+        ..Inputs::new(2, 2, Matrix::F64(&cost), Matrix::F64(&quality), Goal::Quality { min: 0.2 })
     };
     let solution = solve(&Problem::new(inputs).expect("well formed"), &Options::default()).expect("options");
     assert_eq!((solution.model, solution.cost), (vec![0, 1], 5.0));
@@ -97,8 +97,8 @@ fn what_stands_in_a_forbidden_pair_is_not_looked_at() {
 #[test]
 fn an_empty_batch_is_an_empty_answer() {
     for capacity in [None, Some(vec![0.0, 5.0])] {
-        for objective in [Objective::Quality { min: 0.9 }, Objective::Budget { max: 0.0 }] {
-            let case = Case { capacity: capacity.clone(), ..Case::plain(0, 2, vec![], vec![], objective) };
+        for goal in [Goal::Quality { min: 0.9 }, Goal::Budget { max: 0.0 }] {
+            let case = Case { capacity: capacity.clone(), ..Case::plain(0, 2, vec![], vec![], goal) };
             let solution = case.solve(&Options::default());
             assert_eq!((solution.status, solution.model.len(), solution.cost), (Status::Optimal, 0, 0.0));
             assert!(solution.quality.is_nan());
@@ -110,7 +110,7 @@ fn an_empty_batch_is_an_empty_answer() {
 fn the_widest_pool_and_a_single_pair() {
     for (n, m) in [(1, 1), (1, 256), (300, 256), (500, 1)] {
         let (cost, quality) = pool_like(&mut Rng(3), n, m);
-        let mut case = Case::plain(n, m, cost, quality, Objective::Quality { min: 0.3 });
+        let mut case = Case::plain(n, m, cost, quality, Goal::Quality { min: 0.3 });
         case.capacity = Some(vec![(2.0 * n as f64 / m as f64).ceil(); m]);
         let solution = case.solve(&Options::default());
         check(&case, &solution);

@@ -6,13 +6,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use common::{Case, Rng, check, pool_like};
-use eccos_core::{Inputs, Matrix, Objective, Options, Problem, Solution, Status, solve};
+use eccos_core::{Goal, Inputs, Matrix, Options, Problem, Solution, Status, solve};
 
 fn case(n: usize, m: usize, seed: u64) -> Case {
     let (cost, quality) = pool_like(&mut Rng(seed), n, m);
     // Numbers that single precision holds exactly, so that both precisions state the same problem.
     let round = |x: Vec<f64>| x.into_iter().map(|x| f64::from(x as f32)).collect::<Vec<_>>();
-    let mut case = Case::plain(n, m, round(cost), round(quality), Objective::Quality { min: 0.6 });
+    let mut case = Case::plain(n, m, round(cost), round(quality), Goal::Quality { min: 0.6 });
     case.capacity = Some(vec![(1.5 * n as f64 / m as f64).floor(); m]);
     case
 }
@@ -93,13 +93,13 @@ fn groups_are_screened() {
 #[test]
 fn what_cannot_be_met_is_proven() {
     let mut case = case(40_000, 6, 13);
-    case.objective = Objective::Quality { min: 0.999 };
+    case.goal = Goal::Quality { min: 0.999 };
     let solution = case.solve(&Options::default());
     check(&case, &solution);
     assert_eq!(solution.status, Status::QualityUnreachable);
     assert!(solution.gap < 1e-6, "the highest quality there is: {}", solution.gap);
     let explanation = solution.explanation.expect("explained");
-    case.objective = Objective::Quality { min: explanation.repair.min_quality.expect("a lower floor") };
+    case.goal = Goal::Quality { min: explanation.repair.min_quality.expect("a lower floor") };
     assert!(matches!(case.solve(&Options::default()).status, Status::Optimal | Status::Feasible));
 }
 
@@ -122,7 +122,7 @@ fn a_limit_ends_it_honestly() {
 fn a_warm_start_changes_the_way_not_the_answer() {
     let mut case = case(5_000, 8, 23);
     let cold = case.solve(&Options::default());
-    case.objective = Objective::Quality { min: 0.605 };
+    case.goal = Goal::Quality { min: 0.605 };
     let (fresh, warm) =
         (case.solve(&Options::default()), case.solve(&Options { warm: Some(&cold.duals), ..Options::default() }));
     check(&case, &warm);

@@ -3,7 +3,7 @@
 mod common;
 
 use common::{Case, Rng};
-use eccos_core::{Goal, Objective, Options, Pooled, Problem, Solution, Status, solve};
+use eccos_core::{Criterion, Goal, Options, Pooled, Problem, Solution, Status, solve};
 
 /// A small problem and its pools: mask, resource, capacity.
 type Drawn = (Case, Vec<(Vec<bool>, usize, f64)>);
@@ -12,12 +12,12 @@ fn draw(rng: &mut Rng) -> Drawn {
     let (n, m) = (1 + rng.below(5), 1 + rng.below(4));
     let cost = (0..n * m).map(|_| rng.below(6) as f64).collect();
     let quality = (0..n * m).map(|_| rng.below(9) as f64 / 8.0).collect();
-    let objective = match rng.below(3) {
-        0 => Objective::Quality { min: rng.unit() },
-        1 => Objective::Budget { max: rng.below(5 * n) as f64 },
-        _ => Objective::Price { value: rng.unit() * 9.0 },
+    let goal = match rng.below(3) {
+        0 => Goal::Quality { min: rng.unit() },
+        1 => Goal::Budget { max: rng.below(5 * n) as f64 },
+        _ => Goal::Price { value: rng.unit() * 9.0 },
     };
-    let mut case = Case::plain(n, m, cost, quality, objective);
+    let mut case = Case::plain(n, m, cost, quality, goal);
     if rng.chance(0.4) {
         case.resources = 1 + rng.below(2);
         case.load = Some((0..case.resources * n * m).map(|_| rng.below(5) as f64).collect());
@@ -57,7 +57,7 @@ fn pools_hold((case, pools): &Drawn, model: &[i32]) -> bool {
     })
 }
 
-/// Whether everyone can be served, and the best value of the stated objective.
+/// Whether everyone can be served, and the best value of the stated goal.
 fn brute(drawn: &Drawn) -> (bool, Option<f64>) {
     let case = &drawn.0;
     let (mut fits, mut best) = (false, None);
@@ -65,8 +65,8 @@ fn brute(drawn: &Drawn) -> (bool, Option<f64>) {
     loop {
         if let Some(sums) = case.sums(&model).filter(|_| pools_hold(drawn, &model)) {
             fits = true;
-            let value = Case::value(case.goal(), &sums);
-            let better = |b: f64| if case.goal() == Goal::Quality { value > b } else { value < b };
+            let value = Case::value(case.criterion(), &sums);
+            let better = |b: f64| if case.criterion() == Criterion::Quality { value > b } else { value < b };
             if case.meets(&sums) && best.is_none_or(better) {
                 best = Some(value);
             }
@@ -95,8 +95,9 @@ fn agrees_with_brute_force() {
             assert!(!fits || found.status != Status::Overloaded, "{seed} {drawn:?} {found:?}");
             let Some(best) = best else { continue };
             let room = 1e-9 * (1.0 + best.abs());
-            let worse = if found.goal == Goal::Quality { best - found.objective } else { found.objective - best };
-            let short = if found.goal == Goal::Quality { best - found.bound } else { found.bound - best };
+            let worse =
+                if found.criterion == Criterion::Quality { best - found.objective } else { found.objective - best };
+            let short = if found.criterion == Criterion::Quality { best - found.bound } else { found.bound - best };
             assert!(worse >= -room && short <= room, "{seed} best {best} {drawn:?} {found:?}");
             assert!(!exact || worse <= room, "{seed} best {best} {drawn:?} {found:?}");
         }
@@ -109,7 +110,7 @@ fn the_growth_it_names_serves_everything() {
     let mut tried = 0;
     for seed in 0..1500 {
         let mut drawn = draw(&mut Rng(seed));
-        drawn.0.objective = Objective::Price { value: 1.0 };
+        drawn.0.goal = Goal::Price { value: 1.0 };
         let found = answer(&drawn, &Options::default());
         let Some(why) = found.explanation.filter(|_| found.status == Status::Overloaded) else { continue };
         if let Some(capacity) = &mut drawn.0.capacity {

@@ -3,7 +3,7 @@
 mod common;
 
 use common::{Case, Rng, check, pool_like};
-use eccos_core::{Goal, Objective, Options, Solution, Status};
+use eccos_core::{Criterion, Goal, Options, Solution, Status};
 use proptest::prelude::*;
 
 /// One problem of a family.
@@ -33,11 +33,11 @@ fn family(kind: usize, seed: u64) -> Case {
     });
     let share = [0.0, 0.5, 0.9, 1.0][rng.below(4)];
     let floor = (least + share * (most - least)) / n as f64;
-    let objective = match rng.below(3) {
-        0 | 1 => Objective::Quality { min: floor.clamp(0.0, 1.0) },
-        _ => Objective::Budget { max: cost.iter().sum::<f64>() / m as f64 * (0.3 + rng.unit()) },
+    let goal = match rng.below(3) {
+        0 | 1 => Goal::Quality { min: floor.clamp(0.0, 1.0) },
+        _ => Goal::Budget { max: cost.iter().sum::<f64>() / m as f64 * (0.3 + rng.unit()) },
     };
-    let mut case = Case::plain(n, m, cost, quality, objective);
+    let mut case = Case::plain(n, m, cost, quality, goal);
     case.capacity = match rng.below(4) {
         0 => None,
         // The capacities sum to the number of queries exactly.
@@ -83,7 +83,7 @@ proptest! {
             let order: Vec<usize> = (0..case.n).rev().collect();
             let b = solved(&permuted(&case, &order));
             let size = case.cost.iter().copied().fold(0.0, f64::max) * case.n as f64;
-            let size = if a.goal == Goal::Quality { 1.0 } else { size };
+            let size = if a.criterion == Criterion::Quality { 1.0 } else { size };
             prop_assert!((a.dual_bound - b.dual_bound).abs() <= 1e-7 * a.dual_bound.abs() + 1e-9 * size);
         }
     }
@@ -95,7 +95,7 @@ proptest! {
         let unit = f64::from(power).exp2();
         let mut scaled = case.clone();
         scaled.cost.iter_mut().for_each(|c| *c *= unit);
-        if let Objective::Budget { max } = &mut scaled.objective {
+        if let Goal::Budget { max } = &mut scaled.goal {
             *max *= unit;
         }
         let (a, b) = (solved(&case), solved(&scaled));
@@ -120,9 +120,9 @@ proptest! {
         more.capacity = case.capacity.clone().map(|c| c.into_iter().chain([f64::INFINITY]).collect());
         let (a, b) = (solved(&case), solved(&more));
         prop_assert_eq!(a.status == Status::Overloaded, b.status == Status::Overloaded);
-        if a.status != Status::Overloaded && a.goal == b.goal {
+        if a.status != Status::Overloaded && a.criterion == b.criterion {
             let size = case.cost.iter().copied().fold(0.0, f64::max) * n as f64;
-            let size = if a.goal == Goal::Quality { 1.0 } else { size };
+            let size = if a.criterion == Criterion::Quality { 1.0 } else { size };
             prop_assert!((a.dual_bound - b.dual_bound).abs() <= 1e-7 * a.dual_bound.abs() + 1e-9 * size);
         }
         prop_assert!(b.model.iter().all(|&j| j < m as i32));

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytemuck::checked::try_cast_slice;
-use eccos_core::{Duals, Goal, Inputs, Matrix, Objective, Pooled, SideRow, Unroutable};
+use eccos_core::{Criterion, Duals, Goal, Inputs, Matrix, Pooled, SideRow, Unroutable};
 use numpy::{Element, PyArrayDyn, PyArrayMethods, PyReadonlyArrayDyn};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -91,11 +91,13 @@ impl Arrays<'_> {
 
     /// The same, for the core. Nothing is copied.
     pub fn inputs<'a>(&'a self, pools: &'a [Pooled<'a>], rows: &'a [SideRow<'a>]) -> PyResult<Inputs<'a>> {
-        let objective = match (self.goal.0.as_str(), self.goal.1) {
-            ("quality", min) => Objective::Quality { min },
-            ("budget", max) => Objective::Budget { max },
-            ("price", value) => Objective::Price { value },
-            (mode, _) => return Err(problem_error(format!("goal is {mode:?}, wanted quality, budget or price"))),
+        let goal = match (self.goal.0.as_str(), self.goal.1) {
+            ("min_quality", min) => Goal::Quality { min },
+            ("budget", max) => Goal::Budget { max },
+            ("quality_value", value) => Goal::Price { value },
+            (name, _) => {
+                return Err(problem_error(format!("goal is {name:?}, wanted min_quality, budget or quality_value")));
+            }
         };
         let allowed = self.allowed.as_ref().map(|allowed| mask("allowed", allowed)).transpose()?;
         let (queries, models, resources) = self.shape;
@@ -104,7 +106,7 @@ impl Arrays<'_> {
             models,
             cost: self.cost.matrix(),
             quality: self.quality.matrix(),
-            objective,
+            goal,
             resources,
             load: self.load.as_ref().map(Real::matrix),
             capacity: self.capacity.as_ref().map(Array::slice),
@@ -144,14 +146,14 @@ impl Effort<'_> {
     }
 
     pub fn duals(&self) -> Option<Duals> {
-        let (goal, requirement, prices) = self.warm_start.as_ref()?;
-        let goal = match goal.as_str() {
-            "cost" => Goal::Cost,
-            "quality" => Goal::Quality,
-            _ => Goal::Value(*requirement),
+        let (criterion, requirement, prices) = self.warm_start.as_ref()?;
+        let criterion = match criterion.as_str() {
+            "cost" => Criterion::Cost,
+            "quality" => Criterion::Quality,
+            _ => Criterion::Value(*requirement),
         };
         let [capacity, pool, group_quality, group_budget, row] =
             prices.each_ref().map(|price| price.slice().to_vec());
-        Some(Duals { goal, requirement: *requirement, capacity, pool, group_quality, group_budget, row })
+        Some(Duals { criterion, requirement: *requirement, capacity, pool, group_quality, group_budget, row })
     }
 }

@@ -251,7 +251,7 @@ class DualController:
         if self.pacer is not None:
             if found.status is Status.BUDGET_UNREACHABLE:
                 return 0.0
-            # In budget mode the multiplier is the success that a dollar buys.
+            # Under a budget the multiplier is the success that a dollar buys.
             dual = 1.0 / dual if dual > 0 else math.inf
         if math.isfinite(dual) and found.status is not Status.QUALITY_UNREACHABLE:
             return dual

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use arbitrary::Arbitrary;
-use eccos_core::{Inputs, Matrix, Objective, Options, Problem, Status, Unroutable, solve};
+use eccos_core::{Goal, Inputs, Matrix, Options, Problem, Status, Unroutable, solve};
 use libfuzzer_sys::fuzz_target;
 
 #[derive(Arbitrary, Debug)]
@@ -51,10 +51,10 @@ fuzz_target!(|input: Input| {
     let priority = input.priority.as_ref().map(|p| fit(p, n, i64::from));
     let group = input.group.as_ref().map(|g| fit(g, n, |x| u32::from(x % 4)));
     let group_floor = input.group_floor.as_ref().map(|f| fit(f, 4, |x| if x > 200 { f64::NAN } else { share(x) }));
-    let objective = match input.mode % 3 {
-        0 => Objective::Quality { min: input.wanted },
-        1 => Objective::Budget { max: input.wanted },
-        _ => Objective::Price { value: input.wanted },
+    let goal = match input.mode % 3 {
+        0 => Goal::Quality { min: input.wanted },
+        1 => Goal::Budget { max: input.wanted },
+        _ => Goal::Price { value: input.wanted },
     };
     let inputs = Inputs {
         resources,
@@ -66,7 +66,7 @@ fuzz_target!(|input: Input| {
         group: group.as_deref(),
         group_min_quality: group_floor.as_deref(),
         unroutable: if input.defer { Unroutable::Defer } else { Unroutable::Refuse },
-        ..Inputs::new(n, m, Matrix::F32(&cost), Matrix::F32(&quality), objective)
+        ..Inputs::new(n, m, Matrix::F32(&cost), Matrix::F32(&quality), goal)
     };
     let Ok(problem) = Problem::new(inputs) else { return };
     let options = Options {

@@ -3,7 +3,7 @@
 use super::measure::Measured;
 use super::{objective, size, unscaled_bound, unscaled_duals};
 use crate::duals::Duals;
-use crate::problem::Goal;
+use crate::problem::Criterion;
 use crate::program::Prepared;
 use crate::relax::Relaxed;
 use crate::tolerance::REQUIREMENT;
@@ -41,12 +41,12 @@ impl Deferred {
 /// An assignment with what is proven about it, in the caller's units.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Candidate {
-    pub goal: Goal,
+    pub criterion: Criterion,
     /// For each query of the problem its model, -1 when it is not served.
     pub model: Vec<i32>,
     /// Its sums on the data as given.
     pub measured: Measured,
-    /// What no assignment of the same queries can beat, in the unit of the goal.
+    /// What no assignment of the same queries can beat, in the unit of the criterion.
     pub bound: f64,
     pub dual_bound: f64,
     pub duals: Duals,
@@ -64,20 +64,20 @@ impl Candidate {
     pub fn at(prepared: &Prepared<'_>, y: &[f64], bound: f64, model: Vec<i32>, measured: Measured) -> Self {
         let bound = unscaled_bound(prepared, bound);
         let duals = unscaled_duals(prepared, y);
-        let goal = prepared.goal;
-        Self { goal, model, measured, bound, dual_bound: bound, duals, ..Self::default() }
+        let criterion = prepared.criterion;
+        Self { criterion, model, measured, bound, dual_bound: bound, duals, ..Self::default() }
     }
 
     /// Takes the bound that branching proved of the perturbed program, which lies below the data as given. An assignment
     /// within rounding of a bound on the data is its own bound.
     pub fn raise_bound(&mut self, prepared: &Prepared<'_>, scaled: f64, rounding: f64, complete: bool) {
-        let own = objective(self.goal, &self.measured);
+        let own = objective(self.criterion, &self.measured);
         let branched = unscaled_bound(prepared, scaled);
-        let quality = self.goal == Goal::Quality;
+        let quality = self.criterion == Criterion::Quality;
         self.bound = if quality { self.bound.min(branched) } else { self.bound.max(branched) };
         let apart = if quality { self.bound - own } else { own - self.bound };
         // Quality lies in [0, 1], where the same rounding is absolute, as it is for its floor.
-        let scale = size(self.goal, &self.measured).max(if quality { 1.0 } else { 0.0 });
+        let scale = size(self.criterion, &self.measured).max(if quality { 1.0 } else { 0.0 });
         // The bound's own allowance for rounding, from the size of the data: it must not stand against a proof at 0.
         let allowance = 2.0 * (unscaled_bound(prepared, scaled + rounding) - branched).abs();
         self.proven = complete && apart <= allowance.max(REQUIREMENT * scale);

@@ -6,7 +6,7 @@ use crate::control::Control;
 use crate::dual::Element;
 use crate::dual::State;
 use crate::dual::{Limits, Outcome, Work};
-use crate::problem::{Goal, Label, Objective, Problem};
+use crate::problem::{Criterion, Goal, Label, Problem};
 use crate::program::{FORBIDDEN, Prepared};
 use crate::program::{Lp, hash};
 
@@ -232,13 +232,13 @@ fn growth(problem: &Problem<'_>, reasons: &[Reason], control: &Control<'_>) -> V
     let hopeless =
         |reason: &Reason| matches!(reason, Reason::QualityAboveBest { .. } | Reason::BudgetBelowCheapest { .. });
     let served = problem.routable.as_deref();
-    let (goal, requirement) = match problem.objective() {
-        Objective::Quality { min } => (Goal::Cost, Some(min)),
-        Objective::Budget { max } => (Goal::Quality, Some(max)),
-        Objective::Price { .. } => (Goal::Cost, None),
+    let (criterion, requirement) = match problem.goal() {
+        Goal::Quality { min } => (Criterion::Cost, Some(min)),
+        Goal::Budget { max } => (Criterion::Quality, Some(max)),
+        Goal::Price { .. } => (Criterion::Cost, None),
     };
     let requirement = requirement.filter(|_| !reasons.iter().any(hopeless));
-    let prepared = Prepared::new(problem, served, goal, requirement).capacities_only();
+    let prepared = Prepared::new(problem, served, criterion, requirement).capacities_only();
     let n = prepared.len();
     let count = n.min(LOOKED_AT.div_ceil(problem.models()).max(1024));
     let share = count as f64 / n.max(1) as f64;
@@ -300,8 +300,8 @@ fn requirement(
     (reasons, repair): (&mut Vec<Reason>, &mut Repair),
 ) {
     let (dearest, cheapest) = row_extremes(problem, &candidate.model);
-    match problem.objective() {
-        Objective::Quality { min } if measured.quality_short(min) > 0.0 => {
+    match problem.goal() {
+        Goal::Quality { min } if measured.quality_short(min) > 0.0 => {
             let best = dearest / measured.assigned as f64;
             let attainable = measured.mean_quality();
             repair.min_quality = Some(attainable);
@@ -312,7 +312,7 @@ fn requirement(
                 reasons.push(Reason::QualityAboveCapacities { wanted: min, attainable });
             }
         }
-        Objective::Budget { max } if measured.over_budget(max) > 0.0 => {
+        Goal::Budget { max } if measured.over_budget(max) > 0.0 => {
             repair.budget = Some(measured.cost);
             if candidate.verdict != Verdict::Unreachable {
             } else if cheapest - max > 1e-9 * max {

@@ -13,7 +13,7 @@ pub use solution::{Counterfactuals, Solution, Stats, Status};
 
 use crate::control::Control;
 use crate::options::Options;
-use crate::problem::{Goal, Label, Objective, Problem};
+use crate::problem::{Criterion, Goal, Label, Problem};
 use crate::program::Prepared;
 
 /// The models of the served places, spread over all queries.
@@ -28,32 +28,32 @@ pub(crate) fn spread(prepared: &Prepared<'_>, key: &[u8]) -> Vec<i32> {
     model
 }
 
-/// Value of a goal in its own unit.
-pub(crate) fn objective(goal: Goal, measured: &Measured) -> f64 {
-    match goal {
-        Goal::Cost => measured.cost,
-        Goal::Quality => measured.mean_quality(),
-        Goal::Value(value) => measured.cost - value * measured.quality,
+/// Value of a criterion in its own unit.
+pub(crate) fn objective(criterion: Criterion, measured: &Measured) -> f64 {
+    match criterion {
+        Criterion::Cost => measured.cost,
+        Criterion::Quality => measured.mean_quality(),
+        Criterion::Value(value) => measured.cost - value * measured.quality,
     }
 }
 
-/// A bound of the scaled program in the unit of the goal; never worse than what holds without any multipliers.
+/// A bound of the scaled program in the unit of the criterion; never worse than what holds without any multipliers.
 pub(crate) fn unscaled_bound(prepared: &Prepared<'_>, scaled: f64) -> f64 {
     let value = scaled / prepared.scale_p;
-    match prepared.goal {
-        Goal::Cost => value.max(0.0),
-        Goal::Quality => (-value / prepared.len() as f64).min(1.0),
-        Goal::Value(worth) => value.max(-worth * prepared.len() as f64),
+    match prepared.criterion {
+        Criterion::Cost => value.max(0.0),
+        Criterion::Quality => (-value / prepared.len() as f64).min(1.0),
+        Criterion::Value(worth) => value.max(-worth * prepared.len() as f64),
     }
 }
 
 /// Multipliers in units of the objective for one unit of the row.
 pub(crate) fn unscaled_duals(prepared: &Prepared<'_>, y: &[f64]) -> Duals {
-    let mut duals = Duals::zero(prepared.problem, prepared.goal);
+    let mut duals = Duals::zero(prepared.problem, prepared.criterion);
     for (&(label, scale), &y) in prepared.labels.iter().zip(y) {
         duals.set(label, y * scale / prepared.scale_p);
     }
-    if let Goal::Value(value) = prepared.goal {
+    if let Criterion::Value(value) = prepared.criterion {
         duals.requirement = value;
     }
     duals
@@ -62,8 +62,8 @@ pub(crate) fn unscaled_duals(prepared: &Prepared<'_>, y: &[f64]) -> Duals {
 /// The caller's multipliers as a starting point; `None` when they do not fit the problem.
 pub(crate) fn scaled_duals(prepared: &Prepared<'_>, duals: &Duals) -> Option<Vec<f64>> {
     let fits = duals.fits(prepared.problem);
-    // Prices of another goal have another unit, and the price of quality is given in price mode.
-    if !fits || std::mem::discriminant(&duals.goal) != std::mem::discriminant(&prepared.goal) {
+    // Prices of another criterion have another unit, and the price of quality is given in price mode.
+    if !fits || std::mem::discriminant(&duals.criterion) != std::mem::discriminant(&prepared.criterion) {
         return None;
     }
     // A requirement that is not there has no scale.
@@ -75,19 +75,19 @@ pub(crate) fn scaled_duals(prepared: &Prepared<'_>, duals: &Duals) -> Option<Vec
 }
 
 /// What rounding of the objective is relative to: cost minus value may cancel, its parts do not.
-pub(crate) fn size(goal: Goal, measured: &Measured) -> f64 {
-    match goal {
-        Goal::Value(value) => measured.cost + value * measured.quality,
-        Goal::Cost | Goal::Quality => objective(goal, measured),
+pub(crate) fn size(criterion: Criterion, measured: &Measured) -> f64 {
+    match criterion {
+        Criterion::Value(value) => measured.cost + value * measured.quality,
+        Criterion::Cost | Criterion::Quality => objective(criterion, measured),
     }
 }
 
 /// `|objective - bound| / |bound|`, 0 when they are equal but for rounding, infinite when only the bound is 0.
-fn gap(goal: Goal, objective: f64, bound: f64, measured: &Measured) -> f64 {
-    let size = size(goal, measured);
-    let distance = match goal {
-        Goal::Quality => bound - objective,
-        Goal::Cost | Goal::Value(_) => objective - bound,
+fn gap(criterion: Criterion, objective: f64, bound: f64, measured: &Measured) -> f64 {
+    let size = size(criterion, measured);
+    let distance = match criterion {
+        Criterion::Quality => bound - objective,
+        Criterion::Cost | Criterion::Value(_) => objective - bound,
     };
     if distance <= 1e-14 * size {
         0.0
@@ -111,16 +111,16 @@ pub(crate) fn finish(
     if measured.assigned == 0 {
         return nothing(problem, &candidate, deferred, stats, control);
     }
-    let value = objective(candidate.goal, &measured);
-    let gap = gap(candidate.goal, value, candidate.bound, &measured);
-    let violation = match problem.objective() {
-        Objective::Quality { min } => measured.quality_short(min),
-        Objective::Budget { max } => measured.over_budget(max),
-        Objective::Price { .. } => 0.0,
+    let value = objective(candidate.criterion, &measured);
+    let gap = gap(candidate.criterion, value, candidate.bound, &measured);
+    let violation = match problem.goal() {
+        Goal::Quality { min } => measured.quality_short(min),
+        Goal::Budget { max } => measured.over_budget(max),
+        Goal::Price { .. } => 0.0,
     };
     let groups_short = (0..problem.groups).any(|g| measured.group_misses(problem, g).0 > 0.0);
     let missed_row = (0..measured.row.len()).any(|row| measured.row_miss(problem, row) > 0.0);
-    let missed_quality = groups_short || matches!(problem.objective(), Objective::Quality { .. }) && violation > 0.0;
+    let missed_quality = groups_short || matches!(problem.goal(), Goal::Quality { .. }) && violation > 0.0;
     let status = match (deferred, candidate.verdict) {
         (Deferred::Proven, _) => Status::Overloaded,
         (Deferred::Undecided, _) | (_, Verdict::Undecided) => Status::Undecided,
@@ -130,7 +130,7 @@ pub(crate) fn finish(
         _ if missed_row && violation == 0.0 => Status::RowUnreachable,
         _ => Status::BudgetUnreachable,
     };
-    let prices = prices(problem, candidate.goal, &candidate.duals, &measured);
+    let prices = prices(problem, candidate.criterion, &candidate.duals, &measured);
     let explanation = (deferred != Deferred::No || candidate.verdict != Verdict::Met)
         .then(|| explain::explain(problem, &candidate, control, deferred, stats.elapsed.as_secs_f64()));
     Solution {
@@ -150,7 +150,7 @@ pub(crate) fn finish(
         stats: Stats { proven: candidate.proven, ..stats },
         model: candidate.model,
         duals: candidate.duals,
-        goal: candidate.goal,
+        criterion: candidate.criterion,
     }
 }
 
@@ -162,19 +162,19 @@ struct Prices {
     row: Vec<f64>,
 }
 
-fn prices(problem: &Problem<'_>, goal: Goal, duals: &Duals, measured: &Measured) -> Prices {
+fn prices(problem: &Problem<'_>, criterion: Criterion, duals: &Duals, measured: &Measured) -> Prices {
     let queries = measured.assigned;
     let rows = problem.input.rows.iter().zip(&duals.row).zip(&measured.row);
     let rows: Vec<f64> = rows.map(|((row, y), of)| if row.mean { y * of.0 } else { *y }).collect();
     // In budget mode: summed quality for a dollar, turned over.
     let turned = |&quality: &f64| if quality == 0.0 { 0.0 } else { quality / duals.requirement };
-    let dollars = |prices: &[f64]| match goal {
-        Goal::Cost | Goal::Value(_) => prices.to_vec(),
-        Goal::Quality => prices.iter().map(turned).collect(),
+    let dollars = |prices: &[f64]| match criterion {
+        Criterion::Cost | Criterion::Value(_) => prices.to_vec(),
+        Criterion::Quality => prices.iter().map(turned).collect(),
     };
-    let quality = match goal {
-        Goal::Cost | Goal::Value(_) => duals.requirement * queries as f64,
-        Goal::Quality => queries as f64 / duals.requirement,
+    let quality = match criterion {
+        Criterion::Cost | Criterion::Value(_) => duals.requirement * queries as f64,
+        Criterion::Quality => queries as f64 / duals.requirement,
     };
     Prices { quality, capacity: dollars(&duals.capacity), pool: dollars(&duals.pool), row: dollars(&rows) }
 }
@@ -188,7 +188,7 @@ fn nothing(
     control: &Control<'_>,
 ) -> Solution {
     let model = vec![-1; problem.queries()];
-    let duals = Duals::zero(problem, candidate.goal);
+    let duals = Duals::zero(problem, candidate.criterion);
     Solution {
         status: match deferred {
             Deferred::No => Status::Optimal,
@@ -207,7 +207,7 @@ fn nothing(
         pool_price: duals.pool.clone(),
         row_price: duals.row.clone(),
         duals,
-        goal: candidate.goal,
+        criterion: candidate.criterion,
         violation: 0.0,
         explanation: (deferred != Deferred::No)
             .then(|| explain::explain(problem, candidate, control, deferred, stats.elapsed.as_secs_f64())),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::explain::Explanation;
 use crate::duals::Duals;
-use crate::problem::{Goal, Problem};
+use crate::problem::{Criterion, Problem};
 
 /// What the caller holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,10 +71,10 @@ pub struct Solution {
     pub cost: f64,
     /// Mean quality over the assigned queries (NaN when none is assigned).
     pub quality: f64,
-    /// What `objective`, `bound`, `gap` and `duals` are about: the stated objective; or, when it could not be met, the
+    /// What `objective`, `bound`, `gap` and `duals` are about: that of the stated goal; or, when it could not be met, the
     /// one that comes nearest to it (the most quality, or the least cost).
-    pub goal: Goal,
-    /// Value of the goal in its own unit: total cost, mean quality, or cost minus value.
+    pub criterion: Criterion,
+    /// Value of the criterion in its own unit: total cost, mean quality, or cost minus value.
     pub objective: f64,
     /// What no assignment of the same queries can beat, in the unit of `objective`.
     pub bound: f64,
@@ -135,9 +135,9 @@ impl Counterfactuals {
 fn reduced_value(problem: &Problem<'_>, solution: &Solution, query: usize, model: usize) -> f64 {
     let duals = &solution.duals;
     let (cost, quality) = (problem.cost(query, model), problem.quality(query, model));
-    let mut value = match solution.goal {
-        Goal::Cost | Goal::Value(_) => cost - duals.requirement * quality,
-        Goal::Quality => duals.requirement * cost - quality,
+    let mut value = match solution.criterion {
+        Criterion::Cost | Criterion::Value(_) => cost - duals.requirement * quality,
+        Criterion::Quality => duals.requirement * cost - quality,
     };
     for r in 0..problem.input.resources {
         let shared: f64 = problem.pools_of(r, model).map(|pool| duals.pool[pool]).sum();

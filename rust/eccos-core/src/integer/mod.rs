@@ -179,9 +179,9 @@ impl Search<'_, '_> {
         let (sub, held, at) = self.restrict(&core);
         let proposals = PROPOSALS.0 + PROPOSALS.1 * core.len();
         let start: Vec<u8> = core.iter().map(|&i| rounded[i as usize]).collect();
-        let goal = self.target + self.bound - held - at.objective;
+        let target = self.target + self.bound - held - at.objective;
         let run = |start: &[u8], proposals: usize, anywhere: Option<f64>| {
-            anneal(&sub, &at.y, start, Ask { proposals, target: goal, anywhere }, self.effort.control)
+            anneal(&sub, &at.y, start, Ask { proposals, target, anywhere }, self.effort.control)
         };
         let mut found = run(&start, proposals, None);
         // Nothing fits yet: anywhere, from other starts, and with limits that weigh ever more than the objective.

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::problem::{Inputs, MAX_MODELS, Matrix, Objective, ProblemError, Unroutable};
+use crate::problem::{Goal, Inputs, MAX_MODELS, Matrix, ProblemError, Unroutable};
 use crate::simd;
 
 /// Queries are numbered with 32 bits, and a mask of them must fit in memory many times over.
@@ -92,15 +92,15 @@ fn group_shapes(input: &Inputs<'_>) -> Result<(), ProblemError> {
     }
 }
 
-/// The objective and everything that is one number a model, a query or a group.
+/// The goal and everything that is one number a model, a query or a group.
 pub(crate) fn scalars(input: &Inputs<'_>) -> Result<(), ProblemError> {
     let scalar = |argument, x: f64, ok: bool, wanted| {
         if ok { Ok(()) } else { Err(value(argument, String::new(), x, wanted)) }
     };
-    match input.objective {
-        Objective::Quality { min } => scalar("min_quality", min, (0.0..=1.0).contains(&min), "a number in [0, 1]")?,
-        Objective::Budget { max } => scalar("budget", max, max >= 0.0, "a number >= 0")?,
-        Objective::Price { value } => {
+    match input.goal {
+        Goal::Quality { min } => scalar("min_quality", min, (0.0..=1.0).contains(&min), "a number in [0, 1]")?,
+        Goal::Budget { max } => scalar("budget", max, max >= 0.0, "a number >= 0")?,
+        Goal::Price { value } => {
             scalar("quality_value", value, value >= 0.0 && value.is_finite(), "a finite number >= 0")?;
         }
     }

@@ -68,7 +68,7 @@ pub(crate) use with_types;
 
 /// What is asked for beside the capacities.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Objective {
+pub enum Goal {
     /// Least total cost with a mean quality of at least `min`.
     Quality {
         /// The promised mean quality, in [0, 1].
@@ -86,9 +86,9 @@ pub enum Objective {
     },
 }
 
-/// What is optimised.
+/// What is optimised, which follows from the goal and from whether it can be reached.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub enum Goal {
+pub enum Criterion {
     /// The least total cost; a requirement, if any, is on quality.
     #[default]
     Cost,
@@ -98,7 +98,7 @@ pub enum Goal {
     Value(f64),
 }
 
-impl Goal {
+impl Criterion {
     /// One word for it.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -132,7 +132,7 @@ pub struct Inputs<'a> {
     /// (N, M) probability of a good answer, in [0, 1].
     pub quality: Matrix<'a>,
     /// What is asked for.
-    pub objective: Objective,
+    pub goal: Goal,
     /// R, the number of limited resources; 1 when `load` is `None`.
     pub resources: usize,
     /// (R, N, M) use of each resource, >= 0; `None`: every query is one request.
@@ -162,13 +162,13 @@ pub struct Inputs<'a> {
 impl<'a> Inputs<'a> {
     /// The plain problem: no capacities, no mask, nothing else.
     #[must_use]
-    pub fn new(queries: usize, models: usize, cost: Matrix<'a>, quality: Matrix<'a>, objective: Objective) -> Self {
+    pub fn new(queries: usize, models: usize, cost: Matrix<'a>, quality: Matrix<'a>, goal: Goal) -> Self {
         Self {
             queries,
             models,
             cost,
             quality,
-            objective,
+            goal,
             resources: 1,
             load: None,
             capacity: None,
@@ -302,8 +302,8 @@ impl<'a> Problem<'a> {
 
     /// What is asked for.
     #[must_use]
-    pub fn objective(&self) -> Objective {
-        self.input.objective
+    pub fn goal(&self) -> Goal {
+        self.input.goal
     }
 
     #[inline]

@@ -7,7 +7,7 @@
 //! Row 0 is the requirement (`A = -q`), then come the capacities and pools that can bind, then the limits of groups. Costs,
 //! qualities and loads are multiplied by powers of two, so that a typical row has range 1 and no bit is lost.
 
-use crate::problem::{Goal, Label, Objective, Problem};
+use crate::problem::{Criterion, Goal, Label, Problem};
 
 /// Marks "no row": a capacity that cannot bind, a group without a limit.
 pub(crate) const NO_ROW: u16 = u16::MAX;
@@ -69,7 +69,7 @@ pub(crate) struct Prepared<'a> {
     pub problem: &'a Problem<'a>,
     /// Served queries, ascending; `None` when that is all of them.
     pub served: Option<&'a [u32]>,
-    pub goal: Goal,
+    pub criterion: Criterion,
     /// Powers of two applied to the objective and to the requirement row.
     pub scale_p: f64,
     pub scale_q: f64,
@@ -81,18 +81,31 @@ pub(crate) struct Prepared<'a> {
 }
 
 impl<'a> Prepared<'a> {
-    /// `requirement`: the limit of the goal's counterpart (mean quality, or dollars), or none.
-    pub fn new(problem: &'a Problem<'a>, served: Option<&'a [u32]>, goal: Goal, requirement: Option<f64>) -> Self {
-        let mut prepared =
-            Self { problem, served, goal, scale_p: 1.0, scale_q: 0.0, terms: vec![], limit: vec![], labels: vec![] };
+    /// `requirement`: the limit of the criterion's counterpart (mean quality, or dollars), or none.
+    pub fn new(
+        problem: &'a Problem<'a>,
+        served: Option<&'a [u32]>,
+        criterion: Criterion,
+        requirement: Option<f64>,
+    ) -> Self {
+        let mut prepared = Self {
+            problem,
+            served,
+            criterion,
+            scale_p: 1.0,
+            scale_q: 0.0,
+            terms: vec![],
+            limit: vec![],
+            labels: vec![],
+        };
         prepared.add_row(Label::Requirement, 0.0, 0.0);
         let n = prepared.len();
         let (objective, cost, quality) = prepared.ranges();
         prepared.scale_p = power(objective);
         if let Some(wanted) = requirement.filter(|wanted| wanted.is_finite()) {
-            let (scale, floor) = match goal {
-                Goal::Cost | Goal::Value(_) => (power(quality), wanted * n as f64),
-                Goal::Quality => (power(cost), -wanted),
+            let (scale, floor) = match criterion {
+                Criterion::Cost | Criterion::Value(_) => (power(quality), wanted * n as f64),
+                Criterion::Quality => (power(cost), -wanted),
             };
             prepared.scale_q = scale;
             prepared.limit[0] = -(floor * scale - RELAX * (floor * scale).abs());
@@ -106,10 +119,10 @@ impl<'a> Prepared<'a> {
 
     /// The objective that a caller stated, over the served queries.
     pub fn stated(problem: &'a Problem<'a>, served: Option<&'a [u32]>) -> Self {
-        match problem.objective() {
-            Objective::Quality { min } => Self::new(problem, served, Goal::Cost, Some(min)),
-            Objective::Budget { max } => Self::new(problem, served, Goal::Quality, Some(max)),
-            Objective::Price { value } => Self::new(problem, served, Goal::Value(value), None),
+        match problem.goal() {
+            Goal::Quality { min } => Self::new(problem, served, Criterion::Cost, Some(min)),
+            Goal::Budget { max } => Self::new(problem, served, Criterion::Quality, Some(max)),
+            Goal::Price { value } => Self::new(problem, served, Criterion::Value(value), None),
         }
     }
 
@@ -132,10 +145,10 @@ impl<'a> Prepared<'a> {
     /// Weights of cost and quality in a pair's value: `v = cost_weight * c - quality_weight * a + terms`.
     #[inline]
     pub fn weights(&self, price: f64) -> (f64, f64) {
-        match self.goal {
-            Goal::Cost => (self.scale_p, price * self.scale_q),
-            Goal::Quality => (price * self.scale_q, self.scale_p),
-            Goal::Value(value) => (self.scale_p, value * self.scale_p),
+        match self.criterion {
+            Criterion::Cost => (self.scale_p, price * self.scale_q),
+            Criterion::Quality => (price * self.scale_q, self.scale_p),
+            Criterion::Value(value) => (self.scale_p, value * self.scale_p),
         }
     }
 
@@ -148,10 +161,10 @@ impl<'a> Prepared<'a> {
     /// The same, given the cost and the quality of the pair.
     #[inline]
     pub fn scaled(&self, c: f64, a: f64) -> (f64, f64) {
-        match self.goal {
-            Goal::Cost => (c * self.scale_p, a * self.scale_q),
-            Goal::Quality => (-a * self.scale_p, -c * self.scale_q),
-            Goal::Value(value) => ((c - value * a) * self.scale_p, 0.0),
+        match self.criterion {
+            Criterion::Cost => (c * self.scale_p, a * self.scale_q),
+            Criterion::Quality => (-a * self.scale_p, -c * self.scale_q),
+            Criterion::Value(value) => ((c - value * a) * self.scale_p, 0.0),
         }
     }
 
@@ -159,10 +172,10 @@ impl<'a> Prepared<'a> {
     #[inline]
     pub fn magnitude(&self, c: f64, a: f64) -> f64 {
         self.scale_p
-            * match self.goal {
-                Goal::Cost => c,
-                Goal::Quality => a,
-                Goal::Value(value) => c + value * a,
+            * match self.criterion {
+                Criterion::Cost => c,
+                Criterion::Quality => a,
+                Criterion::Value(value) => c + value * a,
             }
     }
 
@@ -213,10 +226,10 @@ impl<'a> Prepared<'a> {
     fn ranges(&self) -> (f64, f64, f64) {
         let cost = self.range(|c, _| c);
         let quality = self.range(|_, a| a);
-        let objective = match self.goal {
-            Goal::Cost => cost,
-            Goal::Quality => quality,
-            Goal::Value(value) => self.range(|c, a| c - value * a),
+        let objective = match self.criterion {
+            Criterion::Cost => cost,
+            Criterion::Quality => quality,
+            Criterion::Value(value) => self.range(|c, a| c - value * a),
         };
         (objective, cost, quality)
     }

@@ -16,7 +16,7 @@ mod tile;
 use std::ops::Range;
 
 use crate::parallel::{self, CHUNK};
-use crate::problem::Goal;
+use crate::problem::Criterion;
 use crate::program::{By, NO_ROW, Prepared, Source, least_value, pair_value};
 use kernel::{Kernel, Lists, Load, Weights};
 use rows::Out;
@@ -82,20 +82,20 @@ impl Sums {
     /// The objective of the scaled program.
     pub fn objective(&self, prepared: &Prepared<'_>) -> f64 {
         prepared.scale_p
-            * match prepared.goal {
-                Goal::Cost => self.cost,
-                Goal::Quality => -self.quality,
-                Goal::Value(value) => self.cost - value * self.quality,
+            * match prepared.criterion {
+                Criterion::Cost => self.cost,
+                Criterion::Quality => -self.quality,
+                Criterion::Value(value) => self.cost - value * self.quality,
             }
     }
 
     /// `sum A_k` for every row of the scaled program.
     fn rows(&self, prepared: &Prepared<'_>) -> Vec<f64> {
         let mut rows = vec![0.0; prepared.rows()];
-        rows[0] = match prepared.goal {
-            Goal::Cost => -self.quality * prepared.scale_q,
-            Goal::Quality => self.cost * prepared.scale_q,
-            Goal::Value(_) => 0.0,
+        rows[0] = match prepared.criterion {
+            Criterion::Cost => -self.quality * prepared.scale_q,
+            Criterion::Quality => self.cost * prepared.scale_q,
+            Criterion::Value(_) => 0.0,
         };
         let m = prepared.problem.models();
         let mut loads = self.load.chunks_exact(m);
@@ -187,7 +187,7 @@ fn kernel<'a>(prepared: &'a Prepared<'_>, y: &[f64], radius: &[f64]) -> Option<K
     }
     let (cost, quality) = prepared.weights(y[0]);
     let on_requirement = radius[0] * prepared.scale_q;
-    let on_cost = prepared.goal == Goal::Quality;
+    let on_cost = prepared.criterion == Criterion::Quality;
     let (box_on_cost, box_on_quality) = if on_cost { (on_requirement, 0.0) } else { (0.0, on_requirement) };
     let mut weights = vec![[cost, quality, box_on_cost, box_on_quality]; if grouped { problem.groups } else { 1 }];
     for term in prepared.terms.iter().filter(|term| term.by == By::Group) {

@@ -1,7 +1,7 @@
 //! Random small problems, brute force, and a check that trusts nothing that the solver says.
 #![allow(dead_code)]
 
-use eccos_core::{Goal, Inputs, Matrix, Objective, Options, Problem, Solution, Status, solve};
+use eccos_core::{Criterion, Goal, Inputs, Matrix, Options, Problem, Solution, Status, solve};
 
 /// A small generator (SplitMix64): the tests need repeatable numbers, nothing more.
 pub struct Rng(pub u64);
@@ -35,7 +35,7 @@ pub struct Case {
     pub m: usize,
     pub cost: Vec<f64>,
     pub quality: Vec<f64>,
-    pub objective: Objective,
+    pub goal: Goal,
     pub resources: usize,
     pub load: Option<Vec<f64>>,
     pub capacity: Option<Vec<f64>>,
@@ -48,13 +48,13 @@ pub struct Case {
 }
 
 impl Case {
-    pub fn plain(n: usize, m: usize, cost: Vec<f64>, quality: Vec<f64>, objective: Objective) -> Self {
+    pub fn plain(n: usize, m: usize, cost: Vec<f64>, quality: Vec<f64>, goal: Goal) -> Self {
         Self {
             n,
             m,
             cost,
             quality,
-            objective,
+            goal,
             resources: 1,
             load: None,
             capacity: None,
@@ -79,7 +79,7 @@ impl Case {
             group: self.group.as_deref(),
             group_min_quality: self.group_floor.as_deref(),
             group_budget: self.group_budget.as_deref(),
-            ..Inputs::new(self.n, self.m, cost, quality, self.objective)
+            ..Inputs::new(self.n, self.m, cost, quality, self.goal)
         }
     }
 
@@ -136,26 +136,26 @@ impl Case {
 
     pub fn meets(&self, sums: &Sums) -> bool {
         sums.groups_hold
-            && match self.objective {
-                Objective::Quality { min } => min - sums.quality / sums.served as f64 <= 1e-9,
-                Objective::Budget { max } => sums.cost - max <= 1e-9 * max,
-                Objective::Price { .. } => true,
+            && match self.goal {
+                Goal::Quality { min } => min - sums.quality / sums.served as f64 <= 1e-9,
+                Goal::Budget { max } => sums.cost - max <= 1e-9 * max,
+                Goal::Price { .. } => true,
             }
     }
 
-    pub fn value(goal: Goal, sums: &Sums) -> f64 {
-        match goal {
-            Goal::Cost => sums.cost,
-            Goal::Quality => sums.quality / sums.served as f64,
-            Goal::Value(value) => sums.cost - value * sums.quality,
+    pub fn value(criterion: Criterion, sums: &Sums) -> f64 {
+        match criterion {
+            Criterion::Cost => sums.cost,
+            Criterion::Quality => sums.quality / sums.served as f64,
+            Criterion::Value(value) => sums.cost - value * sums.quality,
         }
     }
 
-    pub fn goal(&self) -> Goal {
-        match self.objective {
-            Objective::Quality { .. } => Goal::Cost,
-            Objective::Budget { .. } => Goal::Quality,
-            Objective::Price { value } => Goal::Value(value),
+    pub fn criterion(&self) -> Criterion {
+        match self.goal {
+            Goal::Quality { .. } => Criterion::Cost,
+            Goal::Budget { .. } => Criterion::Quality,
+            Goal::Price { value } => Criterion::Value(value),
         }
     }
 }
@@ -173,7 +173,7 @@ pub struct Sums {
 pub struct Brute {
     /// Some assignment keeps the capacities.
     pub fits: bool,
-    /// The best value of the stated objective, when it can be met.
+    /// The best value of the stated goal, when it can be met.
     pub best: Option<f64>,
     /// Highest mean quality and least cost within the capacities.
     pub most_quality: f64,
@@ -183,15 +183,16 @@ pub struct Brute {
 pub fn brute(case: &Case) -> Brute {
     let mut out = Brute { most_quality: f64::NEG_INFINITY, least_cost: f64::INFINITY, ..Brute::default() };
     let mut model = vec![0i32; case.n];
-    let goal = case.goal();
+    let criterion = case.criterion();
     loop {
         if let Some(sums) = case.sums(&model) {
             out.fits = true;
             out.most_quality = out.most_quality.max(sums.quality / case.n as f64);
             out.least_cost = out.least_cost.min(sums.cost);
             if case.meets(&sums) {
-                let value = Case::value(goal, &sums);
-                let better = out.best.is_none_or(|b| if goal == Goal::Quality { value > b } else { value < b });
+                let value = Case::value(criterion, &sums);
+                let better =
+                    out.best.is_none_or(|b| if criterion == Criterion::Quality { value > b } else { value < b });
                 if better {
                     out.best = Some(value);
                 }
@@ -215,7 +216,7 @@ pub fn check(case: &Case, solution: &Solution) {
     let close = |a: f64, b: f64| (a - b).abs() <= 1e-9 * (a.abs().max(b.abs())) || a == b;
     assert!(close(sums.cost, solution.cost), "cost {} {}", sums.cost, solution.cost);
     assert!(close(sums.quality / sums.served as f64, solution.quality), "quality");
-    assert!(close(Case::value(solution.goal, &sums), solution.objective), "objective");
+    assert!(close(Case::value(solution.criterion, &sums), solution.objective), "objective");
     match solution.status {
         Status::Optimal | Status::Feasible => {
             assert!(case.meets(&sums), "claims feasible: {case:?} {solution:?}");
@@ -229,13 +230,13 @@ pub fn check(case: &Case, solution: &Solution) {
         }
     }
     if solution.status != Status::Overloaded {
-        let parts = match solution.goal {
-            Goal::Value(value) => sums.cost + value * sums.quality,
+        let parts = match solution.criterion {
+            Criterion::Value(value) => sums.cost + value * sums.quality,
             _ => solution.objective,
         };
         let slack = 1e-9 * solution.bound.abs().max(solution.objective.abs()) + 1e-13 * parts;
-        match solution.goal {
-            Goal::Quality => assert!(solution.objective <= solution.bound + slack, "bound {solution:?}"),
+        match solution.criterion {
+            Criterion::Quality => assert!(solution.objective <= solution.bound + slack, "bound {solution:?}"),
             _ => assert!(solution.objective >= solution.bound - slack, "bound {solution:?}"),
         }
     }

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::*;
 use crate::options::Options;
-use crate::problem::{Inputs, Matrix, Objective, Problem};
+use crate::problem::{Goal, Inputs, Matrix, Problem};
 use crate::relax;
 
 /// Kinds of data that have broken such methods before.
@@ -40,16 +40,16 @@ fn the_screened_relaxation_is_the_whole_one() {
         let (cost32, quality32): (Vec<f32>, Vec<f32>) =
             (cost.iter().map(|&x| x as f32).collect(), quality.iter().map(|&x| x as f32).collect());
         let total: f64 = cost.iter().sum::<f64>() / m as f64;
-        for (slots, objective) in [
-            (1.5, Objective::Quality { min: 0.62 }),
-            (1.0, Objective::Quality { min: 0.6 }),
-            (1.2, Objective::Budget { max: 0.7 * total }),
-            (1.2, Objective::Price { value: 2.0 }),
+        for (slots, goal) in [
+            (1.5, Goal::Quality { min: 0.62 }),
+            (1.0, Goal::Quality { min: 0.6 }),
+            (1.2, Goal::Budget { max: 0.7 * total }),
+            (1.2, Goal::Price { value: 2.0 }),
         ] {
             let capacity = vec![(slots * n as f64 / m as f64).floor(); m];
             let inputs = Inputs {
                 capacity: Some(&capacity),
-                ..Inputs::new(n, m, Matrix::F32(&cost32), Matrix::F32(&quality32), objective)
+                ..Inputs::new(n, m, Matrix::F32(&cost32), Matrix::F32(&quality32), goal)
             };
             let problem = Problem::new(inputs).expect("well formed");
             let prepared = Prepared::stated(&problem, None);
@@ -57,11 +57,11 @@ fn the_screened_relaxation_is_the_whole_one() {
             let mut work = Work::default();
             let whole = relax::direct(&prepared, &vec![0.0; prepared.rows()], &control, &mut work);
             let screened = solve(&prepared, None, Some(1), &control, &mut work, true).expect("insisted");
-            assert_eq!(whole.outcome, screened.outcome, "{kind} {objective:?}");
+            assert_eq!(whole.outcome, screened.outcome, "{kind} {goal:?}");
             if whole.outcome == Outcome::Optimal {
                 let size = 1.0 + whole.bound.abs();
                 let apart = (whole.bound - screened.bound).abs();
-                assert!(apart <= 1e-8 * size, "{kind} {objective:?}: {} {}", whole.bound, screened.bound);
+                assert!(apart <= 1e-8 * size, "{kind} {goal:?}: {} {}", whole.bound, screened.bound);
                 let again = dual_value(&prepared, &whole.places, &prepared.limit, &screened.state.y);
                 assert!(
                     (again - screened.bound).abs() <= 1e-10 * size,
@@ -80,7 +80,7 @@ fn a_bound_that_was_cut_short_still_holds() {
     let capacity = vec![(1.2 * n as f64 / m as f64).floor(); m];
     let inputs = Inputs {
         capacity: Some(&capacity),
-        ..Inputs::new(n, m, Matrix::F64(&cost), Matrix::F64(&quality), Objective::Quality { min: 0.62 })
+        ..Inputs::new(n, m, Matrix::F64(&cost), Matrix::F64(&quality), Goal::Quality { min: 0.62 })
     };
     let problem = Problem::new(inputs).expect("well formed");
     let prepared = Prepared::stated(&problem, None);
