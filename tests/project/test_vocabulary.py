@@ -44,7 +44,7 @@ KEPT = {
     "tests/project/test_vocabulary.py": "this list",
 }
 """Files that must name a retired word, and why."""
-FOLDERS = ("python", "rust/eccos-py", "rust/eccos-infer", "benches", "examples", "tools", "docs", "tests")
+FOLDERS = ("python", "rust", "benches", "examples", "tools", "docs", "tests")
 SUFFIXES = {".py", ".pyi", ".rs", ".md", ".ipynb"}
 
 

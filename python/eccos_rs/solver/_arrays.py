@@ -92,7 +92,7 @@ def _group_limits(name: str, value: ArrayLike | None) -> NDArray[np.float64] | N
         return None
     limits = double(name, value, "real numbers, NaN for none")
     if limits.ndim != 1:
-        raise ProblemError(f"{name} has shape {limits.shape}, wanted one dimension (one number a group)")
+        raise ProblemError(f"{name} has shape {limits.shape}, wanted one dimension (one number per group)")
     return limits
 
 

@@ -1,4 +1,4 @@
-//! The door: every shape and every value is looked at once, and refused with a sentence.
+//! Input validation: every shape and every value is looked at once, and refused with a sentence.
 
 use std::borrow::Cow;
 
@@ -56,10 +56,10 @@ pub(crate) fn shapes(input: &Inputs<'_>) -> Result<(), ProblemError> {
         length("allowed", allowed.len(), n * m, "queries x models")?;
     }
     if let Some(floor) = input.query_floor {
-        length("query_floor", floor.len(), n, "one a query")?;
+        length("query_floor", floor.len(), n, "one per query")?;
     }
     if let Some(priority) = input.priority {
-        length("priority", priority.len(), n, "one a query")?;
+        length("priority", priority.len(), n, "one per query")?;
     }
     group_shapes(input)
 }
@@ -74,9 +74,9 @@ fn group_shapes(input: &Inputs<'_>) -> Result<(), ProblemError> {
         }
         return Ok(());
     };
-    length("group", group.len(), input.queries, "one a query")?;
+    length("group", group.len(), input.queries, "one per query")?;
     if let (Some(floors), Some(budgets)) = (input.group_min_quality, input.group_budget) {
-        length("group_budget", budgets.len(), floors.len(), "one a group, as group_min_quality")?;
+        length("group_budget", budgets.len(), floors.len(), "one per group, as group_min_quality")?;
     }
     let Some(groups) = input.group_min_quality.or(input.group_budget).map(<[f64]>::len) else {
         return Err(ProblemError::Missing { argument: "group", needs: "group_min_quality or group_budget" });
@@ -92,7 +92,7 @@ fn group_shapes(input: &Inputs<'_>) -> Result<(), ProblemError> {
     }
 }
 
-/// The goal and everything that is one number a model, a query or a group.
+/// The goal and everything that is one number per model, query or group.
 pub(crate) fn scalars(input: &Inputs<'_>) -> Result<(), ProblemError> {
     let scalar = |argument, x: f64, ok: bool, wanted| {
         if ok { Ok(()) } else { Err(value(argument, String::new(), x, wanted)) }

@@ -327,7 +327,7 @@ impl<'a> Problem<'a> {
         self.input.load.as_ref().map_or(1.0, |load| load.at((resource * n + query) * m + model))
     }
 
-    /// The loads of one resource, when they are not one a query.
+    /// The loads of one resource, when they are not one per query.
     pub(crate) fn loads(&self, resource: usize) -> Option<Matrix<'a>> {
         let size = self.input.queries * self.input.models;
         self.input.load.map(|load| load.part(resource * size..(resource + 1) * size))

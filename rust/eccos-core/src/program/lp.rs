@@ -177,7 +177,7 @@ impl Lp {
         self.limit.len()
     }
 
-    /// True when the only family is requests, one a query.
+    /// True when the only family is requests, one per query.
     pub fn is_unit(&self) -> bool {
         self.families.len() <= 1 && self.families.iter().all(|f| f.coef.is_empty())
     }

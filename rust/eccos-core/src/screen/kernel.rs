@@ -19,7 +19,7 @@ pub(crate) struct Kernel<'a> {
 
 /// One resource: `price_j w` is added to a value, and the box acts on it by `radius_j w`.
 pub(crate) struct Load<'a> {
-    /// (N, M); `None`: one a query.
+    /// (N, M); `None`: one per query.
     pub values: Option<Matrix<'a>>,
     pub price: Vec<f32>,
     pub radius: Vec<f32>,

@@ -33,7 +33,7 @@ impl Rows for &[usize; 16] {
     }
 }
 
-/// A vector of `WIDTH` single-precision lanes, one a query.
+/// A vector of `WIDTH` single-precision lanes, one per query.
 pub(crate) trait Vector: Copy {
     const WIDTH: usize;
     /// What a comparison finds, lane by lane.
