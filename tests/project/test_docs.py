@@ -44,6 +44,9 @@ def given(page: Path, folder: Path) -> None:
     (folder / "questions.txt").write_text("\n".join(texts))
     (folder / "log.jsonl").write_text("\n".join(json.dumps({"query": text}) for text in texts))
     for _, pool in blocks(page, "toml"):
+        if "[[scenario]]" in pool:
+            (folder / "scenarios.toml").write_text(pool)
+            continue
         assert Pool.from_toml(pool).names
         (folder / "pool.toml").write_text(pool)
 

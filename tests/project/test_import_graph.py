@@ -8,7 +8,7 @@ from tests.helpers.imports import arrows, circles, imports, modules, package_of
 # ARCHITECTURE.md.
 LAYERS = (
     *("errors", "domain", "catalogue", "pools", "records", "predict", "solver"),
-    *("routing", "session", "online", "train", "evaluate", "bulk", "start"),
+    *("routing", "session", "online", "train", "evaluate", "bulk", "start", "whatif"),
     *("integrations", "serve", "cli", "__main__"),
 )
 

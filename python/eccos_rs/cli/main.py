@@ -23,6 +23,7 @@ COMMANDS = (
     "start",
     "route",
     "run",
+    "plan",
     "pool",
     "bench",
     "train",

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eccos_rs.bulk.queries import RowReader, from_cell, unwrap_request
+from eccos_rs.domain.times import parse_time
 from eccos_rs.errors import InputError, QueryError, RecordError
 from eccos_rs.records.collect.numbers import parse_number
 from eccos_rs.records.collect.task import LETTERS, Task
@@ -26,6 +27,8 @@ __all__ = ["Entry", "Log", "read_log"]
 
 ANSWERS = ("answer", "expected", "expected_answer", "reference", "ideal")
 """Columns that hold what a right answer is."""
+TIMES = ("startTime", "start_time", "created_at", "created", "timestamp", "time", "at", "ts", "date")
+"""Columns that hold when a request came, the one that counts first."""
 SENT_ALONG = ("tools", "tool_choice", "parallel_tool_calls", "response_format")
 """Fields of a request that are sent with it when a model is asked."""
 _SHORT_ANSWER = 40
@@ -46,12 +49,15 @@ class Entry:
         Rows that make it.
     today : str or None
         The model that answered it most often, as the log names it.
+    times : tuple of float
+        When each of its rows came, seconds since 1970; of the rows that say so.
     """
 
     query: Query
     task: Task
     count: int
     today: str | None
+    times: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,10 +136,11 @@ def read_log(path: str | Path, *, sample: int, column: str | None = None, seed: 
         except (QueryError, RecordError) as error:
             errors.add(error)
             continue
-        requests.setdefault(one.key, one).count += 1
+        requests.setdefault(one.key, replace(one, times=())).count += 1
         if one.today is not None:
             models[one.today] += 1
             requests[one.key].by[one.today] += 1
+        requests[one.key].times += one.times
         if one.spent is not None:
             spent.append(one.spent)
     if not requests:
@@ -190,12 +197,13 @@ class _Request:
     task: Task
     today: str | None
     spent: float | None
+    times: tuple[float, ...] = ()
     count: int = 0
     by: Counter[str] = field(default_factory=Counter)
 
     def entry(self) -> Entry:
         most = self.by.most_common(1)
-        return Entry(self.query, self.task, self.count, most[0][0] if most else None)
+        return Entry(self.query, self.task, self.count, most[0][0] if most else None, self.times)
 
 
 def _request(reader: RowReader, place: str, value: Any) -> _Request:
@@ -215,7 +223,11 @@ def _request(reader: RowReader, place: str, value: Any) -> _Request:
     # A schema or tools make another request of the same words.
     key = "\n".join([normalise(task.text) or task.text, json.dumps(fields, sort_keys=True, default=str)])
     today = row.own.get("model_group") or row.own.get("model") or body.get("model")
-    return _Request(key, query, task, str(today) if today else None, _dollars(row.own.get("spend")))
+    time = parse_time(next((row.own[name] for name in TIMES if row.own.get(name) not in (None, "")), None))
+    return _Request(
+        key, query, task, str(today) if today else None, _dollars(row.own.get("spend")),
+        () if time is None else (time,),
+    )  # fmt: skip
 
 
 def _asked(messages: Iterable[Mapping[str, Any]], place: str) -> tuple[Mapping[str, Any], ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,8 +11,7 @@ from eccos_rs.catalogue.names import parse_name
 from eccos_rs.evaluate.curves import Estimate, summarise
 from eccos_rs.evaluate.outcomes import Figures, blind_mix, route_like
 from eccos_rs.evaluate.verdict import Verdict, decide
-from eccos_rs.predict.familiarity import AWAY_LENGTH_STD, AWAY_LEVEL_STD, away_share
-from eccos_rs.predict.prior.posterior import FOREIGN_SD
+from eccos_rs.start.draws import ForecastDraws, lengths_told
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -24,12 +23,17 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-__all__ = ["Outlook", "Reference", "Traffic", "build_traffic", "look_ahead", "pick_reference"]
+__all__ = [
+    "Outlook",
+    "Reference",
+    "Traffic",
+    "build_traffic",
+    "find_column",
+    "look_ahead",
+    "pick_reference",
+]
 
 DRAWS = 300
-TOLD_TOKENS_STD, OTHER_TOKENS_STD = 0.15, 0.4
-"""Standard deviation of ln of a model's total tokens, where its lengths were counted and elsewhere."""
-_TRAINED_LEVEL_STD = 0.1
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,7 +127,9 @@ def build_traffic(log: Log, router: Router) -> Traffic:
 
 def pick_reference(traffic: Traffic, pool: Pool) -> Reference:
     """Find the model that each request goes to today; without one in the pool, the strongest."""
-    places = {name: _column(name, pool) for name in {e.today for e in traffic.entries} if name is not None}
+    places = {
+        name: find_column(name, pool) for name in {e.today for e in traffic.entries} if name is not None
+    }
     columns = np.array([-1 if e.today is None else places[e.today] for e in traffic.entries], dtype=np.intp)
     if not (columns >= 0).any():
         strongest = int((traffic.mass @ traffic.quality).argmax())
@@ -134,7 +140,7 @@ def pick_reference(traffic: Traffic, pool: Pool) -> Reference:
     return Reference(names[0] if len(names) == 1 else "today's models", columns, from_log=True)
 
 
-def _column(name: str, pool: Pool) -> int:
+def find_column(name: str, pool: Pool) -> int:
     """Return the column that a log's spelling of a model means; -1 for none."""
     words = parse_name(name).identity
     for at, model in enumerate(pool):
@@ -185,36 +191,16 @@ class _Drawn:
 
     def __init__(self, traffic: Traffic, router: Router, seed: int) -> None:
         self._traffic, self._rows = traffic, np.arange(len(traffic.entries))
-        rng, made = np.random.default_rng(seed), traffic.prediction
-        models = len(made.models)
-        level = np.full(models, _TRAINED_LEVEL_STD) if made.level_std is None else made.level_std
-        away = np.zeros(len(made)) if made.familiar is None else 1.0 - made.familiar.astype(np.float64)
-        far = 0.0 if made.familiar is None else away_share(made.familiar)
-        own = np.where(_told(router), TOLD_TOKENS_STD, OTHER_TOKENS_STD)
-        self.levels = rng.normal(size=(DRAWS + 1, models)) * level
-        self.common = rng.normal(size=(DRAWS + 1, 1)) * AWAY_LEVEL_STD * far
-        self.foreign = rng.normal(size=(DRAWS + 1, models)) * FOREIGN_SD
-        self.tokens = np.exp(
-            rng.normal(size=(DRAWS + 1, models)) * own
-            + rng.normal(size=(DRAWS + 1, 1)) * AWAY_LENGTH_STD * far
-        )
-        for each in (self.levels, self.common, self.foreign):
-            each[0] = 0.0
-        self.tokens[0] = 1.0
-        inside = np.clip(made.quality.astype(np.float64), 1e-4, 1.0 - 1e-4)
-        self._odds, self._away = np.log(inside / (1.0 - inside)), away[:, None]
+        self._draws = ForecastDraws(traffic.prediction, lengths_told(router), DRAWS, seed)
+        self.tokens = self._draws.tokens
         self._share = traffic.mass / traffic.mass.sum()
-
-    def _success(self, draw: int) -> Floats:
-        shift = self.levels[draw] + self.common[draw] + self._away * self.foreign[draw]
-        return np.asarray(0.5 * (1.0 + np.tanh(0.5 * (self._odds + shift))))
 
     def figures(self, pick: NDArray[np.intp], columns: NDArray[np.intp], names: tuple[str, ...]) -> Figures:
         rows, share = self._rows, self._share
         told = []
         mix: tuple[int, ...] = ()
         for draw in range(DRAWS + 1):
-            p, cost = self._success(draw), self._traffic.cost * self.tokens[draw]
+            p, cost = self._draws.success(draw), self._traffic.cost * self.tokens[draw]
             routed, paid = float(share @ p[rows, pick]), float(share @ cost[rows, pick])
             before, spent = float(share @ p[rows, columns]), float(share @ cost[rows, columns])
             mixed, used = blind_mix(share @ p, share @ cost, paid)
@@ -228,8 +214,3 @@ class _Drawn:
         paid = self._traffic.mass * self._traffic.cost[self._rows, pick]
         by_model = np.bincount(pick, weights=paid, minlength=self.tokens.shape[1])
         return summarise(scale * (self.tokens @ by_model))
-
-
-def _told(router: Router) -> NDArray[np.bool_]:
-    priors: dict[str, Any] = {each.name: each for each in getattr(router.predictor, "priors", ())}
-    return np.array([getattr(priors.get(name), "tokens_told", True) for name in router.pool.names])

@@ -17,14 +17,14 @@ from eccos_rs.evaluate.report.plots import figures
 from eccos_rs.evaluate.report.sections import sections
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from rich.console import Console
 
-    from eccos_rs.evaluate.report.tables import Table
+    from eccos_rs.evaluate.report.tables import Section, Table
     from eccos_rs.evaluate.study import Study
 
-__all__ = ["CAPTIONS", "LEAD", "as_html", "as_json", "as_markdown", "print_report"]
+__all__ = ["CAPTIONS", "LEAD", "as_html", "as_json", "as_markdown", "print_report", "print_sections"]
 
 #: Version of the JSON report.
 SCHEMA_VERSION = 1
@@ -126,23 +126,30 @@ def as_html(study: Study, title: str = "Evaluation of an LLM router") -> str:
 
 def print_report(study: Study, console: Console) -> None:
     """Print the report's tables."""
+    print_sections(sections(study), console)
+    if study.worth is not None:
+        from rich.markup import escape
+
+        console.print(escape(f"verdict: {study.worth.sentence}"))
+
+
+def print_sections(shown: Iterable[Section], console: Console) -> None:
+    """Print sections with their texts and tables."""
     from rich.markup import escape
 
     from eccos_rs.domain.tables import light_table
 
-    for section in sections(study):
+    for section in shown:
         console.rule(f"[bold]{escape(section.title)}", align="left")
         for text in section.text:
             console.print(escape(re.sub(r"\*\*(.+?)\*\*|`(.+?)`", r"\1\2", text)))
         for table in section.tables:
-            shown = light_table(caption=escape(table.note) or None)
+            made = light_table(caption=escape(table.note) or None)
             for number, column in enumerate(table.columns):
-                shown.add_column(
+                made.add_column(
                     escape(column), justify="right" if number and len(table.columns) > 2 else "left"
                 )
             for line in table.rows:
-                shown.add_row(*map(escape, line), style="bold" if line[0] in table.strong else None)
-            console.print(shown)
+                made.add_row(*map(escape, line), style="bold" if line[0] in table.strong else None)
+            console.print(made)
         console.print()
-    if study.worth is not None:
-        console.print(escape(f"verdict: {study.worth.sentence}"))
