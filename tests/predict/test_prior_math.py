@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pytest
 
 from eccos_rs.predict.prior.ability import Known, curve_weights, lay_over, matching_shift
-from eccos_rs.predict.prior.curves import GRID, Curves, Reading, Reference, log_odds, memberships
+from eccos_rs.predict.prior.curves import (
+    GRID,
+    Curves,
+    Reading,
+    Reference,
+    log_odds,
+    memberships,
+    open_curves,
+    unit,
+)
 from eccos_rs.predict.prior.posterior import (
     Evidence,
     Posterior,
@@ -14,6 +25,9 @@ from eccos_rs.predict.prior.posterior import (
     fit_posterior,
     token_factor,
 )
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 CATEGORIES = ("gsm8k", "mmlu_pro/law", "mmlu_pro/math")
 NAN = np.nan
@@ -184,3 +198,25 @@ def test_token_factors_come_from_sums_and_start_at_the_prior() -> None:
     assert token_factor(3 * few, few, 30.0) < token_factor(3 * few, few, 2.0)
     # One answer that ran to its limit does not multiply everything by a hundred.
     assert token_factor(np.array([10_000.0]), np.array([100.0]), 30.0) < 5.0
+
+
+def test_curves_are_read_back_as_they_were_from_a_small_file_and_from_an_older_one(tmp_path: Path) -> None:
+    rng = np.random.default_rng(4)
+    rows, kinds = 400, len(CATEGORIES)
+    centres = tuple(unit(rng.normal(size=(rows, 64)).astype(np.float32)) for _ in range(2))
+    projections = tuple(rng.normal(size=(30, 64)).astype(np.float16).astype(np.float32) for _ in range(2))
+    dual = rng.normal(0, 0.02, (rows, len(GRID) + kinds + 1)).astype(np.float16).astype(np.float32)
+    reading, kind = parse_reading(rows)
+    reference = Reference(reading, kind, np.ones(rows))
+    made = Curves(CATEGORIES, projections, centres, dual, np.full(dual.shape[1], 0.5, np.float32), reference)
+    arrays = made.arrays()
+    half = {f"centres_{view}": each.astype(np.float16) for view, each in enumerate(centres)}
+    older = {name: each for name, each in arrays.items() if not name.startswith(("coarse", "fine"))} | half
+    states = unit(rng.normal(size=(200, 30)).astype(np.float32))
+    for kept in (arrays, older):
+        np.savez_compressed(tmp_path / "curves.npz", **kept)
+        again = open_curves(tmp_path / "curves.npz", CATEGORIES).read(states)
+        for name in ("curves", "membership", "length", "similarity"):
+            np.testing.assert_allclose(getattr(again, name), getattr(made.read(states), name), atol=2e-3)
+    views = sum(each.nbytes for name, each in arrays.items() if name.startswith(("coarse", "fine")))
+    assert views == 2 * rows * 64 * 2

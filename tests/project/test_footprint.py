@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import pytest
@@ -57,3 +58,12 @@ def test_one_place_imports_the_runtime() -> None:
     }
     # device.py reads the version of CUDA out of a module of the runtime, which runtime.py has imported then.
     assert sources == {"runtime.py", "device.py"}
+
+
+def test_a_wheel_of_the_package_stays_below_sixty_megabytes() -> None:
+    package = ROOT / "python" / "eccos_rs"
+    # `glob` follows the link to the bundles, which the build puts in place of it.
+    files = [*package.rglob("*"), *(package / "models").glob("*/*")]
+    kept = {path.resolve() for path in files if path.is_file() and "__pycache__" not in path.parts}
+    assert any(path.name == "weights.bin" for path in kept)
+    assert sum(len(zlib.compress(path.read_bytes(), 6)) for path in kept) < 60e6

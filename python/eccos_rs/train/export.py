@@ -151,6 +151,8 @@ def _index(embedding: NDArray[np.float32], neighbours: int) -> tuple[bytes, int]
     """
     import hnswlib
 
+    # As the exact search and a file of plain vectors have them; a wheel packs the index to half its size.
+    embedding = embedding.astype(np.float16).astype(np.float32)
     index = hnswlib.Index(space="ip", dim=embedding.shape[1])
     index.init_index(len(embedding), ef_construction=HNSW_BUILD, M=HNSW_LINKS, random_seed=100)
     index.add_items(embedding, np.arange(len(embedding)), num_threads=1)
