@@ -11,6 +11,7 @@ import sys
 import time
 
 import pytest
+from rich.cells import cell_len
 
 from eccos_rs import InputError, Query, QueryError
 from eccos_rs.cli.common import read_queries, write_whole
@@ -206,7 +207,6 @@ def test_routing_prints_one_json_value_that_a_program_reads(capsys):
 
 @pytest.mark.parametrize("width", [80, 100, 140])
 def test_the_table_fits_its_width(width, capsys, monkeypatch):
-    from rich.cells import cell_len
 
     monkeypatch.setenv("COLUMNS", str(width))
     assert run("route", str(SAMPLES)) == 0
@@ -223,11 +223,6 @@ def test_the_table_fits_its_width(width, capsys, monkeypatch):
     ):
         assert words in shown
     assert ("runner-up" in shown) == (width >= 110)
-
-
-def test_the_reasons_are_shown_when_asked_for(capsys):
-    assert run("route", str(SAMPLES), "--why") == 0
-    assert "points over" in capsys.readouterr().out.replace("\n", " ")
 
 
 def test_an_empty_batch_is_no_error(tmp_path, capsys):
@@ -298,19 +293,6 @@ def test_hostile_texts_are_routed(tmp_path, capsys):
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert len(rows) == len(texts)
     assert rows[5]["input_tokens"] > 1000
-
-
-def test_the_bundle_and_its_pool_are_shown(tmp_path, capsys):
-    assert run("info") == 0
-    shown = capsys.readouterr().out
-    assert "prices in US dollars per million tokens" in shown
-    assert run("info", "--json") == 0
-    content = json.loads(capsys.readouterr().out)
-    assert {model["name"] for model in content["pool"]} <= set(content["bundle"]["models"])
-    assert run("info", "--toml") == 0
-    (tmp_path / "pool.toml").write_text(capsys.readouterr().out)
-    assert run("info", str(tmp_path / "pool.toml")) == 0
-    assert content["pool"][0]["name"] in capsys.readouterr().out
 
 
 def test_this_machine_s_devices_are_shown(capsys):

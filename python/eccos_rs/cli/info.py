@@ -15,7 +15,7 @@ from eccos_rs.domain.tables import light_table
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from eccos_rs.pools.pool import Pool
+    from eccos_rs.pools.pool import LLM, Pool
     from eccos_rs.predict.bundle import Bundle
     from eccos_rs.routing.knowing import Knowledge
 
@@ -95,8 +95,6 @@ def _show_device(*, as_json: bool) -> None:
 
 
 def _show(bundle: Bundle | None, pool: Pool) -> None:
-    from rich.text import Text
-
     out = console()
     if bundle is not None:
         rows = [
@@ -109,11 +107,13 @@ def _show(bundle: Bundle | None, pool: Pool) -> None:
                 rows.append((key.replace("_", " "), _brief(value)))
         out.print(_facts(rows))
         if (known := _knowledge(bundle, pool)) is not None:
-            out.print(Text(f"\n{known!r}\n"), soft_wrap=True)
+            out.print(_known(known))
         validation = bundle.manifest.get("provenance", {}).get("validation")
         if isinstance(validation, dict):
             out.print(_figures(validation))
     out.print(_models(pool))
+    if any(model.price_source for model in pool):
+        out.print(_sources(pool))
 
 
 _FEW = 4
@@ -133,7 +133,7 @@ def _brief(value: Any) -> str:
         return "; ".join(words)
     if isinstance(value, list):
         return ", ".join(map(_brief, value))
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _figures(validation: dict[str, Any]) -> Table:
@@ -146,9 +146,13 @@ def _figures(validation: dict[str, Any]) -> Table:
     for kind in kinds:
         table.add_column(kind, justify="right", no_wrap=True)
     for name in dict.fromkeys(name for figures in kinds.values() for name in figures):
-        figures = (_brief(each.get(name, "")) for each in kinds.values())
+        figures = (_figure(each.get(name, "")) for each in kinds.values())
         table.add_row(Text(name.replace("_", " ")), *map(Text, figures))
     return table
+
+
+def _figure(value: Any) -> str:
+    return f"{value:.3f}" if isinstance(value, float) else _brief(value)
 
 
 def _facts(rows: list[tuple[str, str]]) -> Table:
@@ -162,34 +166,71 @@ def _facts(rows: list[tuple[str, str]]) -> Table:
     return table
 
 
-def _models(pool: Pool) -> Table:
+def _known(knowledge: Knowledge) -> Table:
+    """Return what the forecasts of each model rest on; what is the same for all stands below, once."""
     from rich.text import Text
 
+    head, *rows = knowledge.cells()
+    columns = dict(zip(head, zip(*rows, strict=True), strict=True))
+    same = {name: cells[0] for name, cells in columns.items() if len(rows) > 1 and len(set(cells)) == 1}
+    below = "; ".join(f"{name}: {cell}" for name, cell in same.items())
+    table = light_table(caption=f"for all of them, {below}" if same else None)
+    shown = {name: cells for name, cells in columns.items() if name not in same}
+    for name in shown:
+        table.add_column(name, no_wrap=name == "model", style="bold" if name == "model" else "")
+    for row in zip(*shown.values(), strict=True):
+        table.add_row(*map(Text, row))
+    return table
+
+
+def _models(pool: Pool) -> Table:
+    """Return what each model costs and can do; a column that would be empty is left out."""
+    from rich.text import Text
+
+    columns: dict[str, list[str]] = {
+        "input": [f"{model.input_price:g}" for model in pool],
+        "cached": [_number(model.cached_input_price) for model in pool],
+        "output": [f"{model.output_price:g}" for model in pool],
+        "context": [_number(model.context_window, ",") for model in pool],
+        "abilities": [
+            ", ".join(name for name in ("vision", "tools") if getattr(each, name)) for each in pool
+        ],
+        "limits": [_limits(model) for model in pool],
+    }
     table = light_table(caption="prices in US dollars per million tokens")
     table.add_column("model", no_wrap=True, style="bold")
-    for head in ("input", "cached", "output", "context"):
-        table.add_column(head, justify="right", no_wrap=True)
-    table.add_column("abilities")
-    table.add_column("limits")
+    shown = {head: cells for head, cells in columns.items() if any(cells)}
+    for head in shown:
+        words = head in ("abilities", "limits")
+        table.add_column(head, justify="left" if words else "right", no_wrap=not words)
+    for name, *cells in zip(pool.names, *shown.values(), strict=True):
+        table.add_row(*(Text(cell) for cell in (name, *cells)))
+    return table
+
+
+def _number(value: float | None, form: str = "g") -> str:
+    return "" if value is None else f"{value:{form}}"
+
+
+def _limits(model: LLM) -> str:
+    limits = (
+        (model.slots, "slots"),
+        (model.requests_per_minute, "requests/min"),
+        (model.tokens_per_minute, "tokens/min"),
+    )
+    return ", ".join(f"{limit:,g} {unit}" for limit, unit in limits if limit is not None)
+
+
+def _sources(pool: Pool) -> Table:
+    """Return where the prices come from: too long for a column beside others."""
+    from rich.text import Text
+
+    table = light_table()
+    table.add_column("model", no_wrap=True, style="bold")
     table.add_column("price from")
     for model in pool:
-        abilities = [name for name in ("vision", "tools") if getattr(model, name)]
-        limits = [
-            (model.slots, "slots"),
-            (model.requests_per_minute, "requests/min"),
-            (model.tokens_per_minute, "tokens/min"),
-        ]
-        cells = (
-            model.name,
-            f"{model.input_price:g}",
-            "" if model.cached_input_price is None else f"{model.cached_input_price:g}",
-            f"{model.output_price:g}",
-            "" if model.context_window is None else f"{model.context_window:,}",
-            ", ".join(abilities),
-            ", ".join(f"{limit:,g} {unit}" for limit, unit in limits if limit is not None),
-            " ".join(word for word in (model.price_source, model.price_date) if word),
-        )
-        table.add_row(*(Text(cell, overflow="fold") for cell in cells))
+        source = " ".join(word for word in (model.price_source, model.price_date) if word)
+        table.add_row(Text(model.name), Text(source))
     return table
 
 

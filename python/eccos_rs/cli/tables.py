@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from rich.columns import Columns
 from rich.padding import Padding
+from rich.segment import Segment, Segments
 from rich.text import Text
 
 from eccos_rs.domain.tables import light_table
@@ -26,6 +27,9 @@ _MODEL_STYLES = ("green", "cyan", "blue", "yellow", "magenta", "red")
 _RUNNER_UP_WIDTH = 110
 """Columns from which the second choice fits beside the query."""
 
+_GAP = 3
+"""Columns between two cells."""
+
 _GOOD, _FAIR = 0.75, 0.5
 
 _STATUS_STYLES = {"optimal": "bold green", "feasible": "green"}
@@ -35,7 +39,7 @@ def show_plan(console: Console, plan: Plan, *, why: bool, tokens_per_second: flo
     """Print every row, who gets how much, what holds for the batch, and what routing took."""
     if len(plan):
         styles = _styles(plan)
-        console.print(_rows(plan, styles, why=why, wide=console.width >= _RUNNER_UP_WIDTH))
+        _print_rows(console, plan, styles, why=why)
         # Side by side where that fits, else below each other.
         console.print(Columns([_shares(plan, styles), _stages(plan, tokens_per_second)], padding=(0, 3)))
     # The tables above stand one column in.
@@ -51,16 +55,30 @@ def _styles(plan: Plan) -> dict[str, str]:
     return {name: _MODEL_STYLES[round(rank * last / span)] for rank, name in enumerate(names)}
 
 
-def _rows(plan: Plan, styles: dict[str, str], *, why: bool, wide: bool) -> Table:
+def _print_rows(console: Console, plan: Plan, styles: dict[str, str], *, why: bool) -> None:
+    """Print a line for each query; with `why` its reason below, which needs the whole width."""
+    table = _rows(plan, styles, wide=console.width >= _RUNNER_UP_WIDTH)
+    if not why:
+        console.print(table)
+        return
+    lines = console.render_lines(table, console.options, pad=False)
+    head = len(lines) - table.row_count - 1  # a blank line ends the table
+    indent = len(str(len(plan))) + _GAP + 1
+    for at, line in enumerate(lines):
+        console.print(Segments([*line, Segment.line()]), end="")
+        if 0 <= at - head < len(plan):
+            reason = Text(plan.reason(at - head), style="dim")
+            console.print(Padding(reason, (0, 0, 0, indent)))
+
+
+def _rows(plan: Plan, styles: dict[str, str], *, wide: bool) -> Table:
     table = light_table(expand=True)
     table.add_column("#", justify="right", style="dim", no_wrap=True)
     table.add_column("query", ratio=1, no_wrap=True, overflow="ellipsis")
     table.add_column("model", no_wrap=True)
     for head in ("success", "tokens", "cost"):
         table.add_column(head, justify="right", no_wrap=True)
-    if why:
-        table.add_column("why", ratio=1, style="dim")
-    elif wide:
+    if wide:
         table.add_column("runner-up", style="dim", no_wrap=True)
     for row in plan:
         number, query, model, success, tokens, cost, runner_up = cells(row)
@@ -72,9 +90,7 @@ def _rows(plan: Plan, styles: dict[str, str], *, why: bool, wide: bool) -> Table
             Text(tokens),
             Text(cost),
         ]
-        if why:
-            line.append(Text(row.reason))
-        elif wide:
+        if wide:
             line.append(Text(runner_up))
         table.add_row(*line)
     return table

@@ -80,13 +80,17 @@ class Knowledge(tuple[KnowledgeRow, ...]):
     __slots__ = ()
 
     def __repr__(self) -> str:
-        head = ("model", "rests on", "level +-", "labels", "told apart", "lengths from", "good for")
-        rows = [head, *map(_cells, self)]
-        widths = [max(len(row[at]) for row in rows) for at in range(len(head))]
+        rows = self.cells()
+        widths = [max(len(row[at]) for row in rows) for at in range(len(rows[0]))]
         lines = [
             "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows
         ]
         return "\n".join(line.rstrip() for line in lines)
+
+    def cells(self) -> list[tuple[str, ...]]:
+        """Return column headers, then a row of texts per model."""
+        head = ("model", "rests on", "level +-", "labels", "told apart", "lengths from", "good for")
+        return [head, *map(_cells, self)]
 
 
 def _cells(row: KnowledgeRow) -> tuple[str, ...]:

@@ -1,0 +1,57 @@
+"""What commands print is readable at 80 columns, and has no blanks at the ends of lines when piped."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+from rich.cells import cell_len
+
+from eccos_rs.cli.main import main
+from tests.helpers.paths import SAMPLES
+
+
+def run(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as ended:
+        main(list(arguments))
+    return int(ended.value.code or 0)
+
+
+@pytest.fixture(autouse=True)
+def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+
+
+def test_a_reason_has_a_line_of_its_own_below_its_query(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("route", str(SAMPLES), "--why") == 0
+    lines = capsys.readouterr().out.splitlines()
+    rows = [at for at, line in enumerate(lines) if re.match(r" *\d+   \S", line)]
+    assert len(rows) == 63
+    assert all(lines[at + 1].startswith("      ") for at in rows)
+    whole = re.compile(r" {6}\+\d+\.\d points over \S+ for \$\d\.\d+ more")
+    assert sum(bool(whole.fullmatch(lines[at + 1])) for at in rows) > 30
+
+
+def test_the_bundle_and_its_pool_are_shown(tmp_path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("info") == 0
+    shown = capsys.readouterr().out
+    assert "prices in US dollars per million tokens" in shown
+    assert len(shown.splitlines()) < 65
+    assert run("info", "--json") == 0
+    content = json.loads(capsys.readouterr().out)
+    assert {model["name"] for model in content["pool"]} <= set(content["bundle"]["models"])
+    assert run("info", "--toml") == 0
+    (tmp_path / "pool.toml").write_text(capsys.readouterr().out)
+    assert run("info", str(tmp_path / "pool.toml")) == 0
+    assert content["pool"][0]["name"] in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("asked", [("info",), ("info", "day-one"), ("route", str(SAMPLES)), ("--help",)])
+def test_nothing_is_wider_than_80_columns_or_ends_in_blanks(
+    asked, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(*asked) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if cell_len(line) > 80] == []
+    assert [line for line in lines if line != line.rstrip()] == []
