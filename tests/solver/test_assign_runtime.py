@@ -28,8 +28,8 @@ def made(n: int, m: int, **how: Any) -> dict[str, Any]:
     return {"cost": instance.cost, "quality": instance.quality, **instance.keywords}
 
 
-HARD: dict[str, Any] = {"n": 400, "m": 10, "kind": "coldup", "seed": 1}
-"""Identical models: branching cannot finish, so a solve with tolerance 0 lasts as long as it may."""
+HARD: dict[str, Any] = {"n": 400, "m": 10, "kind": "knn16", "seed": 1}
+"""Qualities in sixteenths: branching cannot finish, so a solve with tolerance 0 lasts as long as it may."""
 
 
 def same_bytes(a: Assignment, b: Assignment) -> None:

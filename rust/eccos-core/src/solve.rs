@@ -23,7 +23,7 @@ use crate::deferral::{self, Packing};
 use crate::dual::{Outcome, Work};
 use crate::integer;
 use crate::options::Options;
-use crate::problem::{Criterion, Goal, Problem, ProblemError};
+use crate::problem::{Criterion, Equal, Goal, Problem, ProblemError};
 use crate::program::{Prepared, dot, dual_value};
 
 /// Assigns every query to a model.
@@ -34,18 +34,37 @@ use crate::program::{Prepared, dot, dual_value};
 pub fn solve(problem: &Problem<'_>, options: &Options<'_>) -> Result<Solution, ProblemError> {
     options.check()?;
     let start = Instant::now();
-    let mut run = Run::new(problem, options, start);
-    let mut stage = Stage::Admit;
-    while stage != Stage::Finish {
-        stage = run.advance(stage);
+    if let Some(equal) = Equal::find(problem) {
+        let pools = equal.pools(problem);
+        let merged = equal.problem(problem, &pools);
+        let warm = options.warm.and_then(|duals| equal.merged(problem, duals));
+        let mut ended = Run::new(&merged, &Options { warm: warm.as_ref(), ..options.clone() }, start).end();
+        let duals = equal.spread(problem, &ended.candidate.duals);
+        if let Some(candidate) = answer::deal(problem, &equal, ended.candidate) {
+            ended.candidate = candidate;
+            return Ok(finish(problem, options, ended, start));
+        }
+        // Loads that fit the columns of a kind together were not made to fit each of them.
+        let apart = Run::new(problem, &Options { warm: Some(&duals), ..options.clone() }, start).end();
+        return Ok(finish(problem, options, apart, start));
     }
-    let mut stats = run.stats;
-    stats.interrupted = run.cut || run.control.expired();
+    Ok(finish(problem, options, Run::new(problem, options, start).end(), start))
+}
+
+/// What a solve came to, before it is told.
+struct Ended {
+    candidate: Candidate,
+    deferred: answer::Deferred,
+    stats: Stats,
+}
+
+fn finish(problem: &Problem<'_>, options: &Options<'_>, ended: Ended, start: Instant) -> Solution {
+    let Ended { candidate, deferred, mut stats } = ended;
     stats.elapsed = start.elapsed();
-    let candidate = run.candidate.unwrap_or_default();
-    let mut solution = answer::finish(problem, options, candidate, run.deferred, stats, &run.control);
+    let control = Control::new(options, start);
+    let mut solution = answer::finish(problem, options, candidate, deferred, stats, &control);
     solution.stats.elapsed = start.elapsed();
-    Ok(solution)
+    solution
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,6 +111,17 @@ impl<'a> Run<'a> {
             candidate: None,
             cut: false,
         }
+    }
+
+    /// All stages.
+    fn end(mut self) -> Ended {
+        let mut stage = Stage::Admit;
+        while stage != Stage::Finish {
+            stage = self.advance(stage);
+        }
+        let interrupted = self.cut || self.control.expired();
+        let stats = Stats { interrupted, ..self.stats };
+        Ended { candidate: self.candidate.unwrap_or_default(), deferred: self.deferred, stats }
     }
 
     fn advance(&mut self, stage: Stage) -> Stage {

@@ -1,12 +1,14 @@
 //! From what was found to what the caller reads: prices, bound and gap in the caller's units, and the status.
 
 mod candidate;
+mod deal;
 mod explain;
 mod measure;
 mod solution;
 
 use crate::duals::Duals;
 pub(crate) use candidate::{Candidate, Deferred, Verdict};
+pub(crate) use deal::deal;
 pub use explain::{Explanation, Named, Reason, Repair};
 pub(crate) use measure::Measured;
 pub use solution::{Counterfactuals, Solution, Stats, Status};

@@ -74,7 +74,7 @@ impl SideRow<'_> {
 impl Problem<'_> {
     /// The coefficient of an allowed pair in a side row.
     pub(crate) fn side(&self, row: usize, query: usize, model: usize) -> f64 {
-        self.input.rows[row].coefficient(query, query * self.models() + model)
+        self.input.rows[row].coefficient(query, self.at(query, model))
     }
 
     /// True when something limits the loads.

@@ -1,8 +1,10 @@
 //! The problem as the caller states it, checked once.
 
 mod check;
+mod equal;
 mod limit;
 
+pub(crate) use equal::Equal;
 pub(crate) use limit::Room;
 pub use limit::{Label, Pooled, SideRow};
 
@@ -271,6 +273,8 @@ pub struct Problem<'a> {
     pub(crate) routable: Option<Vec<u32>>,
     /// G.
     pub(crate) groups: usize,
+    /// The column of the arrays that each model stands in; `None`: its own ([`Equal`]).
+    pub(crate) columns: Option<&'a [u16]>,
 }
 
 impl<'a> Problem<'a> {
@@ -285,7 +289,7 @@ impl<'a> Problem<'a> {
         check::pairs(&input)?;
         let (usable, routable) = check::usable(&input)?;
         let groups = input.group_min_quality.map(<[f64]>::len).or(input.group_budget.map(<[f64]>::len)).unwrap_or(0);
-        Ok(Self { input, usable, routable, groups })
+        Ok(Self { input, usable, routable, groups, columns: None })
     }
 
     /// N, the number of queries.
@@ -297,7 +301,7 @@ impl<'a> Problem<'a> {
     /// M, the number of models.
     #[must_use]
     pub fn models(&self) -> usize {
-        self.input.models
+        self.columns.map_or(self.input.models, <[u16]>::len)
     }
 
     /// What is asked for.
@@ -306,36 +310,54 @@ impl<'a> Problem<'a> {
         self.input.goal
     }
 
+    /// Entries of a row of the arrays.
+    #[inline]
+    pub(crate) fn width(&self) -> usize {
+        self.input.models
+    }
+
+    /// The column of the arrays that a model stands in.
+    #[inline(always)]
+    pub(crate) fn column(&self, model: usize) -> usize {
+        self.columns.map_or(model, |columns| usize::from(columns[model]))
+    }
+
+    /// The place of a pair in the arrays.
+    #[inline(always)]
+    pub(crate) fn at(&self, query: usize, model: usize) -> usize {
+        query * self.width() + self.column(model)
+    }
+
     #[inline]
     pub(crate) fn may(&self, query: usize, model: usize) -> bool {
-        self.usable.as_ref().is_none_or(|mask| mask[query * self.input.models + model])
+        self.usable.as_ref().is_none_or(|mask| mask[self.at(query, model)])
     }
 
     #[inline]
     pub(crate) fn cost(&self, query: usize, model: usize) -> f64 {
-        self.input.cost.at(query * self.input.models + model)
+        self.input.cost.at(self.at(query, model))
     }
 
     #[inline]
     pub(crate) fn quality(&self, query: usize, model: usize) -> f64 {
-        self.input.quality.at(query * self.input.models + model)
+        self.input.quality.at(self.at(query, model))
     }
 
     #[inline]
     pub(crate) fn load(&self, resource: usize, query: usize, model: usize) -> f64 {
-        let (n, m) = (self.input.queries, self.input.models);
-        self.input.load.as_ref().map_or(1.0, |load| load.at((resource * n + query) * m + model))
+        let size = self.input.queries * self.width();
+        self.input.load.as_ref().map_or(1.0, |load| load.at(resource * size + self.at(query, model)))
     }
 
     /// The loads of one resource, when they are not one per query.
     pub(crate) fn loads(&self, resource: usize) -> Option<Matrix<'a>> {
-        let size = self.input.queries * self.input.models;
+        let size = self.input.queries * self.width();
         self.input.load.map(|load| load.part(resource * size..(resource + 1) * size))
     }
 
     #[inline]
     pub(crate) fn capacity(&self, resource: usize, model: usize) -> f64 {
-        self.input.capacity.map_or(f64::INFINITY, |capacity| capacity[resource * self.input.models + model])
+        self.input.capacity.map_or(f64::INFINITY, |capacity| capacity[resource * self.models() + model])
     }
 
     /// The capacity as far as it can be used: whole requests when every query is one.

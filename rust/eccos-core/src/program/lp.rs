@@ -94,14 +94,14 @@ impl Lp {
         C: Copy + Into<f64>,
         Q: Copy + Into<f64>,
     {
-        let (m, stride) = (self.m, self.stride);
+        let (m, stride, width) = (self.m, self.stride, prepared.problem.width());
         for (b, block) in queries.chunks(LANES).enumerate() {
             for j in 0..m {
-                let at = j * stride + b * LANES;
+                let (at, column) = (j * stride + b * LANES, prepared.problem.column(j));
                 let (ps, qs) = (&mut self.p[at..at + block.len()], &mut self.q[at..at + block.len()]);
                 for ((p, q), &query) in ps.iter_mut().zip(qs).zip(block) {
                     if prepared.problem.may(query, j) {
-                        let of = query * m + j;
+                        let of = query * width + column;
                         let pair = prepared.scaled(cost[of].into(), quality[of].into());
                         let size = prepared.magnitude(cost[of].into(), quality[of].into());
                         let size = if size > 0.0 { size } else { LEAST };

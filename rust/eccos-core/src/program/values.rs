@@ -42,7 +42,7 @@ fn least_values_body(lp: &Lp, price: f64, model_prices: &[f64], key: &mut [u8]) 
 
 /// `g(y)` over some places, on the data as given.
 pub(crate) fn dual_value(prepared: &Prepared<'_>, places: &[u32], limit: &[f64], y: &[f64]) -> f64 {
-    let sum: f64 = if prepared.is_unit() {
+    let sum: f64 = if prepared.is_unit() && prepared.problem.columns.is_none() {
         let prices = model_prices(prepared, y);
         let input = &prepared.problem.input;
         let weights = (y[0], &prices[..]);

@@ -7,6 +7,9 @@ use crate::problem::Matrix;
 pub(crate) struct Kernel<'a> {
     pub queries: usize,
     pub models: usize,
+    /// Entries of a row of the arrays, and the column of each model when that is not its number.
+    pub width: usize,
+    pub columns: Option<&'a [u16]>,
     pub cost: Matrix<'a>,
     pub quality: Matrix<'a>,
     pub loads: Vec<Load<'a>>,
@@ -71,9 +74,16 @@ impl Kernel<'_> {
         one_load && one_box && self.allowed.is_none() && self.group.is_none()
     }
 
+    /// The column of the arrays that a model stands in.
+    #[inline(always)]
+    pub fn column(&self, model: usize) -> usize {
+        self.columns.map_or(model, |columns| usize::from(columns[model]))
+    }
+
     /// What the unsafe reads of a pass rely on.
     pub fn check(&self) {
-        let size = self.queries * self.models;
+        let size = self.queries * self.width;
+        assert!(self.models <= self.width && self.columns.is_none_or(|columns| columns.len() == self.models));
         assert!(self.cost.len() >= size && self.quality.len() >= size, "arrays hold every row");
         assert!(self.allowed.is_none_or(|allowed| allowed.len() >= size), "the mask holds every row");
         for load in &self.loads {

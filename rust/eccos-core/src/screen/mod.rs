@@ -209,6 +209,8 @@ fn kernel<'a>(prepared: &'a Prepared<'_>, y: &[f64], radius: &[f64]) -> Option<K
     Some(Kernel {
         queries: problem.queries(),
         models: m,
+        width: problem.width(),
+        columns: problem.columns,
         cost: problem.input.cost,
         quality: problem.input.quality,
         loads,

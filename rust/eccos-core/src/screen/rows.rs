@@ -129,8 +129,8 @@ unsafe fn scan<V: Vector>(
 #[inline(always)]
 fn fetch<V: Vector>(kernel: &Kernel<'_>, query: &[usize; ROWS]) {
     let bytes = |matrix: Matrix<'_>| match matrix {
-        Matrix::F32(values) => (values.as_ptr().cast::<u8>(), 4 * kernel.models),
-        Matrix::F64(values) => (values.as_ptr().cast::<u8>(), 8 * kernel.models),
+        Matrix::F32(values) => (values.as_ptr().cast::<u8>(), 4 * kernel.width),
+        Matrix::F64(values) => (values.as_ptr().cast::<u8>(), 8 * kernel.width),
     };
     for (from, row) in [bytes(kernel.cost), bytes(kernel.quality)] {
         for query in query {
@@ -156,7 +156,7 @@ impl<'a, V: Vector> Columns<'a, V> {
     /// The processor has the features of `V`; the kernel was checked, and it is for every function below.
     #[inline(always)]
     unsafe fn new(kernel: &'a Kernel<'a>) -> Self {
-        let width = kernel.models.next_multiple_of(4);
+        let width = kernel.width.next_multiple_of(4);
         // SAFETY: the features are there.
         let zero = unsafe { V::splat(0.0) };
         let empty = vec![zero; width];
@@ -173,11 +173,11 @@ impl<'a, V: Vector> Columns<'a, V> {
     #[inline(always)]
     unsafe fn judge<const PLAIN: bool, const EVEN: bool>(&mut self, tile: &mut Tile, half: usize) {
         let kernel = self.kernel;
-        let (m, first) = (kernel.models, half * V::WIDTH);
+        let (m, width, first) = (kernel.models, kernel.width, half * V::WIDTH);
         let query = &tile.query[first..first + V::WIDTH];
         let (mut at, mut last) = ([0; ROWS], 0);
         for (slot, &query) in at.iter_mut().zip(query) {
-            *slot = query * m;
+            *slot = query * width;
             last = if *slot > last { *slot } else { last };
         }
         // SAFETY: as the caller says; the arrays on the stack have `ROWS` entries.
@@ -188,9 +188,13 @@ impl<'a, V: Vector> Columns<'a, V> {
                 [(kernel.cost, &mut self.cost), (kernel.quality, &mut self.quality)].into_iter().chain(loads)
             {
                 if EVEN {
-                    turn(matrix, m, Even(at[0], m), last, column);
+                    turn(matrix, width, Even(at[0], width), last, column);
                 } else {
-                    turn(matrix, m, &at, last, column);
+                    turn(matrix, width, &at, last, column);
+                }
+                if let Some(columns) = kernel.columns {
+                    // Ascending: nothing is overwritten before it has moved.
+                    columns.iter().enumerate().for_each(|(j, &from)| column[j] = column[usize::from(from)]);
                 }
             }
             let (zero, one, huge) = (V::splat(0.0), V::splat(1.0), V::splat(HUGE));
@@ -216,7 +220,7 @@ impl<'a, V: Vector> Columns<'a, V> {
                     if let Some(allowed) = kernel.allowed {
                         let mut shut = [0.0; ROWS];
                         for (slot, &at) in shut.iter_mut().zip(&at[..V::WIDTH]) {
-                            *slot = if allowed[at + j] { 0.0 } else { 1.0 };
+                            *slot = if allowed[at + kernel.column(j)] { 0.0 } else { 1.0 };
                         }
                         v = V::select(V::load(shut.as_ptr()).eq(zero), v, huge);
                     }

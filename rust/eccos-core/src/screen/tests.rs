@@ -52,6 +52,8 @@ fn every_vector_screens_alike() {
             let kernel = Kernel {
                 queries,
                 models,
+                width: models,
+                columns: None,
                 cost: matrix(0),
                 quality: matrix(1),
                 loads: (0..=loads).map(load).collect(),

@@ -46,7 +46,7 @@ impl Tile {
                 }
                 _ => {
                     for ((wide, query), &key) in wide.iter_mut().zip(&self.query).zip(&self.key) {
-                        *wide = matrix.at(query * kernel.models + usize::from(key));
+                        *wide = matrix.at(query * kernel.width + kernel.column(usize::from(key)));
                     }
                 }
             }
@@ -119,7 +119,7 @@ impl Tally {
             let (query, key) = (tile.query[l], usize::from(tile.key[l]));
             let safe = tile.open >> l & 1 == 0;
             for (r, load) in kernel.loads.iter().enumerate() {
-                let used = load.values.map_or(1.0, |values| values.at(query * m + key));
+                let used = load.values.map_or(1.0, |values| values.at(query * kernel.width + kernel.column(key)));
                 self.chunk.all.load[r * m + key] += used;
                 self.chunk.safe.load[r * m + key] += if safe { used } else { 0.0 };
             }
