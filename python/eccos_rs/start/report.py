@@ -124,12 +124,12 @@ def _worth(result: StartResult) -> float:
 
 def as_html(result: StartResult) -> str:
     """Write the report as one page; it repeats no request."""
-    return page(f"Routing {result.plan.log.name}", _sections(result))
+    return page(f"Routing {result.plan.log.name}", _sections(result), verdict=result.verdict)
 
 
 def _sections(result: StartResult) -> Iterator[Section]:
-    plan, verdict = result.plan, result.verdict
-    yield Section("Verdict", [f"**{verdict.sentence}**"], [_figures(result)])
+    plan = result.plan
+    yield Section("What it rests on", [], [_figures(result)])
     yield Section("The log", list(_log_lines(plan))[:-1], [_kinds(plan)])
     yield Section("Forecast, before anything was asked", list(_forecast_lines(plan)))
     if result.summary is not None:

@@ -90,6 +90,8 @@ def as_markdown(study: Study, images: Mapping[str, str], title: str = "Results",
     lines = [f"# {title}", ""]
     if lead:
         lines += [lead, ""]
+    if study.worth is not None:
+        lines += [f"**Verdict: {study.worth.sentence}**", ""]
     for section in sections(study):
         lines += [f"## {section.title}", ""]
         for text in section.text:
@@ -121,7 +123,8 @@ def as_html(study: Study, title: str = "Evaluation of an LLM router") -> str:
         stream = io.BytesIO()
         figure.savefig(stream, format="svg", metadata={"Date": None})
         drawn[name] = base64.b64encode(stream.getvalue()).decode()
-    return page(title, sections(study), {name: (CAPTIONS[name], picture) for name, picture in drawn.items()})
+    pictures = {name: (CAPTIONS[name], picture) for name, picture in drawn.items()}
+    return page(title, sections(study), pictures, verdict=study.worth)
 
 
 def print_report(study: Study, console: Console) -> None:

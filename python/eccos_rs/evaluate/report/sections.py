@@ -54,9 +54,7 @@ def sections(study: Study) -> list[Section]:
 def _about(study: Study) -> Section:
     about = study.about
     rows = [[name, f"{100 * quality:.1f}", f"{1e3 * cost:.3f}"] for name, quality, cost in study.singles]
-    worth = [] if study.worth is None else [f"**{study.worth.sentence}**"]
     text = [
-        *worth,
         f"{about['judged']:,} held-back queries of {about['data']} were judged, {len(study.singles)} "
         f"models, every pair observed. {about['split']}",
         "Cost is what was really paid, quality whether the answer was right. Every router "
