@@ -15,6 +15,7 @@ from eccos_rs.solver._frozen import Frozen
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from eccos_rs.solver.chance_proof import Chance
     from eccos_rs.solver.diagnosis import Diagnosis, Repair
 
     Floats = NDArray[np.float64]
@@ -139,6 +140,8 @@ class Assignment(Frozen):
         Nothing is better by more than a relative 1e-9: the multipliers say so, or a complete search.
     alternatives : Alternatives | None
         When asked for.
+    chance : Chance | None
+        With `quality_std` or `load_std`: what is guaranteed, and the programs that prove the bound.
     """
 
     status: Status
@@ -165,6 +168,7 @@ class Assignment(Frozen):
     alternatives: Alternatives | None = None
     pool_price: Floats = field(default_factory=lambda: np.zeros(0))
     row_price: Floats = field(default_factory=lambda: np.zeros(0))
+    chance: Chance | None = None
 
     mode = attribute("mode", "goal", {"min_quality": "quality", "budget": "budget", "quality_value": "price"})
     aim = attribute("aim", "criterion")

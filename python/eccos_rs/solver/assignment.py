@@ -9,7 +9,7 @@ import numpy as np
 
 from eccos_rs import _core
 from eccos_rs.errors import Overloaded, ProblemError
-from eccos_rs.solver import _arrays
+from eccos_rs.solver import _arrays, _chance, _uncertain
 from eccos_rs.solver._answer import (
     Alternatives,
     Assignment,
@@ -17,6 +17,7 @@ from eccos_rs.solver._answer import (
     Status,
 )
 from eccos_rs.solver.certificate import Certificate, Claim, certify
+from eccos_rs.solver.chance_proof import Chance
 from eccos_rs.solver.diagnosis import Diagnosis, Names, Repair, Shortfall
 from eccos_rs.solver.limits import PooledCapacity, SideRow
 from eccos_rs.solver.tradeoff import Frontier, frontier
@@ -32,6 +33,7 @@ __all__ = [
     "Alternatives",
     "Assignment",
     "Certificate",
+    "Chance",
     "Claim",
     "Duals",
     "Frontier",
@@ -58,6 +60,9 @@ def assign(
     capacity: ArrayLike | None = None,
     pools: Sequence[PooledCapacity] | None = None,
     rows: Sequence[SideRow] | None = None,
+    quality_std: ArrayLike | None = None,
+    load_std: ArrayLike | None = None,
+    confidence: float | None = None,
     allowed: ArrayLike | None = None,
     query_floor: ArrayLike | None = None,
     priority: ArrayLike | None = None,
@@ -98,6 +103,11 @@ def assign(
         Capacities that several models share, beside their own.
     rows : sequence of SideRow, optional
         Limits on sums or means of other figures, over all queries or some.
+    quality_std, load_std : (N, M) array_like, of the shape of load, optional
+        Standard deviations of `quality` and of `load`, independent from pair to pair.
+    confidence : float, optional
+        In [0.5, 1), with one of the two above: `min_quality` is to hold of the realised mean, and every
+        capacity and pool of the realised load, with this probability each (normal sums).
     allowed : (N, M) array_like of bool, optional
         Pairs that may be chosen. Cost, quality and load of a forbidden pair may be anything, NaN too.
     query_floor : float or (N,) array_like, optional
@@ -178,7 +188,12 @@ def assign(
     effort = _arrays.effort(tolerance, time_limit, node_limit, threads)
     if warm_start is not None:
         effort["warm_start"] = _warm(warm_start, asked[0])
-    raw = _core.assign(problem, effort, alternatives)
+    unsure = _uncertain.uncertain(problem, quality_std, load_std, confidence)
+    if unsure is None:
+        raw = _core.assign(problem, effort, alternatives)
+    else:
+        raw, chance = _chance.solve(problem, unsure, effort, alternatives=alternatives)
+        raw["chance"] = chance
     if overload == "raise" and raw["status"] == "overloaded":
         diagnosis = _diagnosis(raw, problem)
         raise Overloaded("the capacities are below the demand" if diagnosis is None else diagnosis.text())

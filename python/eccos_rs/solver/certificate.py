@@ -10,6 +10,8 @@ from eccos_rs.errors import ProblemError
 from eccos_rs.solver import _arrays
 from eccos_rs.solver._data import read
 from eccos_rs.solver._recompute import Recomputed
+from eccos_rs.solver._recompute_chance import RecomputedChance
+from eccos_rs.solver._uncertain import uncertain
 
 if TYPE_CHECKING:
     import numpy as np
@@ -101,6 +103,9 @@ def certify(
     budget: float | None = None,
     quality_value: float | None = None,
     tolerance: float = 1e-4,
+    quality_std: ArrayLike | None = None,
+    load_std: ArrayLike | None = None,
+    confidence: float | None = None,
     **limits: Any,
 ) -> Certificate:
     """Recompute everything that an assignment claims, from the data it was made of.
@@ -115,6 +120,8 @@ def certify(
         As given to `assign`: exactly one.
     tolerance : float
         As given to `assign`: the gap up to which `optimal` may be said.
+    quality_std, load_std, confidence : optional
+        As given to `assign`.
     **limits
         The other arguments that describe the problem, as given to `assign`: load, capacity, pools, allowed,
         query_floor, priority, group, group_min_quality, group_budget, unroutable.
@@ -144,11 +151,18 @@ def certify(
     True
     """
     asked = _arrays.goal(min_quality, budget, quality_value)
-    data = read(_arrays.problem(cost, quality, asked, **limits))
+    problem = _arrays.problem(cost, quality, asked, **limits)
+    data = read(problem)
+    unsure = uncertain(problem, quality_std, load_std, confidence)
     n, m = data.cost.shape
     if assignment.model.shape != (n,):
         raise ProblemError(f"assignment has {len(assignment.model)} queries, wanted {n} as cost")
-    found = Recomputed(data, assignment)
+    if unsure is None:
+        found = Recomputed(data, assignment)
+    elif assignment.chance is None:
+        raise ProblemError("assignment was made without quality_std and load_std, wanted one made with them")
+    else:
+        found = RecomputedChance(data, assignment, unsure)
     claims = (
         Claim(
             "one model a query",

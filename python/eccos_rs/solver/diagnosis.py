@@ -126,6 +126,10 @@ _SENTENCES = {
     "quality_above_capacities": (
         "A mean quality of {wanted:.6g} is above {attainable:.6g}, the most that the limits allow."
     ),
+    "quality_above_confident": (
+        "A mean quality of {wanted:.6g} with a confidence of {confidence:.6g} is out of reach; "
+        "{attainable:.6g} can be promised with it."
+    ),
     "budget_below_cheapest": (
         "A budget of ${wanted:.6g} is below ${cheapest:.6g}, the cost when every query goes to its cheapest "
         "allowed model."
