@@ -9,9 +9,9 @@ import time
 import pytest
 
 from eccos_rs.errors import PoolError
-from tests.integrations import test_litellm as base
-from tests.integrations.test_litellm import (
+from tests.helpers.litellm import (
     PRICES,
+    WARNINGS,
     Endpoint,
     adapters,
     chat,
@@ -23,7 +23,7 @@ from tests.integrations.test_litellm import (
 )
 
 __all__ = ["adapters", "endpoint", "litellm"]
-pytestmark = base.pytestmark
+pytestmark = WARNINGS
 
 
 def opened(litellm, adapters, models, **options):

@@ -17,7 +17,7 @@ import pytest
 from eccos_rs.errors import BundleError, PolicyError, PoolError
 from eccos_rs.integrations.litellm_proxy import plugin_of_config
 from tests.helpers.commands import free_port
-from tests.integrations.test_litellm import Endpoint, endpoint  # noqa: F401 - a fixture
+from tests.helpers.litellm import Endpoint, endpoint  # noqa: F401 - a fixture
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
