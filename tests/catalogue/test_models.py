@@ -107,6 +107,13 @@ def test_efforts_are_columns_of_one_model() -> None:
         (("gpt-4o-mini@flex",), "no flex lane"),
         (("gpt-5-mini", "openai/gpt-5-mini"), "are the same model"),
         (("claude-sonnet-4.5", "claude-4.5-sonnet"), "are the same model"),
+        (("gpt-5-mini", "gpt-5-mini-2025-08-07"), "are the same model"),
+        (("anthropic/claude-sonnet-4-5-20250929", "claude-sonnet-4.5"), "are the same model"),
+        (
+            ("claude-sonnet-4.5", "claude-sonnet-4-5-20250929@batch", "claude-sonnet-4.5@batch"),
+            "are the same",
+        ),
+        (("mistral-large-latest", "mistral-large-2512"), "are the same model"),
         (("",), "a name or an LLM"),
         ((3,), "a name or an LLM, got 3"),
         ((), "at least one model"),
@@ -115,6 +122,20 @@ def test_efforts_are_columns_of_one_model() -> None:
 def test_what_cannot_be_had_is_told(names: tuple[str, ...], sentence: str) -> None:
     with pytest.raises(PoolError, match=sentence):
         Pool.of(*names)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("gpt-4o", "gpt-4o-2024-08-06"),  # of three releases: which one the plain name is has moved
+        ("gpt-4o-2024-05-13", "gpt-4o-2024-08-06"),
+        ("gpt-5-mini", "azure/gpt-5-mini"),
+        ("gpt-5-mini", "gpt-5-mini@low"),
+        ("claude-sonnet-4.5", "claude-sonnet-4.5@batch"),
+    ],
+)
+def test_what_may_differ_stands_side_by_side(names: tuple[str, ...]) -> None:
+    assert len(Pool.of(*names)) == 2
 
 
 def test_a_model_of_ones_own_stands_beside_those_of_the_catalogue() -> None:

@@ -151,3 +151,19 @@ def test_ones_own_mean_of_tokens_goes_first() -> None:
     known = knowledge("o3", mean_tokens=420)
     assert known.mean_tokens == 420
     assert known.expected_tokens()[0] == pytest.approx(420, rel=0.1)
+
+
+SUBJECTS = [name for name in benchmarks() if name.startswith("mmlu_pro/")]
+
+
+def test_an_overall_score_far_from_its_categories_is_told_and_widens() -> None:
+    fair = knowledge("m", scores={"mmlu_pro": 0.8, **dict.fromkeys(SUBJECTS, 0.78)})
+    torn = knowledge("m", scores={"mmlu_pro": 0.9, **dict.fromkeys(SUBJECTS, 0.1)})
+    assert fair.note == ""
+    assert "scores contradict: mmlu_pro is 0.90, its 14 categories are 0.10 on average" in torn.note
+    assert fair.level_sd < 0.2
+    assert torn.level_sd > 2.0
+
+
+def test_a_few_categories_may_lie_off_the_whole() -> None:
+    assert knowledge("m", scores={"mmlu_pro": 0.8, "mmlu_pro/law": 0.3, "mmlu_pro/math": 0.35}).note == ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from eccos_rs import Pool, Router
 from eccos_rs.domain.query import Query
 from eccos_rs.predict.bundle import DEFAULT_BUNDLE, SHIPPED, Bundle
 from eccos_rs.predict.hybrid import HybridPredictor
@@ -21,6 +22,16 @@ QUESTIONS = [
     "A train leaves at 9:40 and arrives at 13:05. How long does the journey take?",
     "Which of the following is a noble gas? A) nitrogen B) argon C) chlorine",
     "Wie heißt die Hauptstadt von Österreich?",
+    "法国的首都是哪里？",
+    "Fix this:\n```python\nfor i in range(10)\n    print(i)\n```",
+    "Explain the difference between a mutex and a semaphore, with examples in C.",
+]
+SYSTEMS = [
+    "你是一个有用的助手。请用简体中文回答所有问题，并给出详细的解释。" * 30,
+    "You are an engineer. The code:\n"
+    + "\n".join(f"def f{at}(x):\n    return x * {at}" for at in range(150)),
+    "Prove every step; let n be an integer with n^2 + 1 prime. " * 40,
+    "   \n ",
 ]
 SYSTEM = " ".join(
     f"Rule {number}: answer politely, quote section {number}.{number % 7} of the handbook and never guess."
@@ -71,6 +82,8 @@ def test_a_question_keeps_its_forecast(hybrid: HybridPredictor, question: str) -
         chat(f"  {question}\n", *HISTORY[:2]),
         Query(messages=[*chat(question, system=SYSTEM).messages, *tool]),
         Query(messages=[{"role": "developer", "content": SYSTEM}, *chat(question).messages]),
+        *(chat(question, system=system) for system in SYSTEMS),
+        *(chat(question, *HISTORY, system=system) for system in SYSTEMS),
     ]
     made = hybrid.predict(forms)
     assert np.abs(made.quality - made.quality[0]).max() < 0.03
@@ -78,6 +91,14 @@ def test_a_question_keeps_its_forecast(hybrid: HybridPredictor, question: str) -
     # What precedes is paid for all the same.
     assert (made.input_tokens[3:6] > made.input_tokens[0] + 100).all()
     assert made.input_tokens[5] > made.input_tokens[4] > made.input_tokens[0]
+
+
+def test_a_question_keeps_its_forecast_without_labels_too() -> None:
+    predictor = Router.day_one(Pool.of("gpt-5-mini", "claude-sonnet-4.5")).predictor
+    for question in QUESTIONS:
+        forms = [Query(question), *(chat(question, *HISTORY, system=system) for system in [SYSTEM, *SYSTEMS])]
+        made = predictor.predict(forms)
+        assert np.abs(made.quality - made.quality[0]).max() < 0.03
 
 
 def test_input_tokens_do_not_hang_on_what_was_seen_before(hybrid: HybridPredictor) -> None:

@@ -79,6 +79,14 @@ def test_a_model_nobody_lists_is_taken_and_said_to_be_unknown() -> None:
     assert "xyzzy-unheard-of" in repr(Router.load(pool=pool, device="cpu").knowledge())
 
 
+def test_a_score_that_says_nothing_here_is_named() -> None:
+    own = LLM(
+        "mine", 1, 2, scores={"mmlu_proo": 0.9, "our_helpdesk": 0.7, "mmlu_pro": 0.6, "cruxeval_output": 0.5}
+    )
+    row = Router.day_one(Pool([own, LLM("other", 1, 2)])).knowledge()[0]
+    assert row.note == "not used, no board lists it: mmlu_proo (near mmlu_pro), our_helpdesk"
+
+
 def test_a_pool_of_trained_models_keeps_the_trained_bundle() -> None:
     trained = Router.load(device="cpu")
     assert Router.load(pool=trained.pool, device="cpu").predictor.bundle_name == "qaserve-minilm"  # type: ignore[attr-defined]

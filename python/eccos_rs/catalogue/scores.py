@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from eccos_rs.catalogue.board import ScoreTable, score_table
+from eccos_rs.catalogue.contradiction import contradictions
 from eccos_rs.catalogue.factor import Strength, log_odds, share, strength
 from eccos_rs.catalogue.lengths import COUNTED, VISIBLE
 from eccos_rs.catalogue.lengths import verbosity as verbosity_of
@@ -106,7 +107,8 @@ class ModelKnowledge:
     tokens : mapping of str to float
         Mean output tokens by benchmark, where they were counted.
     note : str
-        What differs between the model asked for and what the table knows; empty when nothing does.
+        What differs between the model asked for and what the table knows, and which of one's own scores
+        contradict each other; empty when there is nothing.
     """
 
     name: str
@@ -236,17 +238,19 @@ def knowledge(
     if mean_tokens is None and tokens:
         reference = float(table.fitted.mu[table.tokens_column(REFERENCE) or 0])
         mean_tokens = tokens.get(REFERENCE, math.exp(reference + verbosity.theta))
-    note = "" if not matches else matches[0].how
+    conflict = contradictions(own)
+    level_sd = math.hypot(level.sd, conflict.gap / 2)
+    said = ("" if not matches else matches[0].how, *conflict.words)
     return ModelKnowledge(
         name=name,
         spellings=tuple(dict.fromkeys(match.spelling for match in matches)),
         scores=MappingProxyType(known),
         level=level.log_odds,
-        level_sd=level.sd,
+        level_sd=round(level_sd, 4),
         mean_tokens=mean_tokens,
         basis=_basis(known, own, bool(entries), predecessor, price),
         tokens=MappingProxyType(tokens),
-        note=note,
+        note="; ".join(filter(None, said)),
         strength=theta,
         verbosity=verbosity,
     )

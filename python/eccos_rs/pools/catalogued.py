@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from eccos_rs.catalogue.dated import dated_prices
 from eccos_rs.catalogue.models import CatalogueModel, ModelPrices, catalogue, days_old
@@ -28,19 +28,19 @@ def pool_of_names(models: Iterable[str | LLM], price_date: str | None = None) ->
     PoolError
         A name is not known, has no price, or means a model that another one means already.
     """
-    found: dict[tuple[object, ...], str] = {}
+    found: list[tuple[str, LLM]] = []
     made = []
     for model in models:
         if isinstance(model, LLM):
             made.append(model)
             continue
         llm, entry = _named(model, price_date)
-        key = (parse_name(llm.identity).identity, parse_name(entry.key).dated, llm.provider, *llm.key[1:])
-        if key in found:
-            raise PoolError(
-                f"{model!r} and {found[key]!r} are the same model ({entry.key} of {entry.provider})"
-            )
-        found[key] = model
+        for name, other in found:
+            if same_column(llm, other):
+                raise PoolError(
+                    f"{model!r} and {name!r} are the same model ({entry.key} of {entry.provider})"
+                )
+        found.append((model, llm))
         made.append(llm)
     return made
 
@@ -101,13 +101,37 @@ def _spread(models: list[CatalogueModel], most: int) -> list[CatalogueModel]:
 
 
 def same_column(one: LLM, other: LLM) -> bool:
-    """Say whether two entries are one model of one provider at the same effort in the same lane."""
-    return _column_key(one) == _column_key(other)
+    """Say whether two entries are one model of one provider at the same effort in the same lane.
+
+    A name without a date is its one release (``gpt-5-mini`` and ``gpt-5-mini-2025-08-07``); of several, which
+    one it is moves.
+    """
+    (identity, release, *rest), (its_identity, its_release, *its_rest) = _column_key(one), _column_key(other)
+    if identity != its_identity or rest != its_rest:
+        return False
+    if release == its_release:
+        return True
+    if release and its_release:
+        return False
+    return _releases(identity, one.provider) == {release or its_release}
 
 
-def _column_key(llm: LLM) -> tuple[object, ...]:
+def _column_key(llm: LLM) -> tuple[Any, ...]:
     name = parse_name(llm.identity)
-    return name.identity, name.dated, llm.provider, *llm.key[1:]
+    release = name.dated
+    if not release:
+        # A name that moves ("mistral-large-latest") means the entry that the catalogue says it means.
+        meant = next(iter(catalogue().find(llm.identity)), None)
+        release = release if meant is None else parse_name(meant.key).dated
+    return name.identity, release, llm.provider, *llm.key[1:]
+
+
+def _releases(identity: frozenset[str], provider: str | None) -> set[frozenset[str]]:
+    """Return the dates under which the catalogue lists a model of a provider."""
+    if provider is None:
+        return set()
+    names = (parse_name(model.key) for model in catalogue().of_provider(provider))
+    return {name.dated for name in names if name.identity == identity and name.dated}
 
 
 def llm_of_name(name: str) -> LLM:

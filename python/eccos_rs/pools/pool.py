@@ -152,7 +152,8 @@ class Pool(Sequence[LLM]):
         Raises
         ------
         PoolError
-            The name is not in the pool, or a score lies outside 0 to 1.
+            The name is not in the pool, or a score lies outside 0 to 1. A benchmark that no board lists is
+            kept; `Router.knowledge` says that it is not used.
         """
         models = list(self._models)
         for at in self.columns(name):

@@ -56,7 +56,8 @@ class KnowledgeRow:
     traffic : str
         What it is known for.
     note : str
-        What differs between the model asked for and the one that is known; empty when nothing does.
+        What differs between the model asked for and the one that is known, which of its scores contradict
+        each other or are not used; empty when there is nothing.
     """
 
     model: str

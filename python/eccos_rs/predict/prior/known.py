@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from eccos_rs.catalogue.scores import REFERENCE, benchmarks, knowledge
+from eccos_rs.domain.validation import nearest_name
 from eccos_rs.predict.prior.ability import Known
 from eccos_rs.predict.prior.curves import benchmark_name
 
@@ -58,7 +59,8 @@ class ModelPrior:
     tokens_told : bool
         Whether any count of its output tokens is known.
     note : str
-        What differs between the model asked for and the one that is known.
+        What differs between the model asked for and the one that is known, and what of its scores cannot be
+        used.
     """
 
     name: str
@@ -108,8 +110,19 @@ def make_prior(found: ModelKnowledge, categories: Sequence[str]) -> ModelPrior:
         found.basis,
         PUBLISHED_CATEGORY_STD if published else CATEGORY_STD,
         bool(np.isfinite(tokens).any()) or found.mean_tokens is not None,
-        found.note,
+        "; ".join(filter(None, (found.note, _unused(found, categories, listed)))),
     )
+
+
+def _unused(found: ModelKnowledge, categories: Sequence[str], listed: frozenset[str]) -> str:
+    """Name scores that say nothing here: a slip of the pen must not be taken for knowledge."""
+    used = {*listed, *categories, *map(benchmark_name, categories)}
+    strange = []
+    for name in found.scores:
+        if name not in used:
+            near = nearest_name(name, sorted(used), cutoff=0.8)
+            strange.append(name if near is None else f"{name} (near {near})")
+    return f"not used, no board lists it: {', '.join(strange)}" if strange else ""
 
 
 def _level(found: ModelKnowledge, benchmark: str, listed: frozenset[str]) -> float:
