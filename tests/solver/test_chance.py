@@ -165,7 +165,7 @@ def test_what_is_out_of_reach_is_told_with_what_can_be_promised() -> None:
     cost, quality, std = batch(50)
     found = assign(cost, quality, min_quality=0.89, quality_std=std, confidence=0.99)
     assert found.status == "quality_unreachable"
-    assert found.aim == "quality"
+    assert found.criterion == "quality"
     assert found.objective == found.chance.quality < 0.89
     assert "with a confidence of 0.99 is out of reach" in found.explanation
     assert f"lower min_quality to {found.chance.quality:.4f}"[:-1] in found.explanation

@@ -15,6 +15,7 @@ from eccos_rs.solver._frozen import Frozen
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from eccos_rs.solver._duals import Duals
     from eccos_rs.solver.chance_proof import Chance
     from eccos_rs.solver.diagnosis import Diagnosis, Repair
 
@@ -39,35 +40,6 @@ class Status(StrEnum):
     """Capacity below demand, proven: everything that fits is assigned, the rest is deferred (-1)."""
     UNDECIDED = "undecided"
     """Nothing that meets every limit was found, nor proven not to exist; the nearest that was found."""
-
-
-@dataclass(frozen=True, eq=False)
-class Duals(Frozen):
-    """Multipliers of the rows, all >= 0, in units of the objective for one more unit of the row.
-
-    They prove the dual bound (see `docs/solver.md`) and start a later solve of a similar problem.
-
-    Attributes
-    ----------
-    requirement : float
-        For `min_quality`: US dollars for one more well answered query (the *sum* of quality). For `budget`:
-        well answered queries for one more dollar. For `quality_value`: that value.
-    capacity : (M,) or (R, M) float64
-        For one more unit of each capacity.
-    group_quality, group_budget : (G,) float64
-        For one more well answered query of the group, and for one more dollar of its budget.
-    pool : (P,) float64
-        For one more unit of each pooled capacity.
-    row : (K,) float64
-        For one more unit of the sum of each side row.
-    """
-
-    requirement: float
-    capacity: Floats
-    group_quality: Floats
-    group_budget: Floats
-    pool: Floats = field(default_factory=lambda: np.zeros(0))
-    row: Floats = field(default_factory=lambda: np.zeros(0))
 
 
 @dataclass(frozen=True, eq=False)

@@ -63,7 +63,7 @@ class _Answer:
             return self.answer(raw, shift, [])
         empty = all(node.key == np.inf for node in self.nodes)
         short = empty and all(node.raw["status"] == "overloaded" for node in self.nodes)
-        if search.mode == "quality" and not short:
+        if search.goal == "min_quality" and not short:
             nearest = search.nearest(self.root_spread)
             if nearest is not None:
                 return self.answer(*nearest, self.reasons(nearest[0], empty), proven=empty)
@@ -90,7 +90,7 @@ class _Answer:
         """Say why what was asked is out of reach."""
         search = self.search
         apart = [each for each in raw["reasons"] or () if each[0].startswith(APART)]
-        if search.mode != "quality" or apart:
+        if search.goal != "min_quality" or apart:
             return apart or list(raw["reasons"] or [])
         numbers = {
             "wanted": search.wanted,
@@ -112,16 +112,16 @@ class _Answer:
         search, nodes = self.search, self.nodes
         model = raw["model"]
         served = np.flatnonzero(model >= 0)
-        given_up = bool(reasons) and search.mode == "quality"
-        aim = "quality" if given_up else raw["aim"]
+        given_up = bool(reasons) and search.goal == "min_quality"
+        criterion = "quality" if given_up else raw["criterion"]
         cost = float(search.problem["cost"][served, model[served]].sum(dtype=np.float64))
         total = float(search.problem["quality"][served, model[served]].sum())
         mean = total / len(served) if len(served) else float("nan")
         sure = search.guaranteed(model)
         value = {"cost": cost, "quality": sure if given_up else mean, "value": cost - search.wanted * total}[
-            aim
+            criterion
         ]
-        bound, dual_bound = self.bounds(given_up, aim) if len(served) else (0.0, 0.0)
+        bound, dual_bound = self.bounds(given_up, criterion) if len(served) else (0.0, 0.0)
         value = value if len(served) else 0.0
         gap = _gap(value, bound)
         duals = search.duals(raw, shift)
@@ -135,16 +135,16 @@ class _Answer:
             status = status if sure >= search.wanted - _core.REQUIREMENT_TOLERANCE else "quality_unreachable"
         short = search.wanted - sure
         missed = {
-            "quality": short if short > _core.REQUIREMENT_TOLERANCE else 0.0,
+            "min_quality": short if short > _core.REQUIREMENT_TOLERANCE else 0.0,
             "budget": max(cost - search.wanted, 0.0) if reasons else 0.0,
-            "price": 0.0,
+            "quality_value": 0.0,
         }
         _, m, r = self.problem["shape"]
         sums = duals.capacity, duals.pool, duals.group_quality, duals.group_budget, duals.row
-        short_of = missed[search.mode] > 0
+        short_of = missed[search.goal] > 0
         repair: tuple[Any, ...] = (
             sure if given_up and short_of else None,
-            cost if search.mode == "budget" and short_of else None,
+            cost if search.goal == "budget" and short_of else None,
             [],
             [],
             [],
@@ -154,35 +154,35 @@ class _Answer:
             "model": self.spread(model, -1, np.int32),
             "cost": cost,
             "quality": mean,
-            "aim": aim,
+            "criterion": criterion,
             "objective": value,
             "bound": bound,
             "dual_bound": dual_bound,
             "gap": gap,
             "capacity_price": raw["capacity_price"][: r * m],
             "duals": (duals.requirement, sums),
-            "violation": missed[search.mode],
+            "violation": missed[search.goal],
             "reasons": reasons or None,
             "repair": repair if reasons else None,
             "proven": gap <= _PROVEN and not reasons,
             "interrupted": search.interrupted,
             **search.totals,
         }
-        if search.mode == "quality":
+        if search.goal == "min_quality":
             made["quality_price"] = duals.requirement * len(served)
         if raw["alternatives"] is not None:
             second, margin = raw["alternatives"]
             made["alternatives"] = self.spread(second, -1, np.int32), self.spread(margin, np.inf, np.float64)
         return made, search.chance(model, nodes)
 
-    def bounds(self, given_up: bool, aim: str) -> tuple[float, float]:
+    def bounds(self, given_up: bool, criterion: str) -> tuple[float, float]:
         """Return what nothing can beat, and what the prices of the boxes alone prove of that."""
         search = self.search
         if given_up:
             most = [self.most(node) for node in self.nodes]
             return max(most), max(most)
-        if aim != search.aim:
-            return (0.0, 0.0) if aim == "cost" else (1.0, 1.0)
+        if criterion != search.criterion:
+            return (0.0, 0.0) if criterion == "cost" else (1.0, 1.0)
         inside = [node for node in self.nodes if node.key < np.inf]
         if not inside:  # what lies outside of every box cannot be
             inside = self.nodes
@@ -195,7 +195,7 @@ class _Answer:
 
     def most(self, node: Node) -> float:
         """Return what no guaranteed mean in a box is above; 1 where the box is not known to be empty."""
-        if node.key < np.inf or node.piece.aim != "quality":
+        if node.key < np.inf or node.piece.criterion != "quality":
             return 1.0
         _, constant = _uncertain.chord(node.low, node.high)
         named = [limit.resource is None for limit in self.unsure.limits]

@@ -18,7 +18,7 @@ import numpy as np
 
 from eccos_rs import _core
 from eccos_rs.solver import _uncertain
-from eccos_rs.solver._answer import Duals
+from eccos_rs.solver._duals import Duals
 from eccos_rs.solver.chance_proof import Chance, Piece
 
 if TYPE_CHECKING:
@@ -30,15 +30,15 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
     Raw = dict[str, Any]
 
-_AIMS = {"quality": "cost", "budget": "quality", "price": "value"}
+_CRITERIA = {"min_quality": "cost", "budget": "quality", "quality_value": "value"}
 _MET = ("optimal", "feasible")
 _EMPTY = ("quality_unreachable", "budget_unreachable", "row_unreachable", "overloaded")
 APART = ("row_", "group_")
 """Reasons that are none of the promise's."""
 _SOLVES, _LEAST_SOLVES, _PAIRS, _EXACT_SOLVES = 64, 10, 2_000_000, 600
-"""Programs in default mode: so many, of large ones as many as have so many pairs together; in exact mode."""
+"""Programs with the default tolerance: as many as have so many pairs together; with tolerance 0."""
 _EXACT_NODES = 200_000
-"""Branch-and-bound nodes of all programs together in exact mode, as for one program of the core."""
+"""Branch-and-bound nodes of all programs together with tolerance 0, as for one program of the core."""
 _WORTH = 0.1
 """A box is split while that may take this share of the gap away; the rest is what whole queries cost."""
 _TANGENTS = 4
@@ -68,9 +68,9 @@ class Search:
     def __init__(self, problem: Arrays, unsure: Uncertain, effort: Effort, *, alternatives: bool) -> None:
         self.problem, self.unsure, self.effort = problem, unsure, effort
         self.alternatives = alternatives
-        self.mode, self.wanted = problem["goal"]
-        self.aim = _AIMS[self.mode]
-        self.sign = -1.0 if self.aim == "quality" else 1.0
+        self.goal, self.wanted = problem["goal"]
+        self.criterion = _CRITERIA[self.goal]
+        self.sign = -1.0 if self.criterion == "quality" else 1.0
         self.end = np.inf if effort["time_limit"] is None else perf_counter() + effort["time_limit"]
         pairs = max(problem["shape"][0] * problem["shape"][1], 1)
         few = min(max(_PAIRS // pairs, _LEAST_SOLVES), _SOLVES)
@@ -88,9 +88,9 @@ class Search:
         rows = np.arange(len(model))
         cost = float(self.problem["cost"][rows, model].sum(dtype=np.float64))
         quality = float(self.problem["quality"][rows, model].sum())
-        if self.aim == "quality":
+        if self.criterion == "quality":
             return -quality / len(model)
-        return cost - (self.wanted * quality if self.aim == "value" else 0.0)
+        return cost - (self.wanted * quality if self.criterion == "value" else 0.0)
 
     def guaranteed(self, model: NDArray[Any]) -> float:
         """Return the mean quality that is exceeded with the confidence."""
@@ -145,16 +145,16 @@ class Search:
         """Solve the program of a box (of a tangent, where its ends are equal)."""
         program, shift = _uncertain.linear(self.problem, self.unsure, low, high)
         if goal is not None:
-            program["goal"] = ("quality", goal)
+            program["goal"] = ("min_quality", goal)
         effort = self.effort.copy()
         left = self.end - perf_counter()
         effort["time_limit"] = None if left == np.inf else max(left, 0.0)
         effort["warm_start"] = None
         if self.nodes is not None:
             effort["node_limit"] = max(self.nodes - self.totals["nodes"], 0)
-        if warm is not None and warm["aim"] == self.aim:
+        if warm is not None and warm["criterion"] == self.criterion:
             requirement, duals = warm["duals"]
-            effort["warm_start"] = (warm["aim"], requirement, duals)
+            effort["warm_start"] = (warm["criterion"], requirement, duals)
         raw = _core.assign(program, effort, self.alternatives)
         self.solves -= 1
         for name in self.totals:
@@ -171,11 +171,11 @@ class Search:
         """Return the multipliers in units of the problem."""
         _, m, r = self.problem["shape"]
         requirement, (capacity, pool, group_quality, group_budget, row) = raw["duals"]
-        # With quality as the aim the unit of the objective is what was divided by 1 + shift.
-        unit = 1.0 + shift if raw["aim"] == "quality" and self.aim != "quality" else 1.0
+        # With quality as the criterion the unit of the objective is what was divided by 1 + shift.
+        unit = 1.0 + shift if raw["criterion"] == "quality" and self.criterion != "quality" else 1.0
         capacity = capacity[: r * m] * unit
         return Duals(
-            requirement / (1.0 + shift) if self.mode == "quality" else requirement,
+            requirement / (1.0 + shift) if self.goal == "min_quality" else requirement,
             capacity.reshape(r, m) if r > 1 else capacity,
             group_quality * unit,
             group_budget * unit,
@@ -187,16 +187,16 @@ class Search:
         """Return a box with its bound, which is at least that of the box around it."""
         raw, shift = self.solve(low, high, None if parent is None else parent.raw)
         duals = self.duals(raw, shift)
-        given_up = raw["aim"] != self.aim
+        given_up = raw["criterion"] != self.criterion
         proven = raw["dual_bound"]
-        if given_up and self.mode == "quality":
+        if given_up and self.goal == "min_quality":
             proven = proven * (1.0 + shift) - shift
-        piece, key = Piece(low, high, raw["aim"], duals, float(proven)), np.inf
+        piece, key = Piece(low, high, raw["criterion"], duals, float(proven)), np.inf
         if raw["status"] not in _EMPTY:
             key = -np.inf if given_up else self.sign * raw["bound"]
             known = self.nothing(duals) if parent is None else parent.piece
             if given_up or (parent is not None and key < parent.key):
-                piece = Piece(low, high, known.aim, known.duals, known.bound)
+                piece = Piece(low, high, known.criterion, known.duals, known.bound)
                 key = self.sign * known.bound if parent is None else parent.key
         return Node(low, high, key, piece, raw, raw["model"], self.prices(duals))
 
@@ -204,9 +204,9 @@ class Search:
         """Return a piece without prices, and what holds without any."""
         zero = Duals(*(0.0 * getattr(like, name) for name in Duals.__dataclass_fields__))
         n = self.problem["shape"][0]
-        bound = {"cost": 0.0, "quality": 1.0, "value": -self.wanted * n}[self.aim]
+        bound = {"cost": 0.0, "quality": 1.0, "value": -self.wanted * n}[self.criterion]
         empty = np.zeros(len(self.unsure.limits))
-        return Piece(empty, empty, self.aim, zero, bound)
+        return Piece(empty, empty, self.criterion, zero, bound)
 
     def prices(self, duals: Duals) -> Floats:
         """Return the multiplier of each uncertain limit."""
@@ -294,8 +294,8 @@ class Search:
         if wide[at] <= _FLAT * max(high[at], 1e-300) or score[at] <= 0.0:
             return None
         if self.best is not None and self.effort["tolerance"] > 0 and not sought:
-            # In budget mode the best counts means, the prices sums.
-            unit = self.unsure.kappa / (len(node.model) if self.aim == "quality" else 1.0)
+            # Under a budget the best counts means, the prices sums.
+            unit = self.unsure.kappa / (len(node.model) if self.criterion == "quality" else 1.0)
             if unit * float(score.sum()) < _WORTH * (self.best[0] - node.key):
                 return None
         edge = _EDGE * wide[at]

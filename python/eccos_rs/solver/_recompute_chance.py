@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from eccos_rs.solver._answer import Assignment, Duals
+    from eccos_rs.solver._answer import Assignment
     from eccos_rs.solver._data import Data
+    from eccos_rs.solver._duals import Duals
     from eccos_rs.solver._recompute import Verdict
     from eccos_rs.solver._uncertain import Limit, Uncertain
     from eccos_rs.solver.chance_proof import Chance, Piece
@@ -34,7 +35,7 @@ class _Said(NamedTuple):
     """What the arithmetic reads of an answer, for a piece."""
 
     model: NDArray[np.int32]
-    aim: str
+    criterion: str
     duals: Duals
 
 
@@ -57,7 +58,7 @@ class RecomputedChance(Recomputed):
     @property
     def missed(self) -> float:
         """By how much the requirement is missed with the confidence."""
-        if self.data.mode != "quality" or not len(self.served):
+        if self.data.goal != "min_quality" or not len(self.served):
             return super().missed
         short = float(self.data.limit - self.sure)
         return short if short > ROUNDING else 0.0
@@ -65,7 +66,7 @@ class RecomputedChance(Recomputed):
     @property
     def objective(self) -> float:
         """In the unit of the answer: the guaranteed mean where a promise is out of reach."""
-        return self.sure if self.given_up and self.data.mode == "quality" else super().objective
+        return self.sure if self.given_up and self.data.goal == "min_quality" else super().objective
 
     def feasible(self) -> Iterator[Verdict]:
         """Judge what the answer says of its spreads, and that every limit holds with the confidence."""
@@ -105,9 +106,9 @@ class RecomputedChance(Recomputed):
             capacity = np.zeros(data.capacity.shape)
             capacity[: len(self.data.capacity)] = piece.duals.capacity.reshape(self.data.capacity.shape)
             duals = replace(piece.duals, capacity=capacity)
-            part = Recomputed(data, _Said(self.answer.model, piece.aim, duals))  # type: ignore[arg-type]
+            part = Recomputed(data, _Said(self.answer.model, piece.criterion, duals))  # type: ignore[arg-type]
             bound = part.bound
-            if piece.aim != self.stated and self.data.mode == "quality":
+            if piece.criterion != self.stated and self.data.goal == "min_quality":
                 bound -= self._lost(piece)
             found.append((piece, float(bound), float(part.parts)))
         return found
@@ -115,7 +116,7 @@ class RecomputedChance(Recomputed):
     @property
     def stated(self) -> str:
         """What was to be optimised."""
-        return {"quality": "cost", "budget": "quality", "price": "value"}[self.data.mode]
+        return {"min_quality": "cost", "budget": "quality", "quality_value": "value"}[self.data.goal]
 
     def _lost(self, piece: Piece) -> float:
         """Return the constant of the promise's chord, for each query."""
@@ -155,8 +156,8 @@ class RecomputedChance(Recomputed):
     @property
     def _best(self) -> list[tuple[Piece, float, float]]:
         """The pieces that may hold an assignment, with their bounds in the unit of the answer."""
-        aim = self.aim
-        return [each for each in self.bounds if each[0].aim == aim]
+        criterion = self.criterion
+        return [each for each in self.bounds if each[0].criterion == criterion]
 
     @cached_property
     def bound(self) -> float:
@@ -165,10 +166,10 @@ class RecomputedChance(Recomputed):
             return 0.0
         bounds = [bound for _, bound, _ in self._best]
         if not bounds:
-            return {"quality": 1.0, "cost": 0.0}.get(self.aim, -self.data.limit * len(self.served))
-        if self.given_up and self.data.mode == "quality" and len(bounds) < len(self.bounds):
+            return {"quality": 1.0, "cost": 0.0}.get(self.criterion, -self.data.limit * len(self.served))
+        if self.given_up and self.data.goal == "min_quality" and len(bounds) < len(self.bounds):
             return 1.0
-        return max(bounds) if self.aim == "quality" else min(bounds)
+        return max(bounds) if self.criterion == "quality" else min(bounds)
 
     @cached_property
     def parts(self) -> float:
@@ -183,14 +184,14 @@ class RecomputedChance(Recomputed):
     def proven_unreachable(self) -> bool:
         """True when no piece can hold an assignment that keeps the promise."""
         apart = {"group_budget", "row_above", "row_below"} & set(self.answer.reasons)
-        if self.data.mode != "quality" or apart:
+        if self.data.goal != "min_quality" or apart:
             return True
         # A complete search over whole assignments is not recomputed.
         searched = "no_whole_assignment" in self.answer.reasons
         return all(
             bool(
-                piece.aim != self.stated
-                and (searched or piece.aim != "quality" or bound < self.data.limit + ROUNDING)
+                piece.criterion != self.stated
+                and (searched or piece.criterion != "quality" or bound < self.data.limit + ROUNDING)
             )
             for piece, bound, _ in self.bounds
         )

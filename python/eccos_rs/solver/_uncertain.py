@@ -131,7 +131,7 @@ def uncertain(
     limits: list[Limit] = []
     spread = load_spread = None
     if quality_std is not None:
-        if problem["goal"][0] != "quality":
+        if problem["goal"][0] != "min_quality":
             raise ProblemError(
                 "quality_std was given without min_quality, the promise that it makes uncertain"
             )
@@ -244,7 +244,7 @@ def linear(problem: Arrays, unsure: Uncertain, low: Floats, high: Floats) -> tup
             shift = max(0.0, -float(worth.min(initial=0.0)))
             wanted = problem["goal"][1] + constant[k] / n
             made["quality"] = (worth + shift) / (1.0 + shift)
-            made["goal"] = ("quality", min(max((wanted + shift) / (1.0 + shift), 0.0), 1.0))
+            made["goal"] = ("min_quality", min(max((wanted + shift) / (1.0 + shift), 0.0), 1.0))
         elif limit.pool is None:
             assert load is not None and capacity is not None  # noqa: PT018 - of one and the same limit
             load[limit.resource] += more

@@ -13,9 +13,9 @@ from eccos_rs.solver import _arrays, _chance, _uncertain
 from eccos_rs.solver._answer import (
     Alternatives,
     Assignment,
-    Duals,
     Status,
 )
+from eccos_rs.solver._duals import Duals
 from eccos_rs.solver.certificate import Certificate, Claim, certify
 from eccos_rs.solver.chance_proof import Chance
 from eccos_rs.solver.diagnosis import Diagnosis, Names, Repair, Shortfall

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from eccos_rs.solver._answer import Duals
+    from eccos_rs.solver._duals import Duals
 
 __all__ = ["Chance", "Piece", "covers"]
 
@@ -26,17 +26,17 @@ class Piece(Frozen):
     ----------
     low, high : (K,) float64
         The box: least and largest spread of each uncertain limit.
-    aim : str
-        What was optimised: the aim of the answer; another one shows that the box holds no assignment.
+    criterion : str
+        What was optimised: the criterion of the answer; another one shows that the box holds no assignment.
     duals : Duals
         Multipliers of the program of the box, in the units of the problem.
     bound : float
-        What nothing in the box can beat, in the unit of the aim.
+        What nothing in the box can beat, in the unit of the criterion.
     """
 
     low: NDArray[np.float64]
     high: NDArray[np.float64]
-    aim: str
+    criterion: str
     duals: Duals
     bound: float
 
