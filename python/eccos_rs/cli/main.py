@@ -33,6 +33,7 @@ COMMANDS = (
     "collect",
     "import",
     "serve",
+    "shadow",
     "replay",
     "info",
 )

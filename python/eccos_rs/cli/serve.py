@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 from functools import partial
-from pathlib import Path  # noqa: TC003 - typer reads the annotations
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -21,6 +21,9 @@ from eccos_rs.cli.options import (
     make_policy,
 )
 from eccos_rs.errors import InputError
+
+if TYPE_CHECKING:
+    from eccos_rs.serve.shadow.settings import ShadowSettings
 
 __all__ = ["serve"]
 
@@ -88,6 +91,31 @@ def serve(
     baseline: Annotated[
         str | None, typer.Option(help="A model: the page shows what everything would have cost there.")
     ] = None,
+    shadow: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL|as-is",
+            help="Requests go to this model, or to the one that the client names; what routing would do is "
+            "written down (see eccos shadow).",
+        ),
+    ] = None,
+    share: Annotated[
+        str | None,
+        typer.Option(help="Share of users and conversations that is routed for real beside --shadow: 5%."),
+    ] = None,
+    shadow_log: Annotated[Path, typer.Option(help="Where it is written down; gone on with.")] = Path(
+        "shadow.jsonl"
+    ),
+    judge: Annotated[
+        str | None,
+        typer.Option(
+            help="Grades a sample beside --shadow: a model of the pool or the catalogue, or a .toml."
+        ),
+    ] = None,
+    judge_share: Annotated[str, typer.Option(help="Share of the answers that is graded.")] = "2%",
+    judge_budget: Annotated[
+        float, typer.Option(min=0.0, help="US dollars that grading may take in all.")
+    ] = 0.0,
     cors: Annotated[
         list[str] | None, typer.Option(help="An origin whose pages may ask; may be given several times.")
     ] = None,
@@ -129,6 +157,7 @@ def serve(
         raise typer.BadParameter(str(error)) from None
     if on_store_loss not in ("local-share", "refuse"):
         raise typer.BadParameter(f"--on-store-loss must be local-share or refuse, got {on_store_loss}")
+    trial = _shadow_settings(shadow, share, shadow_log, (judge, judge_share, judge_budget / workers))
     if traces:
         export_traces()
     load = partial(Router.load, bundle, predictor=predictor, device=device, pool=pool, policy=policy)
@@ -138,7 +167,7 @@ def serve(
             tokens=tokens, max_body=max_body, attempts=attempts, wait=wait,
             first_byte_timeout=first_byte_timeout, store=place, stickiness=stickiness,
             body_timeout=body_timeout, cors=tuple(cors or ()), baseline=baseline,
-            keys=keys, traces=traces,
+            keys=keys, traces=traces, shadow=trial,
             load=partial(reload_pool, router, pool) if pool is not None and workers == 1 else None,
             on_store_loss="refuse" if on_store_loss == "refuse" else "local-share",
         )  # fmt: skip
@@ -148,3 +177,29 @@ def serve(
         else:
             make = partial(load_app, load, settings)
             run_workers(make, host, port, workers=workers, grace=grace, quiet=quiet)
+
+
+def _shadow_settings(
+    model: str | None, share: str | None, log: Path, grading: tuple[str | None, str, float]
+) -> ShadowSettings | None:
+    """Return how to shadow; what is malformed is a matter of usage."""
+    from eccos_rs.serve.shadow.settings import ShadowSettings
+
+    judge, judge_share, budget = grading
+    if model is None:
+        if share is not None or judge is not None:
+            raise typer.BadParameter("--share and --judge stand beside --shadow: MODEL or as-is")
+        return None
+    shares = _parse_share("share", share or "0"), _parse_share("judge-share", judge_share)
+    try:
+        return ShadowSettings(model, log, shares[0], judge=judge, judge_share=shares[1], judge_budget=budget)
+    except InputError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+def _parse_share(name: str, text: str) -> float:
+    number, percent = text.strip().removesuffix("%"), text.strip().endswith("%")
+    try:
+        return float(number) / (100.0 if percent else 1.0)
+    except ValueError:
+        raise typer.BadParameter(f"--{name} must be a share such as 5% or 0.05, got {text!r}") from None

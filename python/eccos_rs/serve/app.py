@@ -28,6 +28,9 @@ from eccos_rs.serve.metrics import Metrics
 from eccos_rs.serve.reload import Reloader
 from eccos_rs.serve.routes import error_handlers, routes
 from eccos_rs.serve.security import BearerTokens, LocalOnly, SizeLimits
+from eccos_rs.serve.shadow.judging import Judge, find_judge
+from eccos_rs.serve.shadow.record import ShadowLog
+from eccos_rs.serve.shadow.runner import Shadow
 from eccos_rs.serve.tracing import Tracer
 from eccos_rs.serve.upstream import Upstream
 from eccos_rs.session import Session, check_store
@@ -37,6 +40,7 @@ if TYPE_CHECKING:
     from os import PathLike
 
     from eccos_rs.routing.policy import Policy
+    from eccos_rs.serve.shadow.settings import ShadowSettings
     from eccos_rs.session import OnStoreLoss
 
 
@@ -81,6 +85,8 @@ class GatewaySettings:
         Reads pool and policy again at SIGHUP.
     cors : tuple of str
         Origins whose pages may ask (``"*"``: any); none unless named.
+    shadow : ShadowSettings, optional
+        Route beside what is done today.
     """
 
     tokens: tuple[str, ...] = ()
@@ -99,6 +105,7 @@ class GatewaySettings:
     keys: str | PathLike[str] | None = None
     load: Callable[[], Router] | None = None
     traces: bool = False
+    shadow: ShadowSettings | None = None
 
     def __post_init__(self) -> None:
         if self.attempts < 1:
@@ -138,6 +145,7 @@ def build_app(
     settings = settings or GatewaySettings()
     if settings.baseline is not None:
         router.pool.index(settings.baseline)
+    recording = _recording(router, settings)
     keys = Keys(() if settings.keys is None else read_keys(settings.keys, router.pool.names))
     # What is wrong with pool or store is said here, to whoever starts the gateway, not in a server's log.
     first = _upstream(router, settings)
@@ -146,7 +154,11 @@ def build_app(
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         async def make(router: Router) -> Gateway:
-            return await _make_gateway(router, settings, policy, keys)
+            if settings.shadow is not None:
+                settings.shadow.check(router.pool)
+            made = await _make_gateway(router, settings, policy, keys)
+            made.shadow = _shadow(router, settings, policy, recording)
+            return made
 
         def install(gateway: Gateway) -> Gateway:
             old: Gateway = app.state.gateway
@@ -155,6 +167,7 @@ def build_app(
             return old
 
         app.state.gateway = await _make_gateway(router, settings, policy, keys, first)
+        app.state.gateway.shadow = _shadow(router, settings, policy, recording)
         keys.restore(app.state.gateway.session)
         path = None if settings.keys is None else Path(settings.keys)
         reloader = Reloader(keys, path, settings.load, make=make, install=install, retire=_retire)
@@ -167,6 +180,8 @@ def build_app(
             sampling.cancel()
             await reloader.close()
             await _retire(app.state.gateway)
+            if recording is not None:
+                recording.close()
 
     return Starlette(
         routes=routes(),
@@ -223,11 +238,36 @@ async def _make_gateway(
     )  # fmt: skip
 
 
+def _recording(router: Router, settings: GatewaySettings) -> ShadowLog | None:
+    """Open the log of a shadow run; what is wrong with its settings is said here."""
+    if settings.shadow is None:
+        return None
+    settings.shadow.check(router.pool)
+    if settings.shadow.judge is not None:
+        find_judge(settings.shadow.judge, router.pool)
+    return ShadowLog(settings.shadow.log)
+
+
+def _shadow(
+    router: Router, settings: GatewaySettings, policy: Policy | None, recording: ShadowLog | None
+) -> Shadow | None:
+    asked = settings.shadow
+    if asked is None or recording is None:
+        return None
+    judge = None if asked.judge is None else Judge(find_judge(asked.judge, router.pool), router.pool)
+    made = Shadow(asked, router, policy, recording, judge)
+    made.open()
+    return made
+
+
 async def _retire(gateway: Gateway) -> None:
     """Close a gateway when what it accepted has come to its end."""
     await gateway.breakers.close()
     gateway.keys.save(gateway.session)
     await gateway.session.close()
+    if gateway.shadow is not None:
+        # Its answers have ended: what waits to be decided is not many.
+        await gateway.shadow.close()
     await gateway.upstream.close()
 
 

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from eccos_rs.serve.breaker import Breakers
     from eccos_rs.serve.conversations import Conversations
     from eccos_rs.serve.metrics import Metrics
+    from eccos_rs.serve.shadow.runner import Shadow
     from eccos_rs.serve.upstream import Upstream
     from eccos_rs.serve.usage import Usage
     from eccos_rs.session import Lease, Session
@@ -73,6 +74,8 @@ class Gateway:
         Of the clients, with their limits.
     tracer : Tracer
         Of every request.
+    shadow : Shadow, optional
+        Requests go where they would have gone, and what routing would do is written down.
     """
 
     session: Session
@@ -85,6 +88,7 @@ class Gateway:
     body_timeout: float = 30.0
     keys: Keys = field(default_factory=lambda: Keys(()))
     tracer: Tracer = field(default_factory=Tracer)
+    shadow: Shadow | None = None
 
     async def complete(self, request: Request, dialect: str = "chat") -> Response:
         """Serve a request of any dialect."""
@@ -92,8 +96,10 @@ class Gateway:
         self.metrics.arrivals.add()
         body = await read_body(request, self.body_timeout)
         key = request.scope.get("eccos.key")
-        wanted = self._placed(self.keys.limit(key, read_request(request, body, self.session.pool, dialect)))
-        wanted = replace(wanted, key=key)
+        wanted = self.keys.limit(key, read_request(request, body, self.session.pool, dialect))
+        if self.shadow is not None:
+            wanted = self.shadow.place(wanted, self.keys.allowed_models(key))
+        wanted = replace(self._placed(wanted), key=key)
         with self.tracer.request(wanted, request.headers) as span:
             response = await cancel_on_disconnect(request, self._answer(wanted, arrived, span))
             if response is None:
@@ -108,6 +114,8 @@ class Gateway:
         assert lease.llm is not None
         headers = {**reply.headers, **_headers(lease, overhead, how)}
 
+        copy = None if self.shadow is None else self.shadow.copy(wanted)
+
         def answered(usage: Usage) -> None:
             if reply.dialect == "responses" and relay.answer_id is not None:
                 self.conversations.keep_answer(relay.answer_id, relay.model)
@@ -119,6 +127,8 @@ class Gateway:
             )  # fmt: skip
 
         def ended(usage: Usage, cost: float | None, failed: bool) -> None:
+            if self.shadow is not None:
+                self.shadow.ended(wanted, lease, cost, failed=failed, copy=copy)
             span.answered(lease, usage, cost, reply.ttft, failed=failed)
             seconds = time.monotonic() - arrived
             log_request(lease, usage, cost, seconds=seconds, how=how, status=reply.status)
@@ -132,6 +142,7 @@ class Gateway:
             on_spent=lambda cost, tokens: self.keys.settle(wanted.key, lease.cost, cost, tokens),
             on_end=ended,
             on_answer=answered,
+            copy=None if copy is None else copy.add,
         )
         if reply.whole is None:
             return _stream(relay, wanted, headers)

@@ -284,6 +284,11 @@ class Keys:
         group = key.tenant if key.tenant is not None else query.group
         return replace(wanted, query=replace(query, models=models, priority=priority, group=group))
 
+    def allowed_models(self, name: str | None) -> tuple[str, ...] | None:
+        """Return the models that a key may use; None for all."""
+        key = self._keys.get(name or "")
+        return None if key is None else key.models
+
     def _admit(self, key: ClientKey) -> None:
         use, now = self._use(key), self._clock()
         spent = use.before + use.spent + use.reserved

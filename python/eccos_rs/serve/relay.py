@@ -57,6 +57,8 @@ class Relay:
         Told US dollars and tokens, once.
     on_end : callable
         Told usage, US dollars and whether it failed, once.
+    copy : callable, optional
+        Told the bytes of the answer as they are passed on; must not raise.
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class Relay:
         on_answer: Callable[[Usage], None],
         on_spent: Callable[[float, int], None],
         on_end: Callable[[Usage, float | None, bool], None],
+        copy: Callable[[bytes], None] | None = None,
     ) -> None:
         assert lease.model is not None  # only a lease that holds a model can have an answer
         self.lease = lease
@@ -81,6 +84,7 @@ class Relay:
         self._on_answer = on_answer
         self._on_spent = on_spent
         self._on_end = on_end
+        self._copy = copy
         self._usage = Usage()
         self.answer_id: str | None = None
         self._passed = 0
@@ -100,6 +104,8 @@ class Relay:
     def pass_on(self, raw: bytes) -> None:
         """Count what the client is sent."""
         self._passed += written_tokens(raw)
+        if self._copy is not None:
+            self._copy(raw)
 
     def end(self, *, failed: bool = False, side: str | None = None) -> None:
         """Release the lease and count; `side` (client or endpoint) says who left early."""

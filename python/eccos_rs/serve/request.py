@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from eccos_rs.pools.pool import LLM, Pool
     from eccos_rs.serve.body import JsonBody
     from eccos_rs.serve.dialects.base import ChatRequest
+    from eccos_rs.serve.shadow.trial import Trial
 
 __all__ = ["ROUTED_NAMES", "RoutingRequest", "error_status", "read_request"]
 
@@ -66,6 +67,8 @@ class RoutingRequest:
         Of the client's, those that belong to the dialect.
     key : str or None
         The name of the client's key.
+    trial : Trial or None
+        What a shadow run records of it.
     """
 
     body: JsonBody
@@ -80,6 +83,7 @@ class RoutingRequest:
     previous: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     key: str | None = None
+    trial: Trial | None = None
 
     @property
     def streaming(self) -> bool:
