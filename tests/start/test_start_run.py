@@ -92,6 +92,19 @@ def test_the_forecast_alone_asks_nobody(tmp_path, capsys):
     capsys.readouterr()
 
 
+@pytest.mark.parametrize("rows", [1, 500])
+def test_a_log_of_one_request_decides_nothing(rows, tmp_path, capsys):
+    with misbehaving(answering) as server:
+        given(tmp_path, server)
+        line = {"model": "small", "messages": [{"role": "user", "content": "Name a river."}]}
+        (tmp_path / "log.jsonl").write_text((json.dumps(line) + "\n") * rows)
+        code, told = run(tmp_path)
+        assert (code, server.requests) == (0, [])
+    assert (told["verdict"]["decision"], told["verdict"]["reason"]) == ("undecided", "few")
+    assert told["verdict"]["sentence"].startswith("undecided by published scores alone")
+    capsys.readouterr()
+
+
 def test_a_dry_run_says_the_price_and_writes_nothing(tmp_path, capsys):
     with misbehaving(answering) as server:
         judge = given(tmp_path, server)

@@ -232,7 +232,7 @@ def decide(
 
     Routing must be worth it: a blind mix is simpler, so a router that is not ahead of it is not deployed.
     """
-    decision, reason = _decision(queries if measured else None, figures, tolerance)
+    decision, reason = _decision(queries, figures, tolerance, measured=measured)
     needed = None
     if decision == "undecided":
         needed = _needed(queries, figures, tolerance) if measured else FEWEST
@@ -242,8 +242,8 @@ def decide(
     return Verdict(decision, reason, reference, queries, *figures, tolerance, needed, measured=measured)
 
 
-def _decision(queries: int | None, figures: Figures, tolerance: float) -> tuple[Decision, str]:
-    """Return the decision and what it goes by; `queries` is None for a forecast."""
+def _decision(queries: int, figures: Figures, tolerance: float, *, measured: bool) -> tuple[Decision, str]:
+    """Return the decision and what it goes by; a forecast never speaks for deploying."""
     quality, cost, over_mix, _ = figures
     no_better = over_mix.high < WORTH or abs(over_mix.value) <= _NOTHING
     against = {
@@ -251,11 +251,11 @@ def _decision(queries: int | None, figures: Figures, tolerance: float) -> tuple[
         "mix": no_better,
         "cost": cost.low >= 1.0 and quality.low <= 0.0,
     }
-    if queries is not None and queries < FEWEST:
+    if queries < FEWEST:
         return "undecided", "few"
     if any(against.values()):
         return "do not", next(reason for reason, holds in against.items() if holds)
-    if queries is None:
+    if not measured:
         return "undecided", "forecast"
     for_it = {
         "quality": quality.low >= -tolerance,
