@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from eccos_rs.records.importers import FORMATS
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -33,8 +35,7 @@ def import_(
         typer.Option(
             "--format",
             "-f",
-            help="auto, records, tidy, routellm-gsm8k, routellm-mmlu, routerbench, llmrouterbench, "
-            "llmrouter, graphrouter or aios.",
+            help=f"auto, {', '.join(FORMATS)}.",
         ),
     ] = "auto",
     pool: Annotated[
