@@ -206,7 +206,7 @@ class PredictorWithNewModels:
         """Predict every query for every model; see `Predictor`."""
         known = self.base.predict(queries)
         columns = [head.column(known) for head in self.added]
-        wide = {
+        wide: dict[str, Any] = {
             name: np.column_stack([getattr(known, name), *(column[name] for column in columns)])
             for name in ("quality", "output_tokens", "quality_std", "log_tokens_std")
         }
@@ -218,7 +218,11 @@ class PredictorWithNewModels:
             # Nothing is known of how a new model counts: as the others do.
             usual = np.full(len(self.added), known.input_factor.mean())
             wide["input_factor"] = np.append(known.input_factor, usual).astype(np.float32)
-        return replace(known, models=self.models, **wide)  # type: ignore[arg-type]  # the names are fields
+        if known.shared is not None:
+            # Of n lengths of one model the mean is known to about 0.8 / sqrt(n), in ln.
+            counted = [float(0.8 / np.sqrt(len(head.success_dual))) for head in self.added]
+            wide["shared"] = known.shared.widened(counted, levels)
+        return replace(known, models=self.models, **wide)
 
     def __getattr__(self, name: str) -> Any:
         # Device, variant, cache and the like are the base's.

@@ -16,13 +16,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from eccos_rs.domain.query import Query
+    from eccos_rs.predict.shared import SharedErrors
 
 __all__ = ["Prediction", "Predictor"]
 
 # The order in which `seconds` is reported: the order in which the stages run.
 STAGES = ("tokenize", "encode", "retrieve", "predict")
 # Fields that hold one entry a model, not one row a query.
-_PER_MODEL = ("models", "level_std", "input_factor")
+_PER_MODEL = ("models", "level_std", "input_factor", "shared")
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +55,8 @@ class Prediction:
         is known. None where the predictor does not say.
     input_factor : ndarray of float32, shape (M,), or None
         What each model counts of a prompt over `input_tokens`; None where all count alike.
+    shared : SharedErrors or None
+        Errors that all queries share beyond `level_std`; None: as `usual_errors` has them.
     seconds : mapping of str to float
         Time spent in the stages ``tokenize``, ``encode``, ``retrieve`` and ``predict``, in seconds.
     """
@@ -69,6 +72,7 @@ class Prediction:
     membership: NDArray[np.float32] | None = None
     level_std: NDArray[np.float32] | None = None
     input_factor: NDArray[np.float32] | None = None
+    shared: SharedErrors | None = None
     seconds: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -81,6 +85,9 @@ class Prediction:
             array = getattr(self, name)
             if array is not None and len(array) != rows:
                 raise InputError(f"{name}: got {len(array)} rows, wanted {rows}, one per query")
+        if self.shared is not None and np.shape(self.shared.length) != (columns,):
+            got = np.shape(self.shared.length)
+            raise InputError(f"shared.length: got shape {got}, wanted ({columns},), one per model")
         for name in ("level_std", "input_factor"):
             array = getattr(self, name)
             if array is not None and np.shape(array) != (columns,):
@@ -143,6 +150,7 @@ class Prediction:
             log_tokens_std=self.log_tokens_std[:, columns],
             level_std=None if self.level_std is None else self.level_std[columns],
             input_factor=None if self.input_factor is None else self.input_factor[columns],
+            shared=None if self.shared is None else self.shared.select(columns),
         )
 
     def rows(self, index: NDArray[np.intp] | slice) -> Prediction:

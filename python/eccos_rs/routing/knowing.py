@@ -192,7 +192,15 @@ class Knowing:
 
         listed = records.records() if isinstance(records, RecordTable) else records
         pairs = [
-            (Query(record.query), Outcome(each.model, float(each.quality), _count(each.output_tokens)))
+            (
+                Query(record.query),
+                Outcome(
+                    each.model,
+                    float(each.quality),
+                    _count(each.output_tokens),
+                    input_tokens=_count(record.prompt_tokens(each) or None),
+                ),
+            )
             for record in listed
             for each in record.outputs
         ]

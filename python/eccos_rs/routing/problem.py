@@ -232,6 +232,7 @@ def _uncertainty(pool: Pool, prediction: Prediction, output: NDArray[np.float64]
         prediction.level_std,
         prediction.log_tokens_std,
         call_costs(pool, np.zeros(len(output), dtype=np.int64), output),
+        prediction.shared,
     )
 
 

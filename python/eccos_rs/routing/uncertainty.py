@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from eccos_rs.predict.familiarity import AWAY_LENGTH_STD, AWAY_LEVEL_STD, away_share
+from eccos_rs.predict.shared import AWAY_PROMPT_STD, usual_errors
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from eccos_rs.predict.shared import SharedErrors
+
 __all__ = ["Uncertainty", "labels_needed", "quality_std"]
 
-#: Standard deviation, in ln, of a model's total output tokens on traffic like the training data, and of the
-#: estimate of input tokens there and on foreign traffic (system texts, another count).
-LENGTH_LEVEL_STD, INPUT_STD, AWAY_INPUT_STD = 0.08, 0.03, 0.4
 #: A single length is no better known than a log-normal of at most this spread says.
 MOST_SPREAD = 1.5
 #: More labels than this are no advice.
@@ -44,12 +44,15 @@ class Uncertainty:
         Standard deviation of ln(1 + output tokens).
     output_cost : ndarray of float64, shape (N, M)
         US dollars of the expected output tokens.
+    shared : SharedErrors or None
+        Of `Prediction.shared`.
     """
 
     familiar: NDArray[np.float32] | None
     level_std: NDArray[np.float32] | None
     log_tokens_std: NDArray[np.float32]
     output_cost: NDArray[np.float64]
+    shared: SharedErrors | None = None
 
     def away(self, rows: NDArray[np.integer[Any]]) -> float:
         """Say how far some of the queries lie from known ground, 0 to 1."""
@@ -68,6 +71,9 @@ class Uncertainty:
             The pairs.
         """
         coin = quality * (1.0 - quality)
+        if self.shared is not None and self.shared.level is not None:
+            weight = np.bincount(models, weights=coin, minlength=len(self.shared.level)) / len(rows)
+            return math.sqrt(max(float(weight @ self.shared.level @ weight), 0.0))
         variance = (float(coin.mean()) * AWAY_LEVEL_STD * self.away(rows)) ** 2
         if self.level_std is not None:
             weight = np.bincount(models, weights=coin, minlength=len(self.level_std)) / len(rows)
@@ -99,15 +105,20 @@ class Uncertainty:
         The bound adds up the parts as if they were off together, which is on the safe side.
         """
         z = NormalDist().inv_cdf(confidence)
-        away = self.away(rows)
+        shared = usual_errors(self.output_cost.shape[1]) if self.shared is None else self.shared
+        length, prompt_std = shared.common_length, shared.common_prompt
+        if length is None or prompt_std is None:
+            away = self.away(rows)
+            length = AWAY_LENGTH_STD * away if length is None else length
+            prompt_std = AWAY_PROMPT_STD * away if prompt_std is None else prompt_std
         output = self.output_cost[rows, models]
         total = float(output.sum())
-        shares = np.bincount(models, weights=output) / max(total, 1e-300)
-        own = LENGTH_LEVEL_STD**2 * float(np.sum(np.square(shares)))
-        factor = math.exp(z * math.sqrt((AWAY_LENGTH_STD * away) ** 2 + own))
+        shares = np.bincount(models, weights=output, minlength=len(shared.length)) / max(total, 1e-300)
+        own = float(np.sum(np.square(shares * shared.length)))
+        factor = math.exp(z * math.sqrt(length**2 + own))
         spread = np.minimum(self.log_tokens_std[rows, models].astype(np.float64), MOST_SPREAD)
         single = math.sqrt(float(np.sum(np.square(output) * np.expm1(np.square(spread)))))
-        prompt = max(float(cost.sum()) - total, 0.0) * math.exp(z * (INPUT_STD + AWAY_INPUT_STD * away))
+        prompt = max(float(cost.sum()) - total, 0.0) * math.exp(z * (shared.prompt + prompt_std))
         return factor * (total + z * single) + prompt
 
 

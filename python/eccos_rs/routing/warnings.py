@@ -81,6 +81,7 @@ def plan_warnings(
         prediction.level_std,
         prediction.log_tokens_std,
         prediction.output_tokens.astype(np.float64),
+        prediction.shared,
     )
     found = []
     foreign = foreign_warning(None if prediction.familiar is None else prediction.familiar[rows])

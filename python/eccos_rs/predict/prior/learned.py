@@ -10,16 +10,9 @@ import numpy as np
 
 from eccos_rs.errors import InputError
 from eccos_rs.predict.calibration import expit
-from eccos_rs.predict.familiarity import familiarity
-from eccos_rs.predict.prior.posterior import (
-    FILLED_COUNTS,
-    TOLD_COUNTS,
-    Evidence,
-    Posterior,
-    PriorWidths,
-    fit_posterior,
-    token_factor,
-)
+from eccos_rs.predict.familiarity import AWAY_LENGTH_STD, away_share, familiarity
+from eccos_rs.predict.prior.posterior import Evidence, Posterior, PriorWidths, fit_posterior
+from eccos_rs.predict.prior.tokens import TokenLevels, distinct_rows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -33,6 +26,8 @@ __all__ = ["LearnedPredictor", "Outcome"]
 
 USUAL_LEVEL_STD, USUAL_CATEGORY_STD = 0.1, 0.25
 """Of a predictor that does not say: one that was trained on labels of its models."""
+MOST_NEAR = 2_048
+"""So many labelled queries, the newest, count as known ground."""
 MOST_OUTCOMES = 20_000
 """The newest so many are kept; a model's level is settled long before."""
 _REFIT = 0.02
@@ -52,12 +47,15 @@ class Outcome:
         NaN where not counted.
     channel : str or None
         None for an honest label; else the channel of feedback it came through.
+    input_tokens : float
+        Of the prompt as it was sent and counted; NaN where not counted.
     """
 
     model: str
     good: float
     output_tokens: float = float("nan")
     channel: str | None = None
+    input_tokens: float = float("nan")
 
 
 class LearnedPredictor:
@@ -75,7 +73,8 @@ class LearnedPredictor:
         self._channels: list[str] = []
         self._kept: dict[str, NDArray[Any]] = {}
         self._posterior: Posterior | None = None
-        self._factors = np.ones(len(base.models))
+        self._tokens = TokenLevels.unknown(base)
+        self._known: NDArray[np.float32] | None = None
         self._new = 0
         self._lock = threading.RLock()
 
@@ -141,12 +140,11 @@ class LearnedPredictor:
         with self._lock:
             if self._new > _REFIT * len(self._kept.get("good", ())):
                 self._refit()
-            posterior, factors = self._posterior, self._factors.copy()
+            posterior, tokens, known = self._posterior, self._tokens, self._known
         if posterior is None:
             return made
-        after = posterior.log_odds(
-            _log_odds(made.quality), _memberships(made), _foreign(made), made.embedding
-        )
+        foreign = _foreign(made)
+        after = posterior.log_odds(_log_odds(made.quality), _memberships(made), foreign, made.embedding)
         quality = expit(after)
         # What was unknown of the level goes, what is a property of the query stays.
         before, now = self._prior_level_std(), posterior.level_std
@@ -155,9 +153,14 @@ class LearnedPredictor:
         return replace(
             made,
             quality=quality.astype(np.float32),
-            output_tokens=np.maximum(made.output_tokens * factors, 1.0).astype(np.float32),
             quality_std=np.sqrt(np.maximum(variance, 1e-6)).astype(np.float32),
             level_std=now.astype(np.float32),
+            shared=tokens.shared(
+                posterior.level_covariance(float(foreign.mean()) if len(foreign) else 0.0),
+                0.0 if made.familiar is None else away_share(made.familiar),
+            ),
+            **tokens.corrected(made),
+            **_nearer(made, known),
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -189,6 +192,8 @@ class LearnedPredictor:
                 if name not in ("channels", "models")
             }
             kept["model"], kept["embedding"] = column[column >= 0], kept["embedding"].astype(np.float32)
+            for name in ("prompt", "prompt_expected"):  # bundles of 0.1 kept no counts of prompts
+                kept.setdefault(name, np.full(len(kept["model"]), np.nan))
             made._channels = [str(name) for name in state["channels"]]
             made._keep(kept)
             made._refit()
@@ -209,12 +214,10 @@ class LearnedPredictor:
         names = [each.name for each in fields(Evidence)]
         evidence = Evidence(**{name: kept[name][graded] for name in names})
         self._posterior = fit_posterior(evidence, self._widths(), len(self._channels))
-        told = [getattr(each, "tokens_told", True) for each in getattr(self.base, "priors", self.models)]
-        counted = np.isfinite(kept["output_tokens"])
-        for at in range(len(self.models)):
-            rows = counted & (kept["model"] == at)
-            counts = TOLD_COUNTS if told[at] else FILLED_COUNTS
-            self._factors[at] = token_factor(kept["output_tokens"][rows], kept["expected"][rows], counts)
+        self._tokens = TokenLevels.fitted(self.base, kept)
+        graded &= kept["channel"] < 0
+        vectors = kept["embedding"][graded]
+        self._known = vectors[np.sort(distinct_rows(vectors)[0])][-MOST_NEAR:]
 
     def _widths(self) -> PriorWidths:
         priors = getattr(self.base, "priors", None)
@@ -256,7 +259,22 @@ def _described(
         "embedding": (empty if made.embedding is None else made.embedding)[rows],
         "output_tokens": np.array([each.output_tokens for each in outcomes], dtype=np.float64),
         "expected": made.output_tokens[rows, columns].astype(np.float64),
+        "prompt": np.array([each.input_tokens for each in outcomes], dtype=np.float64)
+        / (1.0 if made.input_factor is None else made.input_factor[columns]),
+        "prompt_expected": made.input_tokens[rows].astype(np.float64),
     }
+
+
+def _nearer(made: Prediction, known: NDArray[np.float32] | None) -> dict[str, Any]:
+    """Return the fields that say how like known ground queries are, labelled ones taken for known."""
+    if known is None or not len(known) or made.similarity is None or made.embedding is None:
+        return {}
+    # Where nothing was searched (NaN) a query counts as familiar, and stays so.
+    nearest = np.maximum(made.similarity, (made.embedding @ known.T).max(axis=1, initial=-1.0))
+    before, after = (1.0 - familiarity(each).astype(np.float64) for each in (made.similarity, nearest))
+    gone = AWAY_LENGTH_STD**2 * (np.square(before) - np.square(after))[:, None]
+    spread = np.sqrt(np.maximum(np.square(made.log_tokens_std.astype(np.float64)) - gone, 0.0))
+    return {"similarity": nearest.astype(np.float32), "log_tokens_std": spread.astype(np.float32)}
 
 
 def _log_odds(quality: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -279,6 +297,10 @@ def _foreign(made: Prediction) -> NDArray[np.float64]:
 def _check(outcome: Outcome) -> None:
     if not (np.isnan(outcome.good) or 0.0 <= outcome.good <= 1.0):
         raise InputError(f"good: got {outcome.good!r} for {outcome.model!r}, wanted 0 to 1")
+    if not (np.isnan(outcome.input_tokens) or 0.0 <= outcome.input_tokens < np.inf):
+        raise InputError(
+            f"input_tokens: got {outcome.input_tokens!r} for {outcome.model!r}, wanted 0 or more"
+        )
     if not (np.isnan(outcome.output_tokens) or 0.0 <= outcome.output_tokens < np.inf):
         raise InputError(
             f"output_tokens: got {outcome.output_tokens!r} for {outcome.model!r}, wanted 0 or more"

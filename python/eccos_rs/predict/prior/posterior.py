@@ -112,6 +112,8 @@ class Posterior:
         The membership at which categories do nothing.
     level_std : ndarray, shape (M,)
         Standard deviation of each level, log odds, after the evidence.
+    spread : ndarray, shape (2 M + 1, 2 M + 1)
+        Covariance of the levels, the foreign levels, and what all models share on foreign queries.
     labels : ndarray of int, shape (M,)
         Honest labels behind each model.
     residual : tuple of (Residual or None), length M
@@ -123,6 +125,7 @@ class Posterior:
     centre: Array
     usual: Array
     level_std: Array
+    spread: Array
     labels: NDArray[np.int64]
     residual: tuple[Residual | None, ...]
 
@@ -150,6 +153,12 @@ class Posterior:
                 after[:, column] = np.log(p / (1.0 - p))
         return np.asarray(after)
 
+    def level_covariance(self, foreign: float) -> Array:
+        """Return the covariance of the errors of the levels, (M, M), on queries of this mean foreignness."""
+        one = np.eye(len(self.level_std))
+        x = np.column_stack([one, foreign * one, np.full(len(one), foreign)])
+        return np.asarray(x @ self.spread @ x.T)
+
 
 def fit_posterior(evidence: Evidence, widths: PriorWidths, channels: int) -> Posterior:
     """Fit all models and channels at once: the coefficients of greatest posterior density.
@@ -175,6 +184,7 @@ def fit_posterior(evidence: Evidence, widths: PriorWidths, channels: int) -> Pos
     coefficients = beta[:split].reshape(models, 3 + kinds)
     after = evidence.log_odds + x @ beta
     honest = evidence.channel < 0
+    spread = _spread(x, after, width, models, kinds)
     labels = np.array([int((honest & (evidence.model == at)).sum()) for at in range(models)])
     return Posterior(
         coefficients,
@@ -182,7 +192,8 @@ def fit_posterior(evidence: Evidence, widths: PriorWidths, channels: int) -> Pos
         beta[split + 1 :],
         centre,
         usual,
-        _level_std(x, after, width, models, kinds),
+        np.sqrt(np.diag(spread)[:models]),
+        spread,
         labels,
         tuple(_residual(evidence, after, honest & (evidence.model == at)) for at in range(models)),
     )
@@ -232,12 +243,14 @@ def _design(evidence: Evidence, centre: Array, usual: Array, models: int, channe
     return x
 
 
-def _level_std(x: Array, after: Array, width: Array, models: int, kinds: int) -> Array:
-    """Return the posterior standard deviation of each level, by the curvature at the optimum."""
+def _spread(x: Array, after: Array, width: Array, models: int, kinds: int) -> Array:
+    """Return the posterior covariance of `Posterior.spread`, by the curvature at the optimum."""
     p = 0.5 * (1.0 + np.tanh(0.5 * after))
     curvature = (x * (p * (1.0 - p))[:, None]).T @ x + np.diag(width**-2.0)
-    spread = np.sqrt(np.diag(np.linalg.inv(curvature)))
-    return np.asarray(spread[: models * (3 + kinds)].reshape(models, 3 + kinds)[:, 0])
+    size = 3 + kinds
+    levels = np.arange(models) * size
+    kept = np.concatenate([levels, levels + 2, [models * size]])
+    return np.asarray(np.linalg.inv(curvature)[np.ix_(kept, kept)])
 
 
 def _residual(evidence: Evidence, after: Array, rows: NDArray[np.bool_]) -> Residual | None:

@@ -17,6 +17,7 @@ from eccos_rs.predict.prior.ability import lay_over
 from eccos_rs.predict.prior.curves import GRID, Reading, open_curves
 from eccos_rs.predict.prior.posterior import COMMON_FOREIGN_SD, FOREIGN_SD
 from eccos_rs.predict.protocol import STAGES, Prediction
+from eccos_rs.predict.shared import SharedErrors
 from eccos_rs.predict.tokenize import InputTokenEstimate, TextTokenizer
 from eccos_rs.predict.trained import BundlePredictor
 
@@ -39,6 +40,9 @@ RESIDUAL_SHARE = 0.12
 """Share of p (1 - p) that is a property of the query and not a coin flip, measured on left-out models."""
 LENGTH_STD, UNKNOWN_LENGTH_STD = 0.6, 0.4
 """Spread of ln tokens of single answers, and of a model's own level where no count of its is known."""
+TOLD_LENGTH_STD, UNTOLD_PROMPT_STD = 0.2, 0.25
+"""The same of a model's level where a mean was published, and of input tokens: what is sent along with the
+text of a query is not known before any record."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,6 +139,17 @@ class PriorPredictor(BundlePredictor):
         """Standard deviation of each model's level, log odds, (M,)."""
         return np.array([each.level_std for each in self.priors])
 
+    @property
+    def length_std(self) -> NDArray[np.float32]:
+        """Standard deviation of ln of each model's total output tokens, (M,)."""
+        told = [TOLD_LENGTH_STD if each.tokens_told else UNKNOWN_LENGTH_STD for each in self.priors]
+        return np.array(told, dtype=np.float32)
+
+    @property
+    def prompt_std(self) -> float:
+        """Standard deviation of ln of the total of input tokens."""
+        return UNTOLD_PROMPT_STD
+
     def predict(
         self, queries: Sequence[Query], *, progress: Callable[[int, int], None] | None = None
     ) -> Prediction:
@@ -180,6 +195,7 @@ class PriorPredictor(BundlePredictor):
             models=self.models,
             input_tokens=input_tokens,
             embedding=told.embedding,
+            shared=SharedErrors(self.length_std, self.prompt_std),
             **{name: np.asarray(values, dtype=np.float32) for name, values in arrays.items()},  # type: ignore[arg-type]  # the names are fields
         )
 
