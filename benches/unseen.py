@@ -6,9 +6,9 @@
 Batches are drawn at random from the queries that every model answered. `--same` says which model of the
 data a model of the bundle is, where they are named apart. With `--day-one` models are known by their names
 alone (prices as the data imply them). The answers to `--labels` queries are learned from; those queries are
-not judged. Budgets lie between the cheapest and the strongest model's predicted cost; a budget is kept when the realised cost of
-the chosen answers, as the data have it, is within it. Promises are kept when their realised mean success
-reaches them.
+not judged. Budgets lie between the cheapest and the strongest model's predicted cost; a budget is kept when
+the realised cost of the chosen answers, as the data have it, is within it. Promises are kept when their
+realised mean success reaches them.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from eccos_rs.predict.familiarity import AWAY_LENGTH_STD
+from eccos_rs.predict.familiarity import AWAY_LENGTH_STD, away_share
 from eccos_rs.predict.prior.posterior import FILLED_COUNTS, TOLD_COUNTS, token_factor
 from eccos_rs.predict.prior.prompts import PromptFit, fit_prompts
 from eccos_rs.predict.shared import AWAY_PROMPT_STD, LENGTH_LEVEL_STD, PROMPT_STD, SharedErrors
@@ -25,6 +25,8 @@ _SINGLE_STD = 0.8
 """Standard deviation of ln of one answer's length around its forecast."""
 _SINGLE_PROMPT_STD = 0.5
 """The same of a prompt's."""
+_MODEL_STD = 0.3
+"""Of ln of a model's usual length on traffic of another kind, around what that does to all models."""
 _ALIKE = 0.005
 """A model that counts prompts within this share of the others counts alike."""
 
@@ -37,8 +39,12 @@ class TokenLevels:
     ----------
     factor : ndarray, shape (M,)
         What forecasts of output tokens are multiplied by.
-    length_std : ndarray of float32, shape (M,)
-        Standard deviation of ln of each model's total output tokens.
+    length_std : ndarray, shape (M,)
+        Standard deviation of ln of each model's total output tokens before any count.
+    carried : ndarray, shape (M,)
+        Share of that error which is left in the forecast.
+    noise : ndarray, shape (M,)
+        Standard deviation, in ln, of what the counts themselves put into it.
     prompt : PromptFit or None
         None where no prompt was counted.
     prompt_std : float
@@ -50,7 +56,9 @@ class TokenLevels:
     """
 
     factor: NDArray[np.float64]
-    length_std: NDArray[np.float32]
+    length_std: NDArray[np.float64]
+    carried: NDArray[np.float64]
+    noise: NDArray[np.float64]
     prompt: PromptFit | None
     prompt_std: float
     prompt_factor: NDArray[np.float64]
@@ -61,10 +69,9 @@ class TokenLevels:
     def unknown(cls, base: Predictor) -> TokenLevels:
         """Return those of a predictor of which nothing was counted."""
         one = np.ones(len(base.models))
-        usual = np.full(len(one), LENGTH_LEVEL_STD, dtype=np.float32)
-        return cls(
-            one, getattr(base, "length_std", usual), None, getattr(base, "prompt_std", PROMPT_STD), one
-        )
+        usual = np.full(len(one), LENGTH_LEVEL_STD)
+        std = np.asarray(getattr(base, "length_std", usual), dtype=np.float64)
+        return cls(one, std, one, 0.0 * one, None, getattr(base, "prompt_std", PROMPT_STD), one)
 
     @classmethod
     def fitted(cls, base: Predictor, kept: Mapping[str, NDArray[Any]]) -> TokenLevels:
@@ -74,24 +81,25 @@ class TokenLevels:
         weight = np.where(told, TOLD_COUNTS, FILLED_COUNTS)
         model, seen, expected = kept["model"], kept["output_tokens"], kept["expected"]
         counted = np.isfinite(seen)
-        # What all models have in common first: traffic of another kind is longer or shorter for all of them.
-        usual = np.array([_mean(expected[counted & (model == at)]) for at in range(len(told))])
-        scale = np.maximum(usual[model[counted]], 1e-9)
-        common = token_factor(seen[counted] / scale, expected[counted] / scale, FILLED_COUNTS)
-        factor, std = np.full(len(told), common), before.length_std.astype(np.float64)
+        common, away = _common(model[counted], seen[counted], expected[counted], kept["foreign"][counted])
+        factor, count = np.full(len(told), common), np.bincount(model[counted], minlength=len(told))
         for at, counts in enumerate(weight):
             rows = counted & (model == at)
             factor[at] = token_factor(seen[rows], expected[rows], float(counts), common)
-            count = float(rows.sum())
-            share = count / (count + counts)
-            noise = _SINGLE_STD**2 / max(count, 1.0)
-            std[at] = np.sqrt(((1.0 - share) * std[at]) ** 2 + share**2 * noise)
+        share = count / (count + weight)
+        noise = share * _SINGLE_STD / np.sqrt(np.maximum(count, 1))
         sent, prompt_factor, away_prompt = _prompts(kept, before, len(told))
-        foreign = float(kept["foreign"][counted].sum()) / max(len(told), 1)
         return cls(
-            factor, std.astype(np.float32), sent, before.prompt_std if sent is None else sent.std,
-            prompt_factor, _narrowed(AWAY_LENGTH_STD, foreign, _SINGLE_STD), away_prompt,
-        )  # fmt: skip
+            factor=factor,
+            length_std=before.length_std,
+            carried=1.0 - share,
+            noise=noise,
+            prompt=sent,
+            prompt_std=before.prompt_std if sent is None else sent.std,
+            prompt_factor=prompt_factor,
+            away_length=away,
+            away_prompt=away_prompt,
+        )
 
     def corrected(self, made: Prediction) -> dict[str, Any]:
         """Return the fields of a prediction that the counts change."""
@@ -108,9 +116,9 @@ class TokenLevels:
 
     def shared(self, level: NDArray[np.float64], away: float) -> SharedErrors:
         """Return the errors that queries share; `away` is how unlike known ground they are, 0 to 1."""
-        return SharedErrors(
-            self.length_std, self.prompt_std, level, self.away_length * away, self.away_prompt * away
-        )
+        before = np.hypot(self.length_std, self.away_length * away)
+        length = np.hypot(self.carried * before, self.noise).astype(np.float32)
+        return SharedErrors(length, self.prompt_std, level, 0.0, self.away_prompt * away)
 
 
 def distinct_rows(vectors: NDArray[np.float32]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
@@ -121,6 +129,29 @@ def distinct_rows(vectors: NDArray[np.float32]) -> tuple[NDArray[np.intp], NDArr
     one = rows.view(np.dtype((np.void, rows.dtype.itemsize * rows.shape[1]))).ravel()
     _, first, number = np.unique(one, return_index=True, return_inverse=True)
     return first, number
+
+
+def _common(
+    model: NDArray[np.int64],
+    seen: NDArray[np.float64],
+    expected: NDArray[np.float64],
+    foreign: NDArray[np.float64],
+) -> tuple[float, float]:
+    """Return by what the answers of all models differ from their forecasts, and what is left open of it.
+
+    Only traffic unlike known ground is longer or shorter for all; elsewhere a model's counts tell of itself.
+    """
+    away = away_share(1.0 - foreign)
+    found, weight = [], []
+    for at in np.unique(model):
+        rows = model == at
+        found.append(np.log(max(float(seen[rows].sum()), 1.0) / max(float(expected[rows].sum()), 1.0)))
+        weight.append(1.0 / (_MODEL_STD**2 + _SINGLE_STD**2 / float(rows.sum())))
+    told = float(np.sum(weight))
+    left = (AWAY_LENGTH_STD**-2.0 + told * away**2) ** -0.5
+    if away <= 0.0:
+        return 1.0, float(left)
+    return float(np.exp(np.dot(weight, found) / (told + (AWAY_LENGTH_STD * away) ** -2.0))), float(left)
 
 
 def _prompts(
@@ -142,13 +173,4 @@ def _prompts(
         rows = model == at
         factor[at] = token_factor(seen[rows], expected[rows], TOLD_COUNTS)
     foreign = float(kept["foreign"][counted][first].sum())
-    return fit, factor, _narrowed(AWAY_PROMPT_STD, foreign, _SINGLE_PROMPT_STD)
-
-
-def _narrowed(std: float, counts: float, single: float) -> float:
-    """Return what so many counts leave of a standard deviation."""
-    return float((std**-2.0 + counts / single**2) ** -0.5)
-
-
-def _mean(values: NDArray[np.float64]) -> float:
-    return float(np.mean(values)) if len(values) else 0.0
+    return fit, factor, float((AWAY_PROMPT_STD**-2.0 + foreign / _SINGLE_PROMPT_STD**2) ** -0.5)
