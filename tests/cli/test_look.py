@@ -47,7 +47,13 @@ def test_the_bundle_and_its_pool_are_shown(tmp_path, capsys: pytest.CaptureFixtu
     assert content["pool"][0]["name"] in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("asked", [("info",), ("info", "day-one"), ("route", str(SAMPLES)), ("--help",)])
+BENCH = ("bench", "--batch", "1,8", "--seconds", "0.01")
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [("info",), ("info", "day-one"), ("route", str(SAMPLES)), ("--help",), BENCH, ("info", "--device")],
+)
 def test_nothing_is_wider_than_80_columns_or_ends_in_blanks(
     asked, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -55,3 +61,12 @@ def test_nothing_is_wider_than_80_columns_or_ends_in_blanks(
     lines = capsys.readouterr().out.splitlines()
     assert [line for line in lines if cell_len(line) > 80] == []
     assert [line for line in lines if line != line.rstrip()] == []
+
+
+def test_no_figure_of_the_bench_is_cut(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(*BENCH) == 0
+    shown = capsys.readouterr().out
+    assert "…" not in shown
+    stages = ("tokenize", "encode", "retrieve", "predict", "assign", "other", "all")
+    figures = [re.search(rf"^ {stage} +\d+\.\d{{3}} +\d+\.\d{{3}}$", shown, re.MULTILINE) for stage in stages]
+    assert all(figures), shown

@@ -151,17 +151,14 @@ def _show(report: dict[str, Any]) -> None:
     stages = list(rows[0]["seconds_a_query"])
     speed = report["tokens_per_second"]
     table = light_table("milliseconds per query, median")
-    for head in ("batch", *stages, "all", "out tokens", "share"):
-        table.add_column(head, justify="right", no_wrap=True)
+    table.add_column("queries at once", no_wrap=True)
     for row in rows:
-        times = [f"{1e3 * row['seconds_a_query'][stage]:.3f}" for stage in stages]
-        table.add_row(
-            f"{row['batch']:,}",
-            *times,
-            f"{1e3 * row['all']:.3f}",
-            f"{row['output_tokens']:.0f}",
-            f"{row['share']:.4%}",
-        )
+        table.add_column(f"{row['batch']:,}", justify="right", no_wrap=True)
+    for stage in stages:
+        table.add_row(stage, *(f"{1e3 * row['seconds_a_query'][stage]:.3f}" for row in rows))
+    table.add_row("all", *(f"{1e3 * row['all']:.3f}" for row in rows), style="bold")
+    table.add_row("output tokens", *(f"{row['output_tokens']:.0f}" for row in rows))
+    table.add_row("share", *(f"{row['share']:.3%}" for row in rows))
     out = console()
     out.print(table)
     out.print(
