@@ -5,18 +5,21 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections import Counter, deque
-from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from collections import deque
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from eccos_rs.bulk.batch_endpoint import OpenAIBatches, batch_row
+from eccos_rs.bulk.batches import Lane
 from eccos_rs.bulk.columns import plain_json
 from eccos_rs.bulk.passes import reduced_cost
+from eccos_rs.bulk.run_state import ExecuteOptions, RunReport, RunState
 from eccos_rs.bulk.source import Part
 from eccos_rs.domain.pricing import model_cost
-from eccos_rs.errors import InputError
-from eccos_rs.records.collect.endpoint import Caller, CallError, Retry
+from eccos_rs.records.collect.endpoint import Caller, CallError
 from eccos_rs.records.collect.journal import Journal, read_journal
 from eccos_rs.records.collect.money import Ledger
 from eccos_rs.records.collect.state import CUT_OFF
@@ -36,128 +39,19 @@ if TYPE_CHECKING:
 __all__ = ["ExecuteOptions", "Execution", "RunReport"]
 
 MOST_ERRORS = 20
-
-
-@dataclass(frozen=True, slots=True)
-class ExecuteOptions:
-    """How to carry out a plan.
-
-    Attributes
-    ----------
-    max_cost : float or None
-        US dollars for the whole job, earlier runs included. A call holds the most that it can cost.
-    deadline : float or None
-        Seconds from now after which nothing new is asked.
-    concurrency : int
-        Calls at once to a model without slots in the pool file.
-    max_output_tokens : int
-        Longest answer, for rows that do not say.
-    longer : int
-        How often an answer that the limit cut off is asked again, with twice the limit each time.
-    in_doubt : {"retry", "skip"}
-        What becomes of rows whose answer a kill cut off: the provider may have charged for them.
-    retry : Retry
-    timeout : float or None
-        Seconds for a call; by default each endpoint's own.
-    """
-
-    max_cost: float | None = None
-    deadline: float | None = None
-    concurrency: int = 8
-    max_output_tokens: int = 4096
-    longer: int = 1
-    in_doubt: Literal["retry", "skip"] = "retry"
-    retry: Retry = field(default_factory=Retry)
-    timeout: float | None = None
-
-    def __post_init__(self) -> None:
-        if self.in_doubt not in ("retry", "skip"):
-            raise InputError(f"in_doubt: got {self.in_doubt!r}, wanted retry or skip")
-        for name in ("concurrency", "max_output_tokens"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name}: got {getattr(self, name)}, wanted 1 or more")
-        for name in ("max_cost", "deadline"):
-            value = getattr(self, name)
-            if value is not None and not 0 <= value < float("inf"):
-                raise InputError(f"{name}: got {value}, wanted 0 or more")
-
-
-@dataclass(slots=True)
-class RunReport:
-    """What a job came to.
-
-    Attributes
-    ----------
-    stopped : {"done", "max_cost", "deadline", "failed"}
-        Every row has an answer; the ceiling or the deadline was reached; or some rows failed for good.
-    rows, answered, found : int
-        Rows to be asked, answers there now, and those that an earlier run had left.
-    planned_usd, spent_usd, unsure_usd : float
-        What the plan foresaw; what the answers cost; what calls without an answer may have cost at most.
-    in_doubt, in_doubt_usd : int, float
-        Rows left alone because a kill cut their call off (``skip``), and what those may have cost at most.
-    cut, refused, moved : int
-        Answers still cut off by the limit, refused by the model, and given by another model than planned.
-    models : dict
-        Answers of each model.
-    failures : dict
-        Error to the number of rows, the first kinds.
-    """
-
-    stopped: str = "done"
-    rows: int = 0
-    answered: int = 0
-    found: int = 0
-    planned_usd: float = 0.0
-    spent_usd: float = 0.0
-    unsure_usd: float = 0.0
-    in_doubt: int = 0
-    in_doubt_usd: float = 0.0
-    cut: int = 0
-    refused: int = 0
-    moved: int = 0
-    models: dict[str, int] = field(default_factory=dict)
-    failures: dict[str, int] = field(default_factory=dict)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain data, ready for JSON."""
-        return asdict(self)
-
-
-@dataclass(slots=True)
-class _State:
-    """What the journal says: answers by row, calls that are open, money."""
-
-    answered: dict[str, str] = field(default_factory=dict)
-    open: dict[str, float] = field(default_factory=dict)
-    tallies: Counter[str] = field(default_factory=Counter)
-    models: Counter[str] = field(default_factory=Counter)
-    spent: float = 0.0
-    unsure: float = 0.0
-
-    def apply(self, event: Mapping[str, Any]) -> None:
-        """Take in one event, in the order of the journal."""
-        kind, row = event.get("event"), str(event.get("row"))
-        if kind == "asked":
-            self.open[row] = float(event["hold_usd"])
-            return
-        self.open.pop(row, None)
-        self.spent += float(event.get("cost_usd", 0.0))
-        self.unsure += float(event.get("unsure_usd", 0.0))
-        if kind == "answered" and row not in self.answered:
-            self.answered[row] = event["model"]
-            self.models[event["model"]] += 1
-            for tally in ("cut", "refused", "moved"):
-                self.tallies[tally] += bool(event.get(tally))
+_LIVE = 0.25
+"""Share of the time until the deadline that is kept for rows that the batch lane does not bring."""
+_BATCH_HOURS = 24.0
 
 
 @dataclass(slots=True)
 class _Row:
-    """A row to be asked: its key, its query, and its models, the best first."""
+    """A row to be asked: its key, its query, its models, the best first, and its batch lane, if any."""
 
     key: str
     query: Query
     models: list[str]
+    batch: str | None = None
 
 
 @dataclass(slots=True)
@@ -177,7 +71,7 @@ class Execution:
     parts: int
     answer: JointAnswer
     options: ExecuteOptions
-    state: _State = field(default_factory=_State)
+    state: RunState = field(default_factory=RunState)
     report: RunReport = field(default_factory=RunReport)
     _callers: dict[str, Caller] = field(default_factory=dict)
     _ledger: Ledger = field(default_factory=Ledger)
@@ -196,7 +90,9 @@ class Execution:
         return asyncio.run(self._run(progress or (lambda stage, rows: None)))
 
     async def _run(self, tell: Callable[[str, int], object]) -> RunReport:
-        planned = [model for model in self.job.router.pool if model.endpoint is not None]
+        reached = [model for model in self.job.router.pool if model.endpoint is not None]
+        planned = [model for model in reached if model.lane != "batch"]
+        lanes = {model.name: model for model in reached if model.lane == "batch"}
         options = self.options
         shared = shared_turns(self.job.router.pool)
         self._callers = {
@@ -204,6 +100,11 @@ class Execution:
         }
         place = self.job.out / "_eccos" / "run.journal.jsonl"
         log = Journal.open(place, {}, self.state.apply)
+        endpoints = {name: OpenAIBatches(model, options.timeout) for name, model in lanes.items()}
+        lane = Lane(
+            lanes, endpoints, self.state.batches, self._ledger,
+            answered=self.state.answered, record=partial(self._record, log), poll=options.batch_poll,
+        )  # fmt: skip
         doubtful = dict(self.state.open) if options.in_doubt == "skip" else {}
         self.report.found = len(self.state.answered)
         self._end = None if options.deadline is None else time.monotonic() + options.deadline
@@ -213,33 +114,80 @@ class Execution:
             self._ledger.ceiling = options.max_cost
             self._ledger.spent = self.state.spent
             self._ledger.unsure = self.state.unsure + sum(doubtful.values())
-            for part in self.job.source.parts():
-                assert isinstance(part, Part)  # all parts were asked for
-                rows = list(self._rows(part, doubtful))
-                await self._ask_all(log, rows, tell)
+            await lane.resume()
+            for part in self._parts():
+                rows = list(self._rows(part, doubtful, lanes))
+                await self._submit(lane, lanes, [row for row in rows if row.batch is not None])
+                await self._ask_all(log, [row for row in rows if row.batch is None], tell)
                 self._write_part(part, place, doubtful)
+            if lanes:
+                await self._after_batches(lane, log, doubtful, tell)
         finally:
             await log.close()
             for caller in self._callers.values():
                 await caller.close()
+            for endpoint in endpoints.values():
+                await endpoint.close()
         return self._finish(doubtful)
 
-    def _rows(self, part: Part, doubtful: Mapping[str, float]) -> Iterator[_Row]:
+    def _parts(self) -> Iterator[Part]:
+        for part in self.job.source.parts():
+            assert isinstance(part, Part)  # all parts were asked for
+            yield part
+
+    async def _submit(self, lane: Lane, lanes: Mapping[str, LLM], rows: list[_Row]) -> None:
+        for name, model in lanes.items():
+            longest = self.options.max_output_tokens
+            own = [row for row in rows if row.batch == name]
+            await lane.submit(
+                name,
+                [
+                    batch_row(each.key, each.query, model, each.query.max_output_tokens or longest)
+                    for each in own
+                ],
+            )
+
+    async def _after_batches(
+        self, lane: Lane, log: Journal, doubtful: Mapping[str, float], tell: Callable[[str, int], object]
+    ) -> None:
+        """Wait for the batches, as long as time is left to ask live what they did not bring; then do that."""
+        options = self.options
+        until = (
+            None if self._end is None or options.deadline is None else self._end - _LIVE * options.deadline
+        )
+        await lane.drain(until, tell)
+        for error in lane.errors:
+            self._fail(error)
+        planned = self.report.rows, self.report.planned_usd
+        for part in self._parts():
+            await self._ask_all(log, list(self._rows(part, doubtful, {})), tell)
+            self._write_part(part, self.job.out / "_eccos" / "run.journal.jsonl", doubtful)
+        self.report.rows, self.report.planned_usd = planned
+
+    def _rows(self, part: Part, doubtful: Mapping[str, float], lanes: Mapping[str, LLM]) -> Iterator[_Row]:
         """Yield the rows of a part that are still to be asked."""
         rows = self.job.predicted(part.number).load()
         model = self.job.chosen(part.number, rows, self.answer)
         value = reduced_cost(rows, self.answer.goal, self.answer.prices)
         names = self.job.router.pool.names
         self.report.rows += int((model >= 0).sum())
-        planned = np.flatnonzero(model >= 0)
+        pool = self.job.router.pool
+        same = [{m.name for m in pool if m.key[:2] == each.key[:2]} for each in pool]
+        planned, waiting = np.flatnonzero(model >= 0), self.state.batches.waiting
         self.report.planned_usd += float(rows.cost[planned, model[planned]].sum())
         for at in planned.tolist():
             key = f"{part.number}:{at}"
-            if key in self.state.answered or key in doubtful:
+            if key in self.state.answered or key in doubtful or key in waiting:
                 continue
             order = [int(model[at]), *(j for j in value[at].argsort().tolist() if j != model[at])]
             open_to = [names[j] for j in order if np.isfinite(value[at, j]) and names[j] in self._callers]
-            yield _Row(key, part.queries[at], open_to)
+            own = same[int(model[at])]
+            # What a lane does not bring is asked of the same model at once.
+            open_to.sort(key=lambda name: name not in own)
+            batch = names[model[at]] if names[model[at]] in lanes else None
+            if key in self.state.batches.returned:
+                batch = None
+            yield _Row(key, part.queries[at], open_to, batch)
 
     async def _ask_all(self, log: Journal, rows: list[_Row], tell: Callable[[str, int], object]) -> None:
         queues: dict[str, deque[_Row]] = {name: deque() for name in self._callers}
@@ -273,7 +221,9 @@ class Execution:
                 reason = f"{name}: {caller.fatal}"
                 continue
             try:
-                return await self._ask(log, row, caller, moved=at > 0)
+                return await self._ask(
+                    log, row, caller, moved=at > 0 or row.key in self.state.batches.returned
+                )
             except CallError as error:
                 reason = f"{name}: {error}"
             if self._over():
@@ -379,6 +329,7 @@ class Execution:
         report.in_doubt, report.in_doubt_usd = len(doubtful), sum(doubtful.values())
         report.cut, report.refused = state.tallies["cut"], state.tallies["refused"]
         report.moved, report.models = state.tallies["moved"], dict(state.models)
+        report.batched = state.tallies["batch"]
         if report.answered < report.rows:
             late = self._end is not None and time.monotonic() >= self._end
             report.stopped = "max_cost" if self._ledger.closed else "deadline" if late else "failed"
@@ -389,5 +340,10 @@ class Execution:
 
 def capacity_until(model: LLM, seconds: float) -> float:
     """Return how many requests a model may take within some seconds by its requests per minute."""
+    if model.lane == "batch" and seconds < 3600.0 * (
+        _BATCH_HOURS if model.lane_hours is None else model.lane_hours
+    ):
+        # It may answer too late.
+        return 0.0
     per_minute = model.requests_per_minute
     return float("inf") if per_minute is None else max(1.0, per_minute * seconds / 60.0)

@@ -55,7 +55,8 @@ def run(
         float | None,
         typer.Option(
             help="Seconds from now. The plan gives no model more rows than its requests per minute let "
-            "through until then; after it nothing new is asked."
+            "through until then, and a batch lane none where it may answer later; after it nothing new is "
+            "asked."
         ),
     ] = None,
     dry_run: Annotated[
@@ -76,6 +77,9 @@ def run(
     ] = 1,
     attempts: Annotated[int, typer.Option(help="Calls at most for one answer of one model.")] = 6,
     timeout: Annotated[float | None, typer.Option(help="Seconds for one call.")] = None,
+    batch_poll: Annotated[
+        float, typer.Option(min=0.01, help="Seconds between two looks at the batches of a batch lane.")
+    ] = 30.0,
     column: Annotated[str | None, typer.Option(help="The column with the text or the messages.")] = None,
     bundle: BundleName = None,
     predictor: PredictorKind = "hybrid",
@@ -92,7 +96,8 @@ def run(
 
     Every call is journaled before it leaves and its answer before it counts: stop the run in any way, start
     it again with the same line, and it goes on; what was answered is not asked again. A model that fails is
-    left for the next best. Exit status 0 when every row has an answer, 3 when some have none, 1 for failures,
+    left for the next best. Entries of the pool with lane = "batch" are sent batches (files, then batches of
+    OpenAI's form); what they do not bring in time is asked at once. Exit status 0 when every row has an answer, 3 when some have none, 1 for failures,
     2 for usage.
     """  # noqa: D301 - \b keeps typer from joining the lines
     from eccos_rs.bulk.execute import ExecuteOptions, Execution, capacity_until
@@ -121,7 +126,7 @@ def run(
     options = ExecuteOptions(
         max_cost=budget if max_cost is None else max_cost, deadline=deadline, concurrency=concurrency,
         max_output_tokens=max_output_tokens, longer=longer, in_doubt=in_doubt,  # type: ignore[arg-type]
-        retry=Retry(attempts), timeout=timeout,
+        retry=Retry(attempts), timeout=timeout, batch_poll=batch_poll,
     )  # fmt: skip
     router = Router.load(bundle, predictor=predictor, device=device, pool=models, threads=threads)
     source = Source(find_files(sources), RowReader(column), rows=part_rows)
@@ -162,6 +167,7 @@ def _lines(report: RunReport, out: Path) -> Iterator[str]:
     for name, count in report.models.items():
         yield f"  {name}: {count:,}"
     for count, words in (
+        (report.batched, "brought by the batch lane"),
         (report.moved, "given by another model than planned"),
         (report.cut, "cut off by the limit of tokens"),
         (report.refused, "refused"),

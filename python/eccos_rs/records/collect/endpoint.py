@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from eccos_rs.pools.pool import LLM
     from eccos_rs.records.collect.turns import Turns
 
-__all__ = ["CallError", "Caller", "Reply", "Retry"]
+__all__ = ["CallError", "Caller", "Reply", "Retry", "read_reply"]
 
 # Past this a server's Retry-After is taken for a refusal.
 LONGEST_WAIT = 900.0
@@ -211,7 +211,7 @@ class Caller:
             # The client's own timeout restarts with every byte: a server that trickles would hold it open.
             sending = self._send(messages, longest, temperature, key, fields or {})
             answer = await asyncio.wait_for(sending, self.timeout)
-            return _reply(answer, time.perf_counter() - started)
+            return read_reply(answer, time.perf_counter() - started)
         except TimeoutError:
             raise CallError(f"no answer within {self.timeout:g} s", again=True, charged=True) from None
         except CallError as error:
@@ -277,7 +277,14 @@ class Caller:
         return False
 
 
-def _reply(answer: Any, seconds: float) -> Reply:
+def read_reply(answer: Any, seconds: float) -> Reply:
+    """Take the text, the usage and the end of a chat completion.
+
+    Raises
+    ------
+    CallError
+        It is none.
+    """
     choices = getattr(answer, "choices", None)
     if not isinstance(choices, list) or not choices or getattr(choices[0], "message", None) is None:
         raise CallError("the answer is not a chat completion", again=True, charged=True)

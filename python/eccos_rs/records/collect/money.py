@@ -26,6 +26,13 @@ class Reservation:
         self.ledger.spent += cost
         self.ledger.changed.set()
 
+    def spend_part(self, cost: float) -> None:
+        """Turn a part of the reservation into what that part really cost."""
+        part = min(cost, self.amount)
+        self.ledger.reserved -= part
+        self.amount -= part
+        self.ledger.spent += cost
+
     def doubt(self, most: float) -> float:
         """Count an amount as possibly spent (the server may charge for an answer that never came)."""
         self.release()
