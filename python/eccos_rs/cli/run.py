@@ -94,11 +94,11 @@ def run(
     eccos run log.jsonl --pool pool.toml --out-dir done --budget 20 --dry-run    the plan and its price
     eccos run log.jsonl --pool pool.toml --out-dir done --budget 20
 
-    Every call is journaled before it leaves and its answer before it counts: stop the run in any way, start
-    it again with the same line, and it goes on; what was answered is not asked again. A model that fails is
-    left for the next best. Entries of the pool with lane = "batch" are sent batches (files, then batches of
-    OpenAI's form); what they do not bring in time is asked at once. Exit status 0 when every row has an answer, 3 when some have none, 1 for failures,
-    2 for usage.
+    Every call is journaled before it leaves and its answer before it counts: stop the run in any way,
+    start it again with the same line, and it goes on; what was answered is not asked again. A model that
+    fails is left for the next best. Entries of the pool with lane = "batch" are sent batches (files, then
+    batches of OpenAI's form); what they do not bring in time is asked at once. Exit status 0 when every
+    row has an answer, 3 when some have none, 1 for failures, 2 for usage.
     """  # noqa: D301 - \b keeps typer from joining the lines
     from eccos_rs.bulk.execute import ExecuteOptions, Execution, capacity_until
     from eccos_rs.bulk.job import FileJob
