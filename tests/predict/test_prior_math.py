@@ -164,7 +164,7 @@ def test_a_channel_takes_up_what_it_says_of_all_models_and_leaves_their_differen
     rng = np.random.default_rng(5)
     true = evidence(6000, shift=0.4, channel=0)
     told = rng.random(6000) < np.where(true.good > 0.5, 0.10, 0.25)
-    heard = Evidence(**{name: values[told] for name, values in vars(true).items()})
+    heard = Evidence(**{name: values[told] for name, values in vars(true).items() if values is not None})
     believed = Evidence(**{**vars(heard), "channel": np.full(len(heard), -1)})
     by_channel, as_labels = fit_posterior(heard, WIDTHS, 1), fit_posterior(believed, WIDTHS, 0)
     assert by_channel.channels[0] < -0.5

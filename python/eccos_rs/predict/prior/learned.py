@@ -11,6 +11,7 @@ import numpy as np
 from eccos_rs.errors import InputError
 from eccos_rs.predict.calibration import expit
 from eccos_rs.predict.familiarity import AWAY_LENGTH_STD, away_share, familiarity
+from eccos_rs.predict.prior.lexical import DIMENSION, sketch_words
 from eccos_rs.predict.prior.posterior import Evidence, Posterior, PriorWidths, fit_posterior
 from eccos_rs.predict.prior.tokens import TokenLevels, distinct_rows
 
@@ -124,11 +125,13 @@ class LearnedPredictor:
         texts = list({query.prompt: query for query, _ in pairs}.values())
         row_of = {query.prompt: row for row, query in enumerate(texts)}
         made = self.base.predict(texts)
+        words = sketch_words([query.question for query in texts])
         rows = np.array([row_of[query.prompt] for query, _ in pairs])
         columns = np.array([self._column[each.model] for _, each in pairs])
         with self._lock:
             channels = [-1 if each.channel is None else self._number(each.channel) for _, each in pairs]
-            self._keep(_described(made, rows, columns, [each for _, each in pairs], channels))
+            described = _described(made, rows, columns, [each for _, each in pairs], channels)
+            self._keep({**described, "words": words[rows]})
             self._new += len(pairs)
             if now:
                 self._refit()
@@ -144,7 +147,10 @@ class LearnedPredictor:
         if posterior is None:
             return made
         foreign = _foreign(made)
-        after = posterior.log_odds(_log_odds(made.quality), _memberships(made), foreign, made.embedding)
+        words = sketch_words([query.question for query in queries]) if posterior.reads_words else None
+        after = posterior.log_odds(
+            _log_odds(made.quality), _memberships(made), foreign, made.embedding, words
+        )
         quality = expit(after)
         # What was unknown of the level goes, what is a property of the query stays.
         before, now = self._prior_level_std(), posterior.level_std
@@ -169,9 +175,8 @@ class LearnedPredictor:
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Return all that was learned from, as arrays; `restored` reads them back."""
-        kept = {name: values for name, values in self._kept.items() if name != "embedding"}
-        if "embedding" in self._kept:
-            kept["embedding"] = self._kept["embedding"].astype(np.float16)
+        wide = ("embedding", "words")
+        kept = {n: v.astype(np.float16) if n in wide else v for n, v in self._kept.items()}
         return {
             **kept,
             "channels": np.array(self._channels, dtype=str),
@@ -191,9 +196,12 @@ class LearnedPredictor:
                 for name, values in state.items()
                 if name not in ("channels", "models")
             }
-            kept["model"], kept["embedding"] = column[column >= 0], kept["embedding"].astype(np.float32)
-            for name in ("prompt", "prompt_expected"):  # bundles of 0.1 kept no counts of prompts
-                kept.setdefault(name, np.full(len(kept["model"]), np.nan))
+            kept["model"], rows = column[column >= 0], int((column >= 0).sum())
+            for name in ("prompt", "prompt_expected"):  # bundles of 0.1 kept no counts of prompts, no words
+                kept.setdefault(name, np.full(rows, np.nan))
+            kept.setdefault("words", np.zeros((rows, DIMENSION)))
+            for name in ("embedding", "words"):
+                kept[name] = kept[name].astype(np.float32)
             made._channels = [str(name) for name in state["channels"]]
             made._keep(kept)
             made._refit()

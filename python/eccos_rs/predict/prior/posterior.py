@@ -16,6 +16,7 @@ import numpy as np
 
 from eccos_rs.predict.logistic import fit_logistic
 from eccos_rs.predict.onboarding import kernel_ridge, kernel_rows
+from eccos_rs.predict.prior.lexical import lexical_rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,6 +34,8 @@ FOREIGN_SD, COMMON_FOREIGN_SD = 0.45, 0.9
 RESIDUAL_LABELS, MOST_RESIDUAL_LABELS, RESIDUAL_WORTH = 100, 800, 0.02
 """Fewest labels of a model, the most (the newest; the time grows with their cube), and the share of the error
 on left-out ones that it must save, for the kernel regression on what the prior leaves."""
+WORDS_WORTH = 0.005
+"""Share of the error on left-out labels that a text's words must save beside its embedding."""
 TOLD_COUNTS, FILLED_COUNTS = 30.0, 2.0
 """Answers that a mean of tokens weighs: one that was told for the model, and one filled in from others."""
 
@@ -72,6 +75,8 @@ class Evidence:
     foreign : ndarray, shape (n,)
         0 for a query like known ground to 1 for one unlike it.
     embedding : ndarray of float32, shape (n, D)
+    words : ndarray of float32, shape (n, W), or None
+        By `sketch_words`.
     """
 
     model: NDArray[np.int64]
@@ -81,6 +86,7 @@ class Evidence:
     membership: Array
     foreign: Array
     embedding: NDArray[np.float32]
+    words: NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         return len(self.good)
@@ -88,10 +94,27 @@ class Evidence:
 
 @dataclass(frozen=True, eq=False)
 class Residual:
-    """Kernel regression on what labels of one model leave after everything else."""
+    """Kernel regression on what labels of one model leave after everything else.
+
+    Attributes
+    ----------
+    vectors : ndarray of float32, shape (n, D)
+        Embeddings of the labelled queries.
+    dual : ndarray, shape (n,)
+    words : ndarray of float32, shape (n, W), or None
+        Their words, where labels that were left out show that those help.
+    """
 
     vectors: NDArray[np.float32]
     dual: Array
+    words: NDArray[np.float32] | None = None
+
+    def __call__(self, embedding: NDArray[np.float32], words: NDArray[np.float32] | None) -> Array:
+        """Return what to add to the success of queries, (N,)."""
+        rows = kernel_rows(embedding, self.vectors)
+        if self.words is not None and words is not None:
+            rows = 0.5 * (rows + lexical_rows(words, self.words))
+        return np.asarray(rows @ self.dual)
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,8 +152,18 @@ class Posterior:
     labels: NDArray[np.int64]
     residual: tuple[Residual | None, ...]
 
+    @property
+    def reads_words(self) -> bool:
+        """Whether `log_odds` makes use of words."""
+        return any(each is not None and each.words is not None for each in self.residual)
+
     def log_odds(
-        self, before: Array, membership: Array, foreign: Array, embedding: NDArray[np.float32] | None
+        self,
+        before: Array,
+        membership: Array,
+        foreign: Array,
+        embedding: NDArray[np.float32] | None,
+        words: NDArray[np.float32] | None = None,
     ) -> Array:
         """Return log odds after the evidence, (N, M), given those before it.
 
@@ -141,6 +174,8 @@ class Posterior:
         foreign : ndarray, shape (N,)
         embedding : ndarray of float32, shape (N, D), optional
             Without it nothing is taken from the residuals.
+        words : ndarray of float32, shape (N, W), optional
+            By `sketch_words`; wanted where `reads_words`.
         """
         level, slope, own, *_ = self.coefficients.T
         after = before + level + slope * (before - self.centre)
@@ -149,7 +184,7 @@ class Posterior:
         for column, residual in enumerate(self.residual):
             if residual is not None and embedding is not None:
                 p = np.clip(0.5 * (1.0 + np.tanh(0.5 * after[:, column])), 0.02, 0.98)
-                p = np.clip(p + kernel_rows(embedding, residual.vectors) @ residual.dual, 0.02, 0.98)
+                p = np.clip(p + residual(embedding, words), 0.02, 0.98)
                 after[:, column] = np.log(p / (1.0 - p))
         return np.asarray(after)
 
@@ -260,10 +295,17 @@ def _residual(evidence: Evidence, after: Array, rows: NDArray[np.bool_]) -> Resi
         return None
     vectors = evidence.embedding[newest]
     left = evidence.good[newest] - 0.5 * (1.0 + np.tanh(0.5 * after[newest]))
-    dual, out = kernel_ridge(kernel_rows(vectors, vectors), left)
+    kernel = kernel_rows(vectors, vectors)
+    dual, out = kernel_ridge(kernel, left)
+    kept = None
+    if evidence.words is not None:
+        words = evidence.words[newest]
+        also, out_also = kernel_ridge(0.5 * (kernel + lexical_rows(words, words)), left)
+        if np.mean(out_also**2) < (1.0 - WORDS_WORTH) * np.mean(out**2):
+            dual, out, kept = also, out_also, words
     if np.mean(out**2) > (1.0 - RESIDUAL_WORTH) * np.mean(left**2):
         return None
-    return Residual(vectors, dual)
+    return Residual(vectors, dual, kept)
 
 
 def _mean(values: Sequence[float] | Array) -> float:
