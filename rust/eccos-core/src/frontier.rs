@@ -1,16 +1,17 @@
 //! The cost-quality frontier: the least cost of the relaxation at every attainable mean quality.
 
+mod part;
+
 use std::time::Instant;
+
+use part::{Part, next_leaving};
 
 use crate::control::Control;
 use crate::deferral;
-use crate::dual::Element;
-use crate::dual::State;
-use crate::dual::{Leaving, Limits, Outcome, Work};
+use crate::dual::Work;
 use crate::options::Options;
-use crate::problem::{Criterion, Problem, ProblemError};
+use crate::problem::{Criterion, Equal, Problem, ProblemError};
 use crate::program::Prepared;
-use crate::program::{Lp, dot};
 
 /// Queries or edges between two looks at the clock.
 const POLL: usize = 4096;
@@ -42,6 +43,10 @@ pub struct Frontier {
 pub fn frontier(problem: &Problem<'_>, options: &Options<'_>, max_points: usize) -> Result<Frontier, ProblemError> {
     options.check()?;
     let control = Control::new(options, Instant::now());
+    let equal = Equal::find(problem);
+    let pools = equal.as_ref().map_or(vec![], |equal| equal.pools(problem));
+    let merged = equal.as_ref().map(|equal| equal.problem(problem, &pools));
+    let problem = merged.as_ref().unwrap_or(problem);
     let matching = if problem.input.load.is_none() { deferral::match_requests(problem, &control) } else { None };
     let served = matching.map(|matching| matching.packing.served).or_else(|| problem.routable.clone());
     let prepared = Prepared::new(problem, served.as_deref(), Criterion::Cost, Some(0.0));
@@ -50,7 +55,7 @@ pub fn frontier(problem: &Problem<'_>, options: &Options<'_>, max_points: usize)
         if prepared.terms.is_empty() {
             walk.along_hulls(&prepared, &control);
         } else {
-            walk.along_bases(&prepared, &control);
+            walk.along_bases(&prepared, &control, options.threads);
         }
     }
     Ok(walk.frontier(prepared.len(), max_points.max(2)))
@@ -72,7 +77,7 @@ struct Walk {
 impl Walk {
     fn push(&mut self, quality: f64, cost: f64, price: f64) {
         // Costs are >= 0; what the perturbation of the program takes from 0 is no saving.
-        let cost = cost.max(0.0);
+        let cost = cost.max(self.points.last().map_or(0.0, |last| last.cost));
         // A change of basis without a change of quality is no breakpoint.
         if self.points.last().is_some_and(|last| quality - last.quality <= 1e-11 * quality) {
             return;
@@ -108,33 +113,41 @@ impl Walk {
         self.complete = true;
     }
 
-    fn along_bases(&mut self, prepared: &Prepared<'_>, control: &Control<'_>) {
-        let n = prepared.len();
+    /// From basis to basis, over the queries that may change their model nearby.
+    fn along_bases(&mut self, prepared: &Prepared<'_>, control: &Control<'_>, threads: Option<usize>) {
         let mut work = Work::default();
-        let mut lp = Lp::build(prepared, 0..n, prepared.limit.clone());
-        let mut state = State::new(&lp, &vec![0.0; lp.rows()]);
-        if state.climb(&lp, &mut work, &Limits::new(control)) != Outcome::Optimal {
-            return;
-        }
-        let (mut required, mut cost) = (0.0, state.objective);
-        for step in 0..100 * n * lp.m + 1000 {
-            if step % 4 == 3 && control.expired() {
+        let Some(mut part) = Part::first(prepared, control, &mut work, threads) else { return };
+        let (mut required, mut cost) = (0.0, part.cost);
+        let (most, mut steps) = (100 * prepared.len() * prepared.problem.models() + 1000, 0);
+        while steps < most {
+            steps += 1;
+            if steps % 4 == 3 && control.expired() {
                 return;
             }
-            if state.basis.age >= 60 {
-                state.refresh(&lp);
+            if part.state.basis.age >= 60 {
+                part.state.refresh(&part.lp);
             }
-            let Some((room, leaving)) = next_leaving(&state) else { return };
-            let price = state.y[0];
+            let Some((room, leaving)) = next_leaving(&part.state) else { return };
+            let price = part.state.y[0];
             (required, cost) = (required + room, cost + price * room);
-            lp.limit[0] -= room;
-            state.residual[0] += room;
+            part.lp.limit[0] -= room;
+            part.state.residual[0] += room;
             let unscaled = price * prepared.scale_q / prepared.scale_p;
             self.push(required / prepared.scale_q, cost / prepared.scale_p, unscaled);
-            if !state.pivot(&lp, &mut work, leaving) {
+            let Some(start) = part.start() else { return };
+            let went = part.state.pivot(&part.lp, &mut work, leaving);
+            if !went && part.is_whole() {
                 self.complete = true;
                 return;
             }
+            if went && !part.is_left() {
+                part.steps += 1;
+                continue;
+            }
+            let effort = (control, &mut work, threads);
+            let Some(next) = part.next(prepared, required, &start, effort) else { return };
+            part = next;
+            cost = part.cost;
         }
     }
 
@@ -153,32 +166,6 @@ impl Walk {
             complete: self.complete,
         }
     }
-}
-
-/// How far the requirement can rise before a fraction of the vertex becomes impossible, and the element that then leaves.
-fn next_leaving(state: &State) -> Option<(f64, Leaving)> {
-    let mut next: Option<(f64, Leaving)> = None;
-    let mut offer = |room: f64, leaving: Leaving| {
-        if next.is_none_or(|(nearest, _)| room < nearest) {
-            next = Some((room, leaving));
-        }
-    };
-    for (place, element) in state.basis.elements.iter().enumerate() {
-        let theta = state.fraction(place);
-        // theta = -B^-1 r, and the requirement is the first entry of r.
-        let rate = -state.basis.row(place)[0];
-        if rate < -1e-12 {
-            offer((theta / -rate).max(0.0), Leaving { place, sign: 1.0, swap: false });
-        }
-        if let Element::Tie { row, .. } = *element {
-            let sum = state.sum_of_rows(row);
-            let (total, rate) = (-dot(&sum, &state.residual), -sum[0]);
-            if rate > 1e-12 {
-                offer(((1.0 - total) / rate).max(0.0), Leaving { place, sign: 1.0, swap: true });
-            }
-        }
-    }
-    next
 }
 
 /// The cost and quality of a query's cheapest model; its lower hull above that goes to `edges` as (price, quality, cost).

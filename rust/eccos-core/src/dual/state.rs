@@ -54,6 +54,24 @@ impl Start {
         Self { y: state.y.clone(), tied: tied.collect(), gone, elements }
     }
 
+    /// The multipliers.
+    pub fn multipliers(&self) -> &[f64] {
+        &self.y
+    }
+
+    /// The same with other numbers for the tied queries; `None` when one of them has none.
+    pub fn renamed(mut self, number: impl Fn(u32) -> Option<u32>) -> Option<Self> {
+        for element in &mut self.elements {
+            if let Element::Tie { row, .. } = element {
+                *row = number(*row)?;
+            }
+        }
+        for (row, _) in &mut self.tied {
+            *row = number(*row)?;
+        }
+        Some(self)
+    }
+
     /// The state again, of a program with the same pairs allowed.
     pub fn state(&self, lp: &Lp) -> State {
         let mut state = State::new(lp, &self.y);
@@ -174,6 +192,20 @@ impl State {
             self.ties.fill(0);
         }
         self.residual = lp.residual(&self.key);
+        self.measure(lp);
+    }
+
+    /// Takes out what many steps have left between the values of tied pairs.
+    pub fn settle(&mut self, lp: &Lp) {
+        let mut apart = vec![0.0; self.y.len()];
+        for (t, element) in self.basis.elements.iter().enumerate() {
+            if let Element::Tie { row, model } = *element {
+                let i = row as usize;
+                let off = lp.value(&self.y, i, usize::from(model)) - lp.value(&self.y, i, usize::from(self.key[i]));
+                apart.iter_mut().zip(self.basis.row(t)).for_each(|(sum, d)| *sum += off * d);
+            }
+        }
+        self.y.iter_mut().zip(&apart).for_each(|(y, d)| *y = (*y - d).max(0.0));
         self.measure(lp);
     }
 
