@@ -22,7 +22,7 @@ EXTRAS := parquet,train,collect,evaluate,plot,serve,litellm,prices,redis,otel,ra
 SOLVER_TESTS := tests/solver
 
 .DEFAULT_GOAL := help
-.PHONY: help tools bare-install docs release-check demo test test-rust test-python test-latest constraints test-debug lint bench bench-solver bench-gpu bench-once wheel encoder bundle catalogue results clean
+.PHONY: help tools bare-install docs release-check demo test test-rust test-python test-latest constraints test-debug lint bench bench-solver bench-gpu bench-once wheel encoder bundle catalogue data results clean
 
 help: ## Say what each target does
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -133,6 +133,10 @@ bundle: $(VENV)/.develop $(VENV)/.release ## Train the shipped bundle from DATA=
 	  --aux $(DATA)/knowledge_qa.parquet --aux $(DATA)/math_reasoning.parquet \
 	  --source "MMLU-Pro questions (TIGER-AI-Lab, MIT) and published evaluation results of MMLU-Pro (TIGER-AI-Lab/MMLU-Pro, Apache-2.0)" \
 	  --source "GSM8K and MATH questions (MIT) and published results of ZeroEval (WildEval/ZeroEval, Apache-2.0)"
+
+# What is there is checked; what is missing is built from its public source, where it has one that can be built from.
+data: $(VENV)/.develop ## Check the sets in DATA=…, and build those that are missing from their public sources
+	$(BIN)/python tools/data/build.py $(DATA)
 
 catalogue: $(VENV)/.develop $(VENV)/.release ## Make the shipped prices and published scores anew: LiteLLM's map of the day, tables of DATA=…
 	$(BIN)/python tools/catalogue/prices.py
