@@ -22,7 +22,7 @@ EXTRAS := parquet,train,collect,evaluate,plot,serve,litellm,prices,redis,otel,ra
 SOLVER_TESTS := tests/solver
 
 .DEFAULT_GOAL := help
-.PHONY: help tools bare-install docs release-check demo test test-rust test-python test-latest constraints test-debug lint bench bench-solver bench-gpu bench-once wheel encoder bundle catalogue data results clean
+.PHONY: help tools bare-install docs release-check manylinux demo test test-rust test-python test-latest constraints test-debug lint bench bench-solver bench-gpu bench-once wheel encoder bundle catalogue data results clean
 
 help: ## Say what each target does
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -70,6 +70,7 @@ test-latest: ## Run every test with the newest versions of everything, in a .ven
 constraints: ## Renew constraints.txt: the newest versions that satisfy pyproject.toml
 	rm -rf .venv-constraints
 	$(MAKE) .venv-constraints/.bench VENV=.venv-constraints CONSTRAINTS=
+	.venv-constraints/bin/python -m pip install -q --group wheel
 	.venv-constraints/bin/python -m pip freeze --all --exclude-editable > constraints.txt.new
 	mv constraints.txt.new constraints.txt
 	rm -rf .venv-constraints
@@ -118,6 +119,10 @@ bare-install: $(VENV)/.base ## Install wheel and source distribution without a c
 
 wheel: $(VENV)/.base ## Build the wheel into dist/
 	$(BIN)/maturin build --release --locked --out dist
+
+manylinux: $(VENV)/.base ## Build a wheel for every Linux since 2018 (manylinux_2_28), with Zig as the linker
+	$(BIN)/python -m pip install -q --group wheel
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/maturin build --release --locked --zig --compatibility manylinux_2_28 --out dist
 
 docs: $(VENV)/.develop $(VENV)/.release ## Build the site into site/, warnings as errors
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict -q
