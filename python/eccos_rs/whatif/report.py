@@ -268,7 +268,11 @@ def _count(estimate: Estimate) -> str:
 
 
 def _seconds(estimate: Estimate) -> str:
-    return _interval(estimate, lambda value: "no end" if math.isinf(value) else f"{value:.3g}")
+    def write(value: float) -> str:
+        # Milliseconds of waiting are none beside seconds of answering.
+        return "no end" if math.isinf(value) else "0" if value < 0.005 else f"{value:,.2f}"
+
+    return _interval(estimate, write)
 
 
 def _plain_number(value: float) -> str:
