@@ -112,6 +112,8 @@ class Assignment(Frozen):
         Nothing is better by more than a relative 1e-9: the multipliers say so, or a complete search.
     alternatives : Alternatives | None
         When asked for.
+    charges : (C,) float64
+        US dollars for each overage, then for each commitment; they are part of `cost`.
     chance : Chance | None
         With `quality_std` or `load_std`: what is guaranteed, and the programs that prove the bound.
     """
@@ -140,6 +142,7 @@ class Assignment(Frozen):
     alternatives: Alternatives | None = None
     pool_price: Floats = field(default_factory=lambda: np.zeros(0))
     row_price: Floats = field(default_factory=lambda: np.zeros(0))
+    charges: Floats = field(default_factory=lambda: np.zeros(0))
     chance: Chance | None = None
 
     mode = attribute("mode", "goal", {"min_quality": "quality", "budget": "budget", "quality_value": "price"})

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
-    from eccos_rs.solver.limits import PooledCapacity, SideRow
+    from eccos_rs.solver.limits import Commitment, Overage, PooledCapacity, SideRow
 
 
 class Arrays(TypedDict):
@@ -34,6 +34,8 @@ class Arrays(TypedDict):
     pool_names: list[str]
     rows: list[tuple[Array, NDArray[np.uint8] | None, bool, bool, float]]
     row_names: list[str]
+    priced: list[tuple[NDArray[np.uint8], int, bool, float, float]]
+    charges: list[int]
     allowed: NDArray[np.uint8] | None
     query_floor: NDArray[np.float64] | None
     priority: NDArray[np.int64] | None
@@ -137,6 +139,8 @@ def problem(
     capacity: ArrayLike | None = None,
     pools: Sequence[PooledCapacity] | None = None,
     rows: Sequence[SideRow] | None = None,
+    overage: Sequence[Overage] | None = None,
+    minimum: Sequence[Commitment] | None = None,
     allowed: ArrayLike | None = None,
     query_floor: ArrayLike | None = None,
     priority: ArrayLike | None = None,
@@ -160,6 +164,10 @@ def problem(
     loads, r = _loads(load, n, m)
     shared = limits.pools(pools, m, r)
     side = limits.rows(rows, (n, m))
+    charged = limits.priced(overage, minimum, m, r)
+    if charged and asked[0] == "budget":
+        given = "overage" if overage else "minimum"
+        raise ProblemError(f"{given} was given with budget, wanted it with min_quality or quality_value")
     ranks = None if priority is None else whole("priority", priority, np.int64)
     if ranks is not None:
         shaped("priority", ranks, (n,), "one per query")
@@ -174,6 +182,8 @@ def problem(
         "pool_names": [pool.name for pool in shared],
         "rows": [(row.values, row.members, row.at_least, row.mean, row.limit) for row in side],
         "row_names": [row.name for row in side],
+        "priced": [each[:5] for each in charged],
+        "charges": [each.charge for each in charged],
         "allowed": None if allowed is None else flags("allowed", allowed, (n, m), "queries x models"),
         "query_floor": _floors(query_floor, n),
         "priority": ranks,
@@ -191,7 +201,7 @@ class Effort(TypedDict):
     time_limit: float | None
     node_limit: int | None
     threads: int | None
-    warm_start: tuple[str, float, tuple[Array, Array, Array, Array, Array]] | None
+    warm_start: tuple[str, float, tuple[Array, Array, Array, Array, Array, Array]] | None
 
 
 def effort(tolerance: float, time_limit: float | None, node_limit: int | None, threads: int | None) -> Effort:

@@ -140,7 +140,7 @@ class _Answer:
             "quality_value": 0.0,
         }
         _, m, r = self.problem["shape"]
-        sums = duals.capacity, duals.pool, duals.group_quality, duals.group_budget, duals.row
+        sums = duals.capacity, duals.pool, duals.group_quality, duals.group_budget, duals.row, duals.priced
         short_of = missed[search.goal] > 0
         repair: tuple[Any, ...] = (
             sure if given_up and short_of else None,

@@ -170,7 +170,7 @@ class Search:
     def duals(self, raw: Raw, shift: float) -> Duals:
         """Return the multipliers in units of the problem."""
         _, m, r = self.problem["shape"]
-        requirement, (capacity, pool, group_quality, group_budget, row) = raw["duals"]
+        requirement, (capacity, pool, group_quality, group_budget, row, priced) = raw["duals"]
         # With quality as the criterion the unit of the objective is what was divided by 1 + shift.
         unit = 1.0 + shift if raw["criterion"] == "quality" and self.criterion != "quality" else 1.0
         capacity = capacity[: r * m] * unit
@@ -181,6 +181,7 @@ class Search:
             group_budget * unit,
             pool * unit,
             row * unit,
+            priced,
         )
 
     def node(self, low: Floats, high: Floats, parent: Node | None) -> Node:

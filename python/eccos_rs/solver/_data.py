@@ -15,6 +15,16 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 
+class Priced(NamedTuple):
+    """A price on the load of some models above a level, or (sign -1) below it."""
+
+    models: NDArray[np.bool_]
+    resource: int
+    sign: float
+    level: float
+    price: float
+
+
 class Row(NamedTuple):
     """A side row as `sum of use <= limit`, or the mean over the members; signs turned for `at_least`."""
 
@@ -38,6 +48,8 @@ class Data:
     capacity: Floats
     pools: tuple[tuple[NDArray[np.bool_], int, float], ...]
     rows: tuple[Row, ...]
+    priced: tuple[Priced, ...]
+    charges: tuple[int, ...]
     allowed: NDArray[np.bool_]
     may: NDArray[np.bool_]
     goal: str
@@ -70,6 +82,11 @@ def read(raw: Arrays) -> Data:
             (models.astype(bool), resource, float(whole(limit))) for models, resource, limit in raw["pools"]
         ),
         rows=tuple(_row(allowed, row) for row in raw["rows"]),
+        priced=tuple(
+            Priced(models.astype(bool), resource, -1.0 if below else 1.0, level, price)
+            for models, resource, below, level, price in raw["priced"]
+        ),
+        charges=tuple(raw["charges"]),
         allowed=allowed,
         may=allowed if raw["query_floor"] is None else allowed & ~(quality < raw["query_floor"][:, None]),
         goal=raw["goal"][0],

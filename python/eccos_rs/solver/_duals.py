@@ -36,6 +36,8 @@ class Duals(Frozen):
         For one more unit of each pooled capacity.
     row : (K,) float64
         For one more unit of the sum of each side row.
+    priced : (T,) float64
+        For one more unit of load at each tier of the overages, then of each commitment; at most its price.
     """
 
     requirement: float
@@ -44,3 +46,4 @@ class Duals(Frozen):
     group_budget: Floats
     pool: Floats = field(default_factory=lambda: np.zeros(0))
     row: Floats = field(default_factory=lambda: np.zeros(0))
+    priced: Floats = field(default_factory=lambda: np.zeros(0))

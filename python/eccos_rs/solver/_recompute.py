@@ -41,7 +41,7 @@ def _near(a: float, b: float, size: float = 0.0) -> bool:
     """Say whether two figures differ by no more than rounding; two NaN are the same figure."""
     if np.isnan(a) or np.isnan(b):
         return bool(np.isnan(a) and np.isnan(b))
-    return a == b or abs(a - b) <= ROUNDING * max(abs(a), abs(b), size)
+    return bool(a == b or abs(a - b) <= ROUNDING * max(abs(a), abs(b), size))
 
 
 class Recomputed:
@@ -59,6 +59,12 @@ class Recomputed:
         self.mean = self.total / len(self.served) if len(self.served) else float("nan")
         weights = [self._taken(load) for load in data.load]
         self.used = np.array([np.bincount(self.model, w, m) for w in weights]).reshape(data.capacity.shape)
+        tiers = [
+            each.price * max(each.sign * (self.used[each.resource, each.models].sum() - each.level), 0.0)
+            for each in data.priced
+        ]
+        self.charges = np.bincount(data.charges, tiers) if tiers else np.zeros(0)
+        self.cost += float(self.charges.sum())
         self.used_pools = np.array([self.used[resource, models].sum() for models, resource, _ in data.pools])
 
     def _taken(self, values: NDArray[Any]) -> NDArray[Any]:
@@ -114,6 +120,9 @@ class Recomputed:
         for row, y in zip(data.rows, duals.row, strict=True):
             score += y * row.use[rows]
             fixed -= float(y) * row.total(rows)
+        for each, y in zip(data.priced, duals.priced, strict=True):
+            score += y * each.sign * data.load[each.resource, rows] * each.models
+            fixed -= float(y) * each.sign * each.level
         fixed += self._charge_groups(score, cost, quality, data.group[rows])
         return np.where(may, score, np.inf), fixed
 
@@ -233,6 +242,9 @@ class Recomputed:
         """Cost, quality, objective, violation."""
         answer = self.answer
         unit = 1.0 if self.data.goal == "min_quality" else self.cost
+        if self.data.priced:
+            ok = bool(np.allclose(answer.charges, self.charges, rtol=ROUNDING, atol=ROUNDING * self.cost))
+            yield "charges", ok, f"said {answer.charges.tolist()}, found {self.charges.tolist()}"
         for name, said, found, size in (
             ("cost", answer.cost, self.cost, self.cost),
             ("quality", answer.quality, self.mean, 1.0),
@@ -256,14 +268,24 @@ class Recomputed:
     def proof(self) -> Iterator[Verdict]:
         """Multipliers, bounds, gap."""
         answer, duals = self.answer, self.answer.duals
-        arrays = (duals.capacity, duals.pool, duals.group_quality, duals.group_budget, duals.row)
+        arrays = (
+            duals.capacity, duals.pool, duals.group_quality, duals.group_budget, duals.row, duals.priced,
+        )  # fmt: skip
         proper = duals.requirement >= 0 and all(bool((y >= 0).all()) for y in arrays)
         unlimited = ~np.isfinite(self.data.capacity)
         proper = proper and not duals.capacity.reshape(unlimited.shape)[unlimited].any()
         proper = proper and not any(
             y for (_, _, limit), y in zip(self.data.pools, duals.pool, strict=True) if np.isinf(limit)
         )
-        yield "multipliers", proper, "all >= 0, and 0 where there is no limit"
+        proper = proper and all(
+            bool(y <= each.price * (1 + ROUNDING))
+            for each, y in zip(self.data.priced, duals.priced, strict=True)
+        )
+        yield (
+            "multipliers",
+            proper,
+            "all >= 0, 0 where there is no limit, at most their prices",
+        )
         sign = -1.0 if self.criterion == "quality" else 1.0
         rounding = ROUNDING * max(self.size, self.parts)
         ok = sign * (answer.dual_bound - self.bound) <= rounding
@@ -286,6 +308,8 @@ class Recomputed:
     def better_than_bound(self) -> bool | None:
         """Enumerate what could beat the bound that branching proved; None when that is too much."""
         data, rows = self.data, self.served
+        if data.priced:
+            return None
         n, m = self.price.shape
         scores, _ = self.scores
         shape = data.capacity.shape

@@ -125,6 +125,8 @@ def uncertain(
     if confidence is None:
         given = "quality_std" if quality_std is not None else "load_std"
         raise ProblemError(f"{given} was given without confidence, wanted both")
+    if problem["priced"]:
+        raise ProblemError("confidence was given with overage or minimum, wanted one of them")
     level = _level(confidence)
     n, m, r = problem["shape"]
     may = allowed_pairs(problem)

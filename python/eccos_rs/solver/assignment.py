@@ -19,7 +19,7 @@ from eccos_rs.solver._duals import Duals
 from eccos_rs.solver.certificate import Certificate, Claim, certify
 from eccos_rs.solver.chance_proof import Chance
 from eccos_rs.solver.diagnosis import Diagnosis, Names, Repair, Shortfall
-from eccos_rs.solver.limits import PooledCapacity, SideRow
+from eccos_rs.solver.limits import Commitment, Overage, PooledCapacity, SideRow
 from eccos_rs.solver.tradeoff import Frontier, frontier
 
 if TYPE_CHECKING:
@@ -35,8 +35,10 @@ __all__ = [
     "Certificate",
     "Chance",
     "Claim",
+    "Commitment",
     "Duals",
     "Frontier",
+    "Overage",
     "PooledCapacity",
     "Repair",
     "SideRow",
@@ -60,6 +62,8 @@ def assign(
     capacity: ArrayLike | None = None,
     pools: Sequence[PooledCapacity] | None = None,
     rows: Sequence[SideRow] | None = None,
+    overage: Sequence[Overage] | None = None,
+    minimum: Sequence[Commitment] | None = None,
     quality_std: ArrayLike | None = None,
     load_std: ArrayLike | None = None,
     confidence: float | None = None,
@@ -103,6 +107,11 @@ def assign(
         Capacities that several models share, beside their own.
     rows : sequence of SideRow, optional
         Limits on sums or means of other figures, over all queries or some.
+    overage : sequence of Overage, optional
+        Prices on loads beyond what is included; part of the cost. Not with `budget`.
+    minimum : sequence of Commitment, optional
+        Loads that are paid whether they are used or not; what is not used is part of the cost. Not with
+        `budget`.
     quality_std, load_std : (N, M) array_like, of the shape of load, optional
         Standard deviations of `quality` and of `load`, independent from pair to pair.
     confidence : float, optional
@@ -177,6 +186,8 @@ def assign(
         capacity=capacity,
         pools=pools,
         rows=rows,
+        overage=overage,
+        minimum=minimum,
         allowed=allowed,
         query_floor=query_floor,
         priority=priority,
@@ -210,7 +221,7 @@ def _warm(earlier: Assignment, goal: str) -> Any:
     return (
         earlier.criterion,
         duals.requirement,
-        (duals.capacity, duals.pool, duals.group_quality, duals.group_budget, duals.row),
+        (duals.capacity, duals.pool, duals.group_quality, duals.group_budget, duals.row, duals.priced),
     )
 
 
@@ -247,7 +258,7 @@ def _repair(changes: tuple[Any, ...], problem: Arrays) -> Repair:
 def _assignment(raw: dict[str, Any], goal: str, problem: Arrays, start: float) -> Assignment:
     """Make the answer of the core's dictionary, whose other keys are the names of the fields."""
     _, m, r = problem["shape"]
-    requirement, (capacity, pool, group_quality, group_budget, row) = raw["duals"]
+    requirement, (capacity, pool, group_quality, group_budget, row, priced) = raw["duals"]
     if r > 1:
         capacity = capacity.reshape(r, m)
         raw["capacity_price"] = raw["capacity_price"].reshape(r, m)
@@ -266,10 +277,13 @@ def _assignment(raw: dict[str, Any], goal: str, problem: Arrays, start: float) -
             "capacity": capacity,
             "pool": pool,
             "row": row,
+            "priced": priced,
             "group_quality": group_quality,
             "group_budget": group_budget,
         }
     )
+    charge = raw.pop("charge")
+    raw["charges"] = np.bincount(problem["charges"], charge) if len(charge) else charge
     raw["diagnosis"] = _diagnosis(raw, problem)
     del raw["reasons"], raw["repair"]
     raw["seconds"] = perf_counter() - start

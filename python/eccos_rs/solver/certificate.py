@@ -39,7 +39,7 @@ class Claim:
     detail: str
 
     def __bool__(self) -> bool:
-        return self.holds
+        return bool(self.holds)
 
 
 @dataclass(frozen=True, repr=False)
@@ -123,8 +123,8 @@ def certify(
     quality_std, load_std, confidence : optional
         As given to `assign`.
     **limits
-        The other arguments that describe the problem, as given to `assign`: load, capacity, pools, allowed,
-        query_floor, priority, group, group_min_quality, group_budget, unroutable.
+        The other arguments that describe the problem, as given to `assign`: load, capacity, pools, rows,
+        overage, minimum, allowed, query_floor, priority, group, group_min_quality, group_budget, unroutable.
 
     Returns
     -------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["PooledCapacity", "SideRow"]
+__all__ = ["Commitment", "Overage", "PooledCapacity", "SideRow"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +88,133 @@ class SideRow:
     name: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Overage:
+    """Load that may be had beyond what is included, at a price for each unit.
+
+    Parameters
+    ----------
+    models : (K,) sequence of int, or (M,) array_like of bool
+        Indices of the models whose loads count together, or a mask.
+    tiers : sequence of (float, float)
+        From which load on a unit costs how many US dollars: `[(1000, 0.01), (5000, 0.03)]`. Loads and prices
+        rise from tier to tier.
+    resource : int
+        The resource of `load`, counted from 0.
+    name : str
+        What messages call it; "overage[0]" and so on without one.
+
+    Examples
+    --------
+    100 requests are included, each one more costs half a cent:
+
+    >>> Overage([0], [(100, 0.005)])
+    Overage(models=[0], tiers=[(100, 0.005)], resource=0, name='')
+    """
+
+    models: Sequence[int] | ArrayLike
+    tiers: Sequence[tuple[float, float]]
+    resource: int = 0
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Commitment:
+    """Load that is paid whether it is used or not (take or pay).
+
+    Parameters
+    ----------
+    models : (K,) sequence of int, or (M,) array_like of bool
+        Indices of the models whose loads count together, or a mask.
+    load : float
+        What was committed to.
+    price : float
+        US dollars for each unit that is not used of it. What is used costs what `cost` says.
+    resource : int
+        The resource of `load`, counted from 0.
+    name : str
+        What messages call it; "minimum[0]" and so on without one.
+
+    Examples
+    --------
+    >>> Commitment([0, 1], 1_000_000, 2e-6, name="provisioned").price
+    2e-06
+    """
+
+    models: Sequence[int] | ArrayLike
+    load: float
+    price: float
+    resource: int = 0
+    name: str = ""
+
+
+class Priced(NamedTuple):
+    """One row of these: a load above or below a level at a price, and which charge it is part of."""
+
+    models: NDArray[np.uint8]
+    resource: int
+    below: bool
+    level: float
+    price: float
+    charge: int
+
+
+def priced(overage: object, minimum: object, m: int, r: int) -> tuple[Priced, ...]:
+    """Make overages and commitments plain, tier by tier; refuse what is none."""
+    found: list[Priced] = []
+    count = 0
+    for name, given, kind in (("overage", overage, Overage), ("minimum", minimum, Commitment)):
+        if given is None:
+            continue
+        if isinstance(given, kind) or not isinstance(given, list | tuple):
+            raise ProblemError(f"{name} is a {type(given).__name__}, wanted a list of {kind.__name__}")
+        for place, each in enumerate(given):
+            at = f"{name}[{place}]"
+            if not isinstance(each, kind):
+                raise ProblemError(f"{at} is a {type(each).__name__}, wanted a {kind.__name__}")
+            resource = _resource(f"{at}.resource", each.resource, r)
+            _name(at, each.name)
+            models = _members(f"{at}.models", each.models, m)
+            if isinstance(each, Overage):
+                steps = _tiers(at, each.tiers)
+            else:
+                steps = [(_amount(f"{at}.load", each.load), _amount(f"{at}.price", each.price))]
+            below = isinstance(each, Commitment)
+            found += [Priced(models, resource, below, level, more, count) for level, more in steps]
+            count += 1
+    return tuple(found)
+
+
+def _tiers(at: str, tiers: object) -> list[tuple[float, float]]:
+    """Return where each tier begins, and by how much its price is above that of the one before."""
+    if not isinstance(tiers, list | tuple) or not tiers:
+        raise ProblemError(f"{at}.tiers is {tiers!r}, wanted a list of (load, price)")
+    steps: list[tuple[float, float]] = []
+    last = (-1.0, 0.0)
+    for place, tier in enumerate(tiers):
+        if not isinstance(tier, list | tuple) or len(tier) != 2:
+            raise ProblemError(f"{at}.tiers[{place}] is {tier!r}, wanted (load, price)")
+        level, price = (_amount(f"{at}.tiers[{place}]", part) for part in tier)
+        if level <= last[0] or price < last[1]:
+            raise ProblemError(f"{at}.tiers[{place}] is {tier!r}, wanted loads and prices that rise")
+        steps.append((level, price - last[1]))
+        last = (level, price)
+    return steps
+
+
+def _amount(name: str, value: Any) -> float:
+    amount = _number(name, value)
+    if not 0 <= amount < np.inf:
+        raise ProblemError(f"{name} is {value!r}, wanted a finite number >= 0")
+    return amount
+
+
+def _resource(name: str, resource: Any, r: int) -> int:
+    if isinstance(resource, bool) or not isinstance(resource, int | np.integer) or not 0 <= resource < r:
+        raise ProblemError(f"{name} is {resource!r}, wanted a resource of load: 0 to {r - 1}")
+    return int(resource)
+
+
 Pools = tuple["Pool", ...]
 
 
@@ -113,12 +240,10 @@ def pools(given: object, m: int, r: int) -> Pools:
 def _pool(at: str, pool: object, m: int, r: int) -> Pool:
     if not isinstance(pool, PooledCapacity):
         raise ProblemError(f"{at} is a {type(pool).__name__}, wanted a PooledCapacity")
-    resource = pool.resource
-    if isinstance(resource, bool) or not isinstance(resource, int | np.integer) or not 0 <= resource < r:
-        raise ProblemError(f"{at}.resource is {resource!r}, wanted a resource of load: 0 to {r - 1}")
+    resource = _resource(f"{at}.resource", pool.resource, r)
     name = _name(at, pool.name)
     capacity = _number(f"{at}.capacity", pool.capacity)
-    return Pool(_members(f"{at}.models", pool.models, m), int(resource), capacity, name)
+    return Pool(_members(f"{at}.models", pool.models, m), resource, capacity, name)
 
 
 def _name(at: str, name: object) -> str:

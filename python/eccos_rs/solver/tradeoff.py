@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from eccos_rs import _core
+from eccos_rs.errors import ProblemError
 from eccos_rs.solver import _arrays
 from eccos_rs.solver._frozen import Frozen
 
@@ -130,6 +131,9 @@ def frontier(
     6.0
     """
     points = _arrays.count("max_points", max_points, 2)
+    for name in ("overage", "minimum"):
+        if limits.get(name):
+            raise ProblemError(f"{name} is no argument of frontier, whose costs are those of the pairs alone")
     problem = _arrays.problem(cost, quality, ("min_quality", 0.0), **limits)
     effort = _arrays.effort(1e-4, time_limit, None, threads)
     (quality_at, cost_at, price), complete = _core.frontier(problem, effort, points)

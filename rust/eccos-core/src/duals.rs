@@ -22,6 +22,8 @@ pub struct Duals {
     pub group_budget: Vec<f64>,
     /// For each side row: objective units for one more unit of its sum.
     pub row: Vec<f64>,
+    /// For each priced load: objective units for one more unit, at most its price.
+    pub priced: Vec<f64>,
 }
 
 impl Duals {
@@ -35,6 +37,7 @@ impl Duals {
             group_quality: vec![0.0; problem.groups],
             group_budget: vec![0.0; problem.groups],
             row: vec![0.0; problem.input.rows.len()],
+            priced: vec![0.0; problem.input.priced.len()],
         }
     }
 
@@ -45,6 +48,7 @@ impl Duals {
             && self.group_quality.len() == problem.groups
             && self.group_budget.len() == problem.groups
             && self.row.len() == problem.input.rows.len()
+            && self.priced.len() == problem.input.priced.len()
     }
 
     /// The multiplier of a limit.
@@ -57,6 +61,7 @@ impl Duals {
             Label::GroupQuality(group) => self.group_quality[group],
             Label::GroupBudget(group) => self.group_budget[group],
             Label::Row(row) => self.row[row],
+            Label::Priced(at) => self.priced[at],
         }
     }
 
@@ -68,6 +73,7 @@ impl Duals {
             Label::GroupQuality(group) => &mut self.group_quality[group],
             Label::GroupBudget(group) => &mut self.group_budget[group],
             Label::Row(row) => &mut self.row[row],
+            Label::Priced(at) => &mut self.priced[at],
         } = to;
     }
 }

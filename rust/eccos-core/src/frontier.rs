@@ -42,6 +42,9 @@ pub struct Frontier {
 /// When the tolerance in `options` is malformed.
 pub fn frontier(problem: &Problem<'_>, options: &Options<'_>, max_points: usize) -> Result<Frontier, ProblemError> {
     options.check()?;
+    if !problem.input.priced.is_empty() {
+        return Err(ProblemError::Missing { argument: "priced", needs: "assign" });
+    }
     let control = Control::new(options, Instant::now());
     let equal = Equal::find(problem);
     let pools = equal.as_ref().map_or(vec![], |equal| equal.pools(problem));

@@ -44,7 +44,7 @@ pub use duals::Duals;
 pub use frontier::{Frontier, frontier};
 pub use options::Options;
 pub use problem::{
-    Criterion, Goal, Inputs, Label, MAX_MODELS, Matrix, Pooled, Problem, ProblemError, SideRow, Unroutable,
+    Criterion, Goal, Inputs, Label, MAX_MODELS, Matrix, Pooled, Priced, Problem, ProblemError, SideRow, Unroutable,
 };
 pub use solve::solve;
 pub use tolerance::{LOAD, REQUIREMENT};

@@ -75,7 +75,7 @@ fn small_problems_with_equal_columns_agree_with_brute_force() {
         if rng.chance(0.3) {
             case.load = Some((0..n * m).map(|_| 1.0 + rng.below(4) as f64).collect());
         }
-        let from: Vec<usize> = (0..m).chain((0..1 + rng.below(2)).map(|_| rng.below(m))).collect();
+        let from: Vec<usize> = (0..m).chain((0..=rng.below(2)).map(|_| rng.below(m))).collect();
         let mut twice = repeated(&case, &from);
         // Halves of a request are no room: two columns with 1.5 serve two requests.
         let draw = |rng: &mut Rng| if rng.chance(0.2) { f64::INFINITY } else { 0.5 * rng.below(2 * n + 1) as f64 };

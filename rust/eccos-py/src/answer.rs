@@ -26,7 +26,8 @@ pub struct Answer<'py> {
     capacity_price: Vector<'py, f64>,
     pool_price: Vector<'py, f64>,
     row_price: Vector<'py, f64>,
-    duals: (f64, [Vector<'py, f64>; 5]),
+    charge: Vector<'py, f64>,
+    duals: (f64, [Vector<'py, f64>; 6]),
     violation: f64,
     reasons: Option<Vec<Named>>,
     repair: Option<Repairs>,
@@ -41,7 +42,7 @@ pub struct Answer<'py> {
 impl<'py> Answer<'py> {
     pub fn new(py: Python<'py>, solution: Solution, others: Option<Counterfactuals>) -> Self {
         let Solution { status, model, duals, stats, explanation, .. } = solution;
-        let prices = [duals.capacity, duals.pool, duals.group_quality, duals.group_budget, duals.row];
+        let prices = [duals.capacity, duals.pool, duals.group_quality, duals.group_budget, duals.row, duals.priced];
         Self {
             status: status.name(),
             model: model.into_pyarray(py),
@@ -56,6 +57,7 @@ impl<'py> Answer<'py> {
             capacity_price: solution.capacity_price.into_pyarray(py),
             pool_price: solution.pool_price.into_pyarray(py),
             row_price: solution.row_price.into_pyarray(py),
+            charge: solution.charge.into_pyarray(py),
             duals: (duals.requirement, prices.map(|values| values.into_pyarray(py))),
             violation: solution.violation,
             reasons: explanation.as_ref().map(eccos_core::Explanation::named),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytemuck::checked::try_cast_slice;
-use eccos_core::{Criterion, Duals, Goal, Inputs, Matrix, Pooled, SideRow, Unroutable};
+use eccos_core::{Criterion, Duals, Goal, Inputs, Matrix, Pooled, Priced, SideRow, Unroutable};
 use numpy::{Element, PyArrayDyn, PyArrayMethods, PyReadonlyArrayDyn};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -62,6 +62,8 @@ pub struct Arrays<'py> {
     /// Mask of the models, resource, capacity.
     pools: Vec<(Array<'py, u8>, usize, f64)>,
     rows: Vec<Row<'py>>,
+    /// Mask of the models, resource, below, level, price.
+    priced: Vec<(Array<'py, u8>, usize, bool, f64, f64)>,
     allowed: Option<Array<'py, u8>>,
     query_floor: Option<Array<'py, f64>>,
     priority: Option<Array<'py, i64>>,
@@ -80,6 +82,15 @@ impl Arrays<'_> {
         pools.collect()
     }
 
+    /// The priced loads, for `inputs`.
+    pub fn priced(&self) -> PyResult<Vec<Priced<'_>>> {
+        let priced = self.priced.iter().map(|(models, resource, below, level, price)| {
+            let models = mask("priced", models)?;
+            Ok(Priced { models, resource: *resource, below: *below, level: *level, price: *price })
+        });
+        priced.collect()
+    }
+
     /// The side rows, for `inputs`.
     pub fn rows(&self) -> PyResult<Vec<SideRow<'_>>> {
         let rows = self.rows.iter().map(|(values, members, at_least, mean, limit)| {
@@ -90,7 +101,12 @@ impl Arrays<'_> {
     }
 
     /// The same, for the core. Nothing is copied.
-    pub fn inputs<'a>(&'a self, pools: &'a [Pooled<'a>], rows: &'a [SideRow<'a>]) -> PyResult<Inputs<'a>> {
+    pub fn inputs<'a>(
+        &'a self,
+        pools: &'a [Pooled<'a>],
+        rows: &'a [SideRow<'a>],
+        priced: &'a [Priced<'a>],
+    ) -> PyResult<Inputs<'a>> {
         let goal = match (self.goal.0.as_str(), self.goal.1) {
             ("min_quality", min) => Goal::Quality { min },
             ("budget", max) => Goal::Budget { max },
@@ -112,6 +128,7 @@ impl Arrays<'_> {
             capacity: self.capacity.as_ref().map(Array::slice),
             pools,
             rows,
+            priced,
             allowed,
             query_floor: self.query_floor.as_ref().map(Array::slice),
             priority: self.priority.as_ref().map(Array::slice),
@@ -136,7 +153,7 @@ pub struct Effort<'py> {
     time_limit: Option<f64>,
     pub node_limit: Option<usize>,
     pub threads: Option<usize>,
-    warm_start: Option<(String, f64, [Array<'py, f64>; 5])>,
+    warm_start: Option<(String, f64, [Array<'py, f64>; 6])>,
 }
 
 impl Effort<'_> {
@@ -152,8 +169,8 @@ impl Effort<'_> {
             "quality" => Criterion::Quality,
             _ => Criterion::Value(*requirement),
         };
-        let [capacity, pool, group_quality, group_budget, row] =
+        let [capacity, pool, group_quality, group_budget, row, priced] =
             prices.each_ref().map(|price| price.slice().to_vec());
-        Some(Duals { criterion, requirement: *requirement, capacity, pool, group_quality, group_budget, row })
+        Some(Duals { criterion, requirement: *requirement, capacity, pool, group_quality, group_budget, row, priced })
     }
 }

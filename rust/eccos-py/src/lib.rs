@@ -27,8 +27,8 @@ fn solved<T: Send>(
     effort: &Effort<'_>,
     work: impl FnOnce(&Problem<'_>, &Options<'_>) -> Result<T, eccos_core::ProblemError> + Send,
 ) -> PyResult<T> {
-    let (pools, rows) = (arrays.pools()?, arrays.rows()?);
-    let inputs = arrays.inputs(&pools, &rows)?;
+    let (pools, rows, priced) = (arrays.pools()?, arrays.rows()?, arrays.priced()?);
+    let inputs = arrays.inputs(&pools, &rows, &priced)?;
     let warm = effort.duals();
     let interrupt = Interrupt::new();
     let stop = || interrupt.poll();

@@ -1,6 +1,6 @@
 //! What an assignment costs and uses, in double precision on the data as given.
 
-use crate::problem::{Pooled, Problem};
+use crate::problem::{Pooled, Priced, Problem};
 use crate::program::{By, Prepared, Source};
 use crate::screen::Sums;
 use crate::tolerance::{LOAD, REQUIREMENT};
@@ -17,6 +17,8 @@ pub(crate) struct Measured {
     pub group: Vec<(f64, f64, f64)>,
     /// For each side row: queries that count, sum of coefficients, and of their sizes.
     pub row: Vec<(f64, f64, f64)>,
+    /// US dollars for each priced load; part of the cost.
+    pub charge: Vec<f64>,
 }
 
 impl Measured {
@@ -37,19 +39,34 @@ impl Measured {
         for (i, &j) in model.iter().enumerate().filter(|(_, j)| **j >= 0) {
             sums.add(problem, i, j as usize);
         }
+        sums.charge(problem);
         sums
+    }
+
+    /// Adds what the priced loads cost.
+    fn charge(&mut self, problem: &Problem<'_>) {
+        let m = problem.models();
+        let load = |priced: &Priced<'_>| -> f64 {
+            let loads = self.load[priced.resource * m..].iter().zip(priced.models);
+            loads.filter(|(_, inside)| **inside).map(|(load, _)| load).sum()
+        };
+        self.charge = problem.input.priced.iter().map(|priced| priced.charge(load(priced))).collect();
+        self.cost += self.charge.iter().sum::<f64>();
     }
 
     /// The served queries, of which those at `places` are at their model in `key` and the others were summed up when they
     /// were fixed there: every query is read once after its model is settled, and a million of them not once more.
     pub fn joined(prepared: &Prepared<'_>, fixed: &Sums, places: &[u32], key: &[u8]) -> Self {
         let problem = prepared.problem;
-        let unmeasured = problem.groups > 0 && fixed.group.is_empty() || !problem.input.rows.is_empty();
+        let unmeasured = problem.groups > 0 && fixed.group.is_empty()
+            || !problem.input.rows.is_empty()
+            || !problem.input.priced.is_empty();
         if places.len() * 2 > prepared.len() || unmeasured {
             let mut sums = Self::none(problem);
             for (place, &j) in key.iter().enumerate() {
                 sums.add(problem, prepared.query(place), j as usize);
             }
+            sums.charge(problem);
             return sums;
         }
         let mut sums = Self {

@@ -72,7 +72,8 @@ pub(crate) fn scaled_duals(prepared: &Prepared<'_>, duals: &Duals) -> Option<Vec
     let scaled = |&(label, scale): &(Label, f64)| {
         if scale > 0.0 { duals.of(label) * prepared.scale_p / scale } else { 0.0 }
     };
-    let y: Vec<f64> = prepared.labels.iter().map(scaled).collect();
+    let y: Vec<f64> =
+        prepared.labels.iter().zip(&prepared.ceiling).map(|(label, most)| scaled(label).min(*most)).collect();
     y.iter().all(|y| y.is_finite() && *y >= 0.0).then_some(y)
 }
 
@@ -147,6 +148,7 @@ pub(crate) fn finish(
         capacity_price: prices.capacity,
         pool_price: prices.pool,
         row_price: prices.row,
+        charge: measured.charge.clone(),
         violation,
         explanation,
         stats: Stats { proven: candidate.proven, ..stats },
@@ -190,6 +192,8 @@ fn nothing(
     control: &Control<'_>,
 ) -> Solution {
     let model = vec![-1; problem.queries()];
+    // A commitment is paid all the same.
+    let Measured { cost, charge, .. } = Measured::new(problem, &model);
     let duals = Duals::zero(problem, candidate.criterion);
     Solution {
         status: match deferred {
@@ -198,7 +202,7 @@ fn nothing(
             Deferred::Undecided => Status::Undecided,
         },
         model,
-        cost: 0.0,
+        cost,
         quality: f64::NAN,
         objective: 0.0,
         bound: 0.0,
@@ -208,6 +212,7 @@ fn nothing(
         capacity_price: duals.capacity.clone(),
         pool_price: duals.pool.clone(),
         row_price: duals.row.clone(),
+        charge,
         duals,
         criterion: candidate.criterion,
         violation: 0.0,

@@ -90,6 +90,8 @@ pub struct Solution {
     pub pool_price: Vec<f64>,
     /// Dollars for one more unit of each side row's limit: of the sum, or of the mean.
     pub row_price: Vec<f64>,
+    /// US dollars for each priced load; part of the cost.
+    pub charge: Vec<f64>,
     /// Raw multipliers, for warm starts and for certifying the bound.
     pub duals: Duals,
     /// By how much the requirement is missed: mean quality, or dollars over the budget; 0 when it is met.
@@ -145,6 +147,9 @@ fn reduced_value(problem: &Problem<'_>, solution: &Solution, query: usize, model
     }
     for (row, dual) in duals.row.iter().enumerate() {
         value += dual * problem.side(row, query, model);
+    }
+    for (at, dual) in duals.priced.iter().enumerate() {
+        value += dual * problem.priced(at, query, model);
     }
     if let Some(group) = problem.input.group {
         let group = group[query] as usize;

@@ -33,16 +33,22 @@ pub(crate) struct Basis {
 
 impl Basis {
     /// Every multiplier at its bound or its starting value.
-    pub fn new(y: &[f64]) -> Self {
+    pub fn new(y: &[f64], ceiling: &[f64]) -> Self {
         let k = y.len();
         let mut identity = vec![0.0; k * k];
         for t in 0..k {
             identity[t * k + t] = 1.0;
         }
-        let at = |(t, &y): (usize, &f64)| {
-            if y > 0.0 { Element::Start(t as u16) } else { Element::Slack(t as u16) }
+        let at = |(t, (&y, &ceiling)): (usize, (&f64, &f64))| {
+            if y <= 0.0 {
+                Element::Slack(t as u16)
+            } else if y >= ceiling {
+                Element::Ceiling(t as u16)
+            } else {
+                Element::Start(t as u16)
+            }
         };
-        let elements = y.iter().enumerate().map(at).collect();
+        let elements = y.iter().zip(ceiling).enumerate().map(at).collect();
         Self { k, elements, columns: identity.clone(), inverse: identity, age: 0 }
     }
 
@@ -119,7 +125,7 @@ impl Basis {
                 a[r * k + t] = self.columns[t * k + r];
             }
         }
-        let mut inverse = Self::new(&vec![0.0; k]).inverse;
+        let mut inverse = Self::new(&vec![0.0; k], &vec![0.0; k]).inverse;
         for c in 0..k {
             let pivot_row =
                 (c..k).fold(c, |best, r| if a[r * k + c].abs() > a[best * k + c].abs() { r } else { best });

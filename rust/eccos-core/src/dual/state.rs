@@ -106,7 +106,7 @@ impl State {
             y: y.to_vec(),
             key: vec![0; lp.n],
             residual: vec![],
-            basis: Basis::new(y),
+            basis: Basis::new(y, &lp.ceiling),
             ties: vec![0; lp.n],
             objective: 0.0,
             steps: 0,
@@ -188,7 +188,7 @@ impl State {
     /// A fresh inverse and fresh sums; when the basis has become singular, a new one at the same multipliers.
     pub fn refresh(&mut self, lp: &Lp) {
         if !self.basis.refactor() {
-            self.basis = Basis::new(&self.y);
+            self.basis = Basis::new(&self.y, &lp.ceiling);
             self.ties.fill(0);
         }
         self.residual = lp.residual(&self.key);

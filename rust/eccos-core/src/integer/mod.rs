@@ -10,6 +10,7 @@ mod branch;
 mod enumerate;
 mod exchange;
 mod ledger;
+mod priced;
 mod random;
 mod rounding;
 
@@ -23,6 +24,7 @@ use branch::{Branch, forbid};
 use exchange::Exchange;
 use rounding::round_vertex;
 
+pub(crate) use priced::search_priced;
 pub(crate) use rounding::round_at_prices;
 
 /// Combinations an exchange search may look at.

@@ -48,6 +48,13 @@ pub(crate) fn shapes(input: &Inputs<'_>) -> Result<(), ProblemError> {
             return Err(value("pools", place, pool.resource as f64, "a resource of load, counted from 0"));
         }
     }
+    for (at, priced) in input.priced.iter().enumerate() {
+        length("priced", priced.models.len(), m, "a mask of the models for each")?;
+        if priced.resource >= r {
+            let place = format!("[{at}].resource");
+            return Err(value("priced", place, priced.resource as f64, "a resource of load, counted from 0"));
+        }
+    }
     for row in input.rows {
         length("rows", row.values.len(), n * m, "queries x models for each")?;
         length("rows", row.members.map_or(n, <[bool]>::len), n, "a mask of the queries for each")?;
@@ -126,9 +133,20 @@ pub(crate) fn scalars(input: &Inputs<'_>) -> Result<(), ProblemError> {
         let (row, side) = (&input.rows[at], if input.rows[at].at_least { "at_least" } else { "at_most" });
         return Err(value("rows", format!("[{at}].{side}"), row.limit, "a finite number"));
     }
+    for (at, priced) in input.priced.iter().enumerate() {
+        for (name, number) in [("level", priced.level), ("price", priced.price)] {
+            if !(0.0..=f64::from(f32::MAX)).contains(&number) {
+                return Err(value("priced", format!("[{at}].{name}"), number, "a finite number >= 0"));
+            }
+        }
+    }
+    if let (Goal::Budget { .. }, false) = (input.goal, input.priced.is_empty()) {
+        return Err(ProblemError::Missing { argument: "priced", needs: "min_quality or quality_value" });
+    }
     let finite = |values: Option<&[f64]>| values.map_or(0, |values| values.iter().filter(|x| x.is_finite()).count());
     let limits = finite(input.capacity) + finite(input.group_min_quality) + finite(input.group_budget);
-    let limits = limits + input.pools.iter().filter(|pool| pool.capacity.is_finite()).count() + input.rows.len();
+    let limits = limits + input.pools.iter().filter(|pool| pool.capacity.is_finite()).count();
+    let limits = limits + input.rows.len() + input.priced.len();
     if limits > MAX_LIMITS {
         return Err(ProblemError::Limits { got: limits });
     }

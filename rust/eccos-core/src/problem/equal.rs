@@ -28,7 +28,10 @@ pub(crate) struct Equal {
 impl Equal {
     /// The kinds of columns of a problem; `None` when no two are equal, which a few queries show.
     pub fn find(problem: &Problem<'_>) -> Option<Self> {
-        if problem.models() < 2 || problem.input.load.is_some() && problem.queries() < MANY {
+        if problem.models() < 2
+            || !problem.input.priced.is_empty()
+            || problem.input.load.is_some() && problem.queries() < MANY
+        {
             return None;
         }
         let kind = kinds(problem)?;
@@ -156,6 +159,7 @@ fn are_equal(problem: &Problem<'_>, a: usize, b: usize) -> bool {
         load,
         pools,
         rows,
+        priced: _,
         goal: _,
         capacity: _,
         allowed: _,

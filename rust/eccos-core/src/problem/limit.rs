@@ -17,6 +17,39 @@ pub enum Label {
     GroupBudget(usize),
     /// A side row.
     Row(usize),
+    /// A priced load.
+    Priced(usize),
+}
+
+/// A price on what the loads of some models are above a level, or below it: overage, and a commitment.
+#[derive(Clone, Copy, Debug)]
+pub struct Priced<'a> {
+    /// (M,) the models whose loads count.
+    pub models: &'a [bool],
+    /// The resource whose load it prices.
+    pub resource: usize,
+    /// True: what is missing of the level costs; false: what is above it.
+    pub below: bool,
+    /// The level, finite and >= 0.
+    pub level: f64,
+    /// US dollars for each unit, finite and >= 0.
+    pub price: f64,
+}
+
+impl Priced<'_> {
+    fn sign(&self) -> f64 {
+        if self.below { -1.0 } else { 1.0 }
+    }
+
+    /// The right-hand side of `sum <= limit` up to which nothing is paid.
+    pub(crate) fn limit(&self) -> f64 {
+        self.sign() * self.level
+    }
+
+    /// What a load of these models costs.
+    pub(crate) fn charge(&self, load: f64) -> f64 {
+        self.price * (self.sign() * (load - self.level)).max(0.0)
+    }
 }
 
 /// A limit on the loads of several models together.
@@ -75,6 +108,12 @@ impl Problem<'_> {
     /// The coefficient of an allowed pair in a side row.
     pub(crate) fn side(&self, row: usize, query: usize, model: usize) -> f64 {
         self.input.rows[row].coefficient(query, self.at(query, model))
+    }
+
+    /// The coefficient of an allowed pair in the row of a priced load.
+    pub(crate) fn priced(&self, at: usize, query: usize, model: usize) -> f64 {
+        let priced = &self.input.priced[at];
+        if priced.models[model] { priced.sign() * self.load(priced.resource, query, model) } else { 0.0 }
     }
 
     /// True when something limits the loads.

@@ -6,7 +6,7 @@ mod limit;
 
 pub(crate) use equal::Equal;
 pub(crate) use limit::Room;
-pub use limit::{Label, Pooled, SideRow};
+pub use limit::{Label, Pooled, Priced, SideRow};
 
 /// The most models a pool may have.
 pub const MAX_MODELS: usize = 256;
@@ -145,6 +145,8 @@ pub struct Inputs<'a> {
     pub pools: &'a [Pooled<'a>],
     /// Limits on sums or means of other figures.
     pub rows: &'a [SideRow<'a>],
+    /// Prices on loads above or below a level; not under a budget.
+    pub priced: &'a [Priced<'a>],
     /// (N, M) pairs that may be chosen; the other pairs may hold anything, NaN included.
     pub allowed: Option<&'a [bool]>,
     /// (N,) least quality of the pair chosen for each query; NaN for none.
@@ -176,6 +178,7 @@ impl<'a> Inputs<'a> {
             capacity: None,
             pools: &[],
             rows: &[],
+            priced: &[],
             allowed: None,
             query_floor: None,
             priority: None,

@@ -66,7 +66,7 @@ impl Lp {
             coef: if term.source == Source::Unit { vec![] } else { vec![0.0; stride * m] },
             shared: term.shared,
         });
-        let ceiling = vec![f64::INFINITY; limit.len()];
+        let ceiling = prepared.ceiling.clone();
         let mut lp = Self {
             n,
             m,

@@ -38,6 +38,8 @@ pub(crate) enum Source {
     Cost,
     /// The figure of this side row.
     Side(usize),
+    /// The load that is priced here, or minus it.
+    Priced(usize),
 }
 
 impl Source {
@@ -78,6 +80,8 @@ pub(crate) struct Prepared<'a> {
     pub limit: Vec<f64>,
     /// What each row limits, and the power of two applied to it.
     pub labels: Vec<(Label, f64)>,
+    /// The most that each multiplier may be: infinite, or the price of the row.
+    pub ceiling: Vec<f64>,
 }
 
 impl<'a> Prepared<'a> {
@@ -97,6 +101,7 @@ impl<'a> Prepared<'a> {
             terms: vec![],
             limit: vec![],
             labels: vec![],
+            ceiling: vec![],
         };
         prepared.add_row(Label::Requirement, 0.0, 0.0);
         let n = prepared.len();
@@ -114,6 +119,7 @@ impl<'a> Prepared<'a> {
         prepared.add_loads();
         prepared.add_groups(power(quality), power(cost));
         prepared.add_side_rows();
+        prepared.add_priced();
         prepared
     }
 
@@ -188,6 +194,7 @@ impl<'a> Prepared<'a> {
             Source::MinusQuality => -self.problem.quality(query, model) * term.scale,
             Source::Cost => self.problem.cost(query, model) * term.scale,
             Source::Side(row) => self.problem.side(row, query, model) * term.scale,
+            Source::Priced(at) => self.problem.priced(at, query, model) * term.scale,
         }
     }
 
@@ -303,10 +310,11 @@ impl<'a> Prepared<'a> {
     pub(super) fn add_row(&mut self, label: Label, scale: f64, limit: f64) -> u16 {
         self.limit.push(limit);
         self.labels.push((label, scale));
+        self.ceiling.push(f64::INFINITY);
         self.limit.len() as u16 - 1
     }
 
-    fn mean_load(&self, resource: usize) -> f64 {
+    pub(super) fn mean_load(&self, resource: usize) -> f64 {
         let (n, m) = (self.len(), self.problem.models());
         let (mut sum, mut count) = (0.0, 0.0);
         for place in (0..n).step_by((n / SAMPLE).max(1)) {

@@ -1,12 +1,12 @@
 //! Side rows: limits on sums or means of figures of the caller.
 
-use super::prepare::{By, Prepared, RELAX, SAMPLE, Source, Term, power};
-use crate::problem::Label;
+use super::prepare::{By, NO_ROW, Prepared, RELAX, SAMPLE, Source, Term, power};
+use crate::problem::{Criterion, Label};
 
 impl Prepared<'_> {
     /// True when there are limits beside the requirement and the capacities.
     pub fn has_more(&self) -> bool {
-        self.terms.iter().any(|term| !term.source.is_capacity())
+        self.terms.iter().any(|term| !term.source.is_capacity() && !matches!(term.source, Source::Priced(_)))
     }
 
     /// The same problem with the requirement and the capacities alone (the other rows come last).
@@ -15,6 +15,7 @@ impl Prepared<'_> {
         if let Some(&first) = first {
             self.limit.truncate(first as usize);
             self.labels.truncate(first as usize);
+            self.ceiling.truncate(first as usize);
         }
         self.terms.retain(|term| term.source.is_capacity());
         self
@@ -34,6 +35,28 @@ impl Prepared<'_> {
             let rows = vec![k; problem.models()];
             self.terms.push(Term { by: By::Model, source: Source::Side(at), rows, scale, shared: true });
         }
+    }
+
+    /// A row for every priced load, whose multiplier is at most the price: `A x <= b + s` at `price` for each unit of `s`.
+    /// Where quality is what counts, nothing is charged.
+    pub(super) fn add_priced(&mut self) {
+        if self.criterion == Criterion::Quality {
+            return;
+        }
+        let problem = self.problem;
+        for (at, priced) in problem.input.priced.iter().enumerate().filter(|(_, priced)| priced.price > 0.0) {
+            let weighted = problem.input.load.is_some();
+            let scale = if weighted { power(self.mean_load(priced.resource)) } else { 1.0 };
+            let k = self.add_row(Label::Priced(at), scale, priced.limit() * scale);
+            self.ceiling[usize::from(k)] = priced.price * self.scale_p / scale;
+            let rows = priced.models.iter().map(|&inside| if inside { k } else { NO_ROW }).collect();
+            self.terms.push(Term { by: By::Model, source: Source::Priced(at), rows, scale, shared: true });
+        }
+    }
+
+    /// True when some rows may be overstepped for a price.
+    pub fn is_priced(&self) -> bool {
+        self.ceiling.iter().any(|ceiling| ceiling.is_finite())
     }
 
     /// The mean size of the figures of a side row that are not 0, over a sample.

@@ -170,7 +170,7 @@ fn kernel<'a>(prepared: &'a Prepared<'_>, y: &[f64], radius: &[f64]) -> Option<K
         let values = match term.source {
             Source::Load(resource) => Some(problem.loads(resource)?),
             // Figures of either sign, and queries that do not count, are for double precision.
-            Source::Side(_) => return None,
+            Source::Side(_) | Source::Priced(_) => return None,
             _ => None,
         };
         let spread = |from: &[f64], factor: f64| -> Vec<f32> {
@@ -280,6 +280,7 @@ fn add_exact(prepared: &Prepared<'_>, query: usize, key: usize, sums: &mut Sums)
         let used = match term.source {
             Source::Load(resource) => problem.load(resource, query, key),
             Source::Side(row) => problem.side(row, query, key),
+            Source::Priced(at) => problem.priced(at, query, key),
             _ => 1.0,
         };
         sums.load[family * problem.models() + key] += used;

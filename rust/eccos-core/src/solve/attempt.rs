@@ -37,7 +37,12 @@ impl Run<'_> {
         }
         let measured = Measured::joined(prepared, &relaxed.fixed, &relaxed.places, &key);
         let mut candidate = Candidate::new(prepared, &relaxed, answer::spread(prepared, &key), measured);
-        candidate.raise_bound(prepared, whole.bound, whole.rounding, whole.proven);
+        if prepared.is_priced() {
+            // The search was over limits that may be overstepped: the multipliers alone prove something.
+            candidate.raise_bound(prepared, f64::NEG_INFINITY, 0.0, true);
+        } else {
+            candidate.raise_bound(prepared, whole.bound, whole.rounding, whole.proven);
+        }
         let met = self.meets(&candidate);
         // A rounding that the measure does not accept is no answer to the stated problem.
         if met || prepared.is_extreme() && candidate.measured.capacities_hold(self.problem) {
@@ -71,7 +76,11 @@ impl Run<'_> {
             start: packing.map(|packing| &packing.model[..]),
             control: &self.control,
         };
-        let whole = integer::search(relaxed, &effort, &mut self.work);
+        let whole = if prepared.is_priced() {
+            integer::search_priced(prepared, relaxed, &effort, &mut self.work)
+        } else {
+            integer::search(relaxed, &effort, &mut self.work)
+        };
         self.stats.nodes += whole.nodes;
         self.stats.steps += whole.steps;
         whole
