@@ -119,7 +119,7 @@ CASES: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "group counts": (
         {"group": [0, 0], "group_budget": [1.0], "group_min_quality": [0.1, 0.1]},
-        "group_budget has 1 entries, wanted 2 (one a group, as group_min_quality)",
+        "group_budget has 1 entries, wanted 2 (one per group, as group_min_quality)",
     ),
     "group floor": ({"group": [0, 0], "group_min_quality": [1.1]}, "group_min_quality[0] is 1.1, wanted a"),
     "group budget": ({"group": [0, 0], "group_budget": [-1]}, "group_budget[0] is -1, wanted a number >= 0"),
