@@ -8,8 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from eccos_rs import PooledCapacity, ProblemError, SideRow, assign, certify, frontier
-from eccos_rs.solver.assignment import Commitment, Overage
+from eccos_rs import Commitment, Overage, PooledCapacity, ProblemError, SideRow, assign, certify, frontier
 
 
 def instance(seed: int) -> tuple[tuple, dict]:
