@@ -200,11 +200,12 @@ def assign(
     if warm_start is not None:
         effort["warm_start"] = _warm(warm_start, asked[0])
     unsure = _uncertain.uncertain(problem, quality_std, load_std, confidence)
+    chance: Chance | None = None
     if unsure is None:
         raw = _core.assign(problem, effort, alternatives)
     else:
         raw, chance = _chance.solve(problem, unsure, effort, alternatives=alternatives)
-        raw["chance"] = chance
+    raw["chance"] = chance
     if overload == "raise" and raw["status"] == "overloaded":
         diagnosis = _diagnosis(raw, problem)
         raise Overloaded("the capacities are below the demand" if diagnosis is None else diagnosis.text())
