@@ -17,6 +17,7 @@ from eccos_rs.domain.renamed import renamed
 from eccos_rs.errors import InputError
 from eccos_rs.predict.calibration import expit, logit
 from eccos_rs.predict.logistic import fit_logistic
+from eccos_rs.predict.shared import SINGLE_LENGTH_STD
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -219,8 +220,8 @@ class PredictorWithNewModels:
             usual = np.full(len(self.added), known.input_factor.mean())
             wide["input_factor"] = np.append(known.input_factor, usual).astype(np.float32)
         if known.shared is not None:
-            # Of n lengths of one model the mean is known to about 0.8 / sqrt(n), in ln.
-            counted = [float(0.8 / np.sqrt(len(head.success_dual))) for head in self.added]
+            # A mean taken from n lengths is known to about one length's error over sqrt(n).
+            counted = [float(SINGLE_LENGTH_STD / np.sqrt(len(head.success_dual))) for head in self.added]
             wide["shared"] = known.shared.widened(counted, levels)
         return replace(known, models=self.models, **wide)
 

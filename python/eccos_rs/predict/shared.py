@@ -14,13 +14,23 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.floating[Any]]
 
-__all__ = ["AWAY_PROMPT_STD", "LENGTH_LEVEL_STD", "PROMPT_STD", "SharedErrors", "usual_errors"]
+__all__ = [
+    "AWAY_PROMPT_STD",
+    "LENGTH_LEVEL_STD",
+    "PROMPT_STD",
+    "SINGLE_LENGTH_STD",
+    "SINGLE_PROMPT_STD",
+    "SharedErrors",
+    "usual_errors",
+]
 
 #: Of a predictor that does not say, one that was trained on labels of its models: standard deviations, in ln,
 #: of a model's total output tokens and of the total of input tokens on traffic like the training data.
 LENGTH_LEVEL_STD, PROMPT_STD = 0.08, 0.03
 #: What foreign traffic adds for input tokens: system texts, examples that are sent along, another count.
 AWAY_PROMPT_STD = 0.4
+#: Standard deviation, in ln, of one answer's length around its forecast, and of one prompt's.
+SINGLE_LENGTH_STD, SINGLE_PROMPT_STD = 0.8, 0.5
 
 
 @dataclass(frozen=True, eq=False)

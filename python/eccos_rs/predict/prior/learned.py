@@ -163,10 +163,10 @@ class LearnedPredictor:
             level_std=now.astype(np.float32),
             shared=tokens.shared(
                 posterior.level_covariance(float(foreign.mean()) if len(foreign) else 0.0),
-                0.0 if made.familiar is None else away_share(made.familiar),
+                away_share(1.0 - foreign),
             ),
             **tokens.corrected(made),
-            **_nearer(made, known),
+            **_nearer(made, foreign, known),
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -273,14 +273,16 @@ def _described(
     }
 
 
-def _nearer(made: Prediction, known: NDArray[np.float32] | None) -> dict[str, Any]:
+def _nearer(
+    made: Prediction, foreign: NDArray[np.float64], known: NDArray[np.float32] | None
+) -> dict[str, Any]:
     """Return the fields that say how like known ground queries are, labelled ones taken for known."""
     if known is None or not len(known) or made.similarity is None or made.embedding is None:
         return {}
     # Where nothing was searched (NaN) a query counts as familiar, and stays so.
     nearest = np.maximum(made.similarity, (made.embedding @ known.T).max(axis=1, initial=-1.0))
-    before, after = (1.0 - familiarity(each).astype(np.float64) for each in (made.similarity, nearest))
-    gone = AWAY_LENGTH_STD**2 * (np.square(before) - np.square(after))[:, None]
+    after = 1.0 - familiarity(nearest).astype(np.float64)
+    gone = AWAY_LENGTH_STD**2 * (np.square(foreign) - np.square(after))[:, None]
     spread = np.sqrt(np.maximum(np.square(made.log_tokens_std.astype(np.float64)) - gone, 0.0))
     return {"similarity": nearest.astype(np.float32), "log_tokens_std": spread.astype(np.float32)}
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from eccos_rs.predict.onboarding import kernel_ridge, kernel_rows
-from eccos_rs.predict.shared import PROMPT_STD
+from eccos_rs.predict.shared import PROMPT_STD, SINGLE_PROMPT_STD
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -28,8 +28,6 @@ SLOPE_QUERIES = 8
 KIND_QUERIES, MOST_QUERIES, KIND_WORTH = 40, 800, 0.2
 """Fewest counts, the most (the newest), and the share of the squared error on left-out ones that it must
 save, for reading off the embedding what kind of query is sent with how much beside it."""
-SINGLE_STD = 0.5
-"""Relative error of one estimate before any count."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,7 +93,7 @@ def fit_prompts(
     vectors, dual, out, reach = _kinds(left, embedding)
     share = count / (count + PRIOR_QUERIES)
     mean = max(float(np.mean(counted)), 1.0)
-    single = float(np.sum(np.square(out))) / mean**2 + SLOPE_QUERIES * SINGLE_STD**2
+    single = float(np.sum(np.square(out))) / mean**2 + SLOPE_QUERIES * SINGLE_PROMPT_STD**2
     noise = single / (count + SLOPE_QUERIES) / count
     std = float(np.sqrt(((1.0 - share) * prior_std) ** 2 + share**2 * noise + PROMPT_STD**2))
     return PromptFit(

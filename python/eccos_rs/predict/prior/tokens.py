@@ -10,7 +10,14 @@ import numpy as np
 from eccos_rs.predict.familiarity import AWAY_LENGTH_STD, away_share
 from eccos_rs.predict.prior.posterior import FILLED_COUNTS, TOLD_COUNTS, token_factor
 from eccos_rs.predict.prior.prompts import PromptFit, fit_prompts
-from eccos_rs.predict.shared import AWAY_PROMPT_STD, LENGTH_LEVEL_STD, PROMPT_STD, SharedErrors
+from eccos_rs.predict.shared import (
+    AWAY_PROMPT_STD,
+    LENGTH_LEVEL_STD,
+    PROMPT_STD,
+    SINGLE_LENGTH_STD,
+    SINGLE_PROMPT_STD,
+    SharedErrors,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,12 +28,8 @@ if TYPE_CHECKING:
 
 __all__ = ["TokenLevels", "distinct_rows"]
 
-_SINGLE_STD = 0.8
-"""Standard deviation of ln of one answer's length around its forecast."""
-_SINGLE_PROMPT_STD = 0.5
-"""The same of a prompt's."""
 _MODEL_STD = 0.3
-"""Of ln of a model's usual length on traffic of another kind, around what that does to all models."""
+"""Standard deviation of ln of a usual length on traffic of another kind, around what that does to all."""
 _ALIKE = 0.005
 """A model that counts prompts within this share of the others counts alike."""
 
@@ -87,7 +90,7 @@ class TokenLevels:
             rows = counted & (model == at)
             factor[at] = token_factor(seen[rows], expected[rows], float(counts), common)
         share = count / (count + weight)
-        noise = share * _SINGLE_STD / np.sqrt(np.maximum(count, 1))
+        noise = share * SINGLE_LENGTH_STD / np.sqrt(np.maximum(count, 1))
         sent, prompt_factor, away_prompt = _prompts(kept, before, len(told))
         return cls(
             factor=factor,
@@ -146,7 +149,7 @@ def _common(
     for at in np.unique(model):
         rows = model == at
         found.append(np.log(max(float(seen[rows].sum()), 1.0) / max(float(expected[rows].sum()), 1.0)))
-        weight.append(1.0 / (_MODEL_STD**2 + _SINGLE_STD**2 / float(rows.sum())))
+        weight.append(1.0 / (_MODEL_STD**2 + SINGLE_LENGTH_STD**2 / float(rows.sum())))
     told = float(np.sum(weight))
     left = (AWAY_LENGTH_STD**-2.0 + told * away**2) ** -0.5
     if away <= 0.0:
@@ -173,4 +176,4 @@ def _prompts(
         rows = model == at
         factor[at] = token_factor(seen[rows], expected[rows], TOLD_COUNTS)
     foreign = float(kept["foreign"][counted][first].sum())
-    return fit, factor, float((AWAY_PROMPT_STD**-2.0 + foreign / _SINGLE_PROMPT_STD**2) ** -0.5)
+    return fit, factor, float((AWAY_PROMPT_STD**-2.0 + foreign / SINGLE_PROMPT_STD**2) ** -0.5)
