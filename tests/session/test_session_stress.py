@@ -176,3 +176,25 @@ def test_the_sync_face_refuses_what_would_block_itself():
                 session.acquire("3")
 
         asyncio.run_coroutine_threadsafe(inside(), session._loop).result(5)
+
+
+async def test_a_taker_cancelled_between_grant_and_handover_leaves_no_lease():
+    granted, gone = threading.Event(), threading.Event()
+    with SyncSession(make_router(make_pool(**POOL))) as threads:
+        acquire = threads.session.acquire
+
+        async def acquire_and_dawdle(query, **options):
+            lease = await acquire(query, **options)
+            granted.set()
+            assert gone.wait(10)  # the session's thread stands still between its grant and the news of it
+            return lease
+
+        threads.session.acquire = acquire_and_dawdle
+        taker = asyncio.create_task(threads.acquire_async("1"))
+        assert await asyncio.to_thread(granted.wait, 10)
+        taker.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await taker
+        gone.set()
+        stats = threads.stats()
+        assert (stats.in_flight, stats.decisions, stats.failures) == (0, 0, 0)

@@ -65,19 +65,23 @@ class SyncSession:
 
         The lease is a context manager, and its `release` may be called from any thread.
         """
-        return self._run(self._session.acquire(query, **options))
+        handover = _Handover()
+        try:
+            return self._run(handover.grant(self._session, query, options))
+        except BaseException:
+            handover.abandon()
+            raise
 
     async def acquire_async(
         self, query: str | Query | Mapping[str, Any] | list[Mapping[str, Any]], **options: Any
     ) -> Lease:
         """Choose a model and take a slot, for a coroutine on another event loop. See `Session.acquire`."""
-        future = self._submit(self._session.acquire(query, **options))
+        handover = _Handover()
+        future = self._submit(handover.grant(self._session, query, options))
         try:
             return await asyncio.wrap_future(future)
-        except asyncio.CancelledError:
-            # A lease may have been granted on the other thread while its taker was cancelled on this one.
-            if not future.cancel():
-                _release_unused(future)
+        except BaseException:
+            handover.abandon()
             raise
 
     def call_later(self, delay: float, callback: Callable[..., object], *arguments: Any) -> None:
@@ -158,10 +162,38 @@ async def _make(router: Router, options: dict[str, Any]) -> Session:
     return Session(router, **options)
 
 
-def _release_unused(future: Future[Lease]) -> None:
-    """Release the lease of an acquisition that nobody waits for any more."""
-    if not future.cancelled() and future.exception() is None:
-        future.result().release(abandoned=True)
+class _Handover:
+    """Passes a lease from the session's thread to its taker, or releases it when the taker has gone.
+
+    A future alone cannot: cancelled after the session granted and before it heard of the grant, it drops
+    its result, and nobody is left to release it.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._lease: Lease | None = None
+        self._gone = False
+
+    async def grant(
+        self,
+        session: Session,
+        query: str | Query | Mapping[str, Any] | list[Mapping[str, Any]],
+        options: Mapping[str, Any],
+    ) -> Lease:
+        lease = await session.acquire(query, **options)
+        with self._lock:
+            self._lease = lease
+            gone = self._gone
+        if gone:
+            lease.cancel()
+        return lease
+
+    def abandon(self) -> None:
+        with self._lock:
+            self._gone = True
+            lease, self._lease = self._lease, None
+        if lease is not None:
+            lease.cancel()
 
 
 async def _stats(session: Session) -> SessionStats:
