@@ -78,9 +78,11 @@ def test_from_reads_a_litellm_configuration_and_copies_no_key(tmp_path, capsys):
     (tmp_path / "config.yaml").write_text(CONFIG, encoding="utf-8")
     assert run("pool", "from", tmp_path / "config.yaml", "-o", tmp_path / "pool.toml") == 0
     pool = Pool.load(tmp_path / "pool.toml")
-    assert pool.names == ("fast", "own")
-    assert pool["fast"].requests_per_minute == 150
-    assert pool["fast"].tokens_per_minute is None
+    assert pool.names == ("fast", "fast/azure", "own")
+    assert pool["fast"].requests_per_minute == 100
+    assert pool["fast/azure"].requests_per_minute == 50
+    assert pool["fast/azure"].endpoint.base_url == "https://x.example"
+    assert pool["fast"].tokens_per_minute == 100_000
     assert pool["fast"].endpoint.api_key_env == "MY_KEY"
     assert pool["own"].output_price == pytest.approx(0.2)
     assert pool["own"].endpoint.base_url == "http://gpu:8000/v1"

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from eccos_rs.bulk.requests import TEXT_COLUMNS, from_cell, unwrap_request
 from eccos_rs.domain.attachments import definition_tokens
 from eccos_rs.domain.query import Query
 from eccos_rs.domain.rows import is_blank
@@ -19,9 +19,8 @@ from eccos_rs.records.forms import Layout, detect_layout
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
-__all__ = ["QueryRow", "RowReader", "from_cell", "read_query_rows", "unwrap_request"]
+__all__ = ["QueryRow", "RowReader", "read_query_rows"]
 
-TEXT_COLUMNS = ("query", "text", "prompt")
 FIELDS = frozenset(each.name for each in fields(Query)) - {"text", "messages", "n"}
 NUMBERS = frozenset(
     {"context_tokens", "extra_input_tokens", "max_output_tokens", "min_quality", "n", "priority"}
@@ -77,7 +76,8 @@ class RowReader:
     -----
     Columns named like a field of `Query` are read as that field. Recognized beside plain rows: request bodies
     of chat completions, completions and responses; lines of an OpenAI batch file (`custom_id`, `body`);
-    LiteLLM's spend logs (`request_id`, `messages` or `proxy_server_request`).
+    LiteLLM's spend logs (`request_id`, `messages` or `proxy_server_request`); logs and traces with a request
+    body or a chat in one column, whatever its name (`request`, `input`, `conversations`). See `requests`.
     """
 
     column: str | None = None
@@ -128,10 +128,10 @@ class RowReader:
             slip = next(
                 (name for name in row if get_close_matches(name, ("query", "messages"), 1, 0.75)), None
             )
-            hint = "" if slip is None else f"; did {slip!r} mean it?"
+            hint = "" if slip is None else f" (did {slip!r} mean it?)"
             raise QueryError(
-                f"no column holds the query{hint} Wanted one of query, text, prompt, messages, or name yours "
-                f"(--column); the columns are {_listed(row)}"
+                f"no column holds the query{hint}; wanted one of query, text, prompt, messages, or name "
+                f"yours (--column); the columns are {_listed(row)}"
             )
         return found
 
@@ -158,61 +158,6 @@ def _slip(names: tuple[Any, ...], text: str, own: tuple[str, ...]) -> tuple[str,
         if near:
             return name, near[0]
     return None
-
-
-def unwrap_request(row: dict[str, Any]) -> dict[str, Any]:
-    """Return what was asked inside a line of a batch file or a log; any other row as it is.
-
-    The row's keys may be taken out: give a copy.
-    """
-    body = row.get("body")
-    if "custom_id" in row or (isinstance(body, Mapping) and "url" in row):
-        if not isinstance(body, Mapping):
-            raise QueryError(f"a line of a batch file needs a body (an object), got {body!r}")
-        url = str(row.get("url") or "")
-        if "embeddings" in url or "moderations" in url:
-            raise QueryError(f"url: got {url!r}; requests for chats and texts are routed, these are not")
-        inner = _request(dict(body))
-        return inner if is_blank(row.get("custom_id")) else {**inner, "id": str(row["custom_id"])}
-    if "request_id" in row and ("proxy_server_request" in row or "call_type" in row or "spend" in row):
-        return _logged(row)
-    if (
-        "messages" not in row
-        and not any(name in row for name in TEXT_COLUMNS)
-        and "input" in row
-        and "model" in row
-    ):
-        return _request(row)
-    return row
-
-
-def _request(body: dict[str, Any]) -> dict[str, Any]:
-    """Return a request body with its messages where chat completions have them."""
-    if "messages" in body:
-        system = body.pop("system", None)
-        if isinstance(system, str) and system:
-            body["messages"] = [{"role": "system", "content": system}, *body["messages"]]
-        return body
-    if "input" in body:
-        asked, told = body.pop("input"), body.pop("instructions", None)
-        items = [{"role": "user", "content": asked}] if isinstance(asked, str) else list(asked or ())
-        chat = [item for item in items if isinstance(item, Mapping) and "role" in item]
-        body["messages"] = [*([{"role": "system", "content": told}] if told else ()), *chat]
-    return body
-
-
-def _logged(row: Mapping[str, Any]) -> dict[str, Any]:
-    request = from_cell(row.get("proxy_server_request"), lists=True)
-    inner = _request(dict(request)) if isinstance(request, Mapping) else {}
-    messages = from_cell(row.get("messages"), lists=True)
-    if messages and isinstance(messages, list | str) and messages != "{}":
-        inner["messages" if isinstance(messages, list) else "prompt"] = messages
-    if not inner.get("messages") and not inner.get("prompt"):
-        raise QueryError(
-            "the log has no messages of this request; LiteLLM keeps them with "
-            "general_settings.store_prompts_in_spend_logs: true"
-        )
-    return {**inner, "id": str(row["request_id"])}
 
 
 def _add_definitions(values: dict[str, Any], row: Mapping[str, Any]) -> None:
@@ -261,18 +206,6 @@ def _number(cell: Any) -> Any:
             return float(cell)
         except ValueError:
             return cell
-
-
-def from_cell(cell: Any, *, lists: bool = True) -> Any:
-    """Return the list or object that a cell spells as JSON (a CSV file has no other way), else the cell."""
-    if hasattr(cell, "tolist") and not isinstance(cell, str):
-        cell = cell.tolist()
-    if lists and isinstance(cell, str) and cell.lstrip()[:1] in ("[", "{"):
-        try:
-            return json.loads(cell)
-        except (ValueError, RecursionError):
-            return cell
-    return cell
 
 
 def _listed(row: Mapping[str, Any]) -> str:

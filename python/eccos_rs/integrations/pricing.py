@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
 __all__ = [
+    "CHAT_MODES",
     "chat_deployments",
     "deployment_params",
     "import_litellm",
@@ -36,7 +37,7 @@ _LIMITS = (
 )
 """Field of `LLM` and key of ``litellm_params``."""
 
-_CHAT_MODES = ("chat", "completion", "responses")
+CHAT_MODES = ("chat", "completion", "responses")
 """What LiteLLM calls the modes of models that answer chats."""
 
 
@@ -141,7 +142,7 @@ def chat_deployments(model_list: Iterable[Mapping[str, Any]]) -> list[Mapping[st
         params, info = deployment_params(deployment), deployment.get("model_info") or {}
         model = info.get("base_model") or params["model"]
         entry = _entry(model, prices)
-        if (info.get("mode") or params.get("mode") or entry.get("mode") or "chat") in _CHAT_MODES:
+        if (info.get("mode") or params.get("mode") or entry.get("mode") or "chat") in CHAT_MODES:
             found.append(deployment)
             if "output_cost_per_token" in {*params, *info, *entry}:
                 priced.add(deployment.get("model_name"))

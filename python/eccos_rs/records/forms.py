@@ -38,7 +38,12 @@ HEAD = 1 << 16
 """Bytes looked at to tell a form."""
 
 DELIMITERS = (",", "\t", ";", "|")
-NAMES = frozenset({"query", "text", "prompt", "messages", "question", "body", "query_id", "model"})
+NAMES = frozenset(
+    {
+        *("query", "text", "prompt", "messages", "question", "body", "query_id", "model"),
+        *("request", "request_body", "input", "conversations"),
+    }
+)
 """A header line without a suffix that says so is one when it names a column of these."""
 
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from eccos_rs.bulk.queries import RowReader, from_cell, unwrap_request
+from eccos_rs.bulk.queries import RowReader
+from eccos_rs.bulk.requests import from_cell, unwrap_request
 from eccos_rs.domain.times import parse_time
 from eccos_rs.errors import InputError, QueryError, RecordError
 from eccos_rs.records.collect.numbers import parse_number

@@ -65,7 +65,8 @@ def from_config(
     """Make a pool file of a LiteLLM configuration: its models, addresses, limits and stated prices.
 
     Keys are never copied: os.environ/NAME becomes api_key_env = "NAME", a key written out is left behind and
-    said. Several deployments of one model become one, with their limits added up.
+    said. Deployments of one group that differ in model, address, key or effort become columns of their own;
+    equal ones become one, with their limits added up. What answers no chats is left out and said.
     """
     from eccos_rs.integrations.litellm_config import pool_of_config
 
