@@ -7,7 +7,7 @@ from tests.helpers.imports import arrows, circles, imports, modules, package_of
 # From the ground up; the root only looks public names up. A new package gets its place here and in
 # ARCHITECTURE.md.
 LAYERS = (
-    *("errors", "domain", "catalogue", "pools", "records", "predict", "solver"),
+    *("errors", "domain", "catalogue", "pools", "dialects", "records", "predict", "solver"),
     *("routing", "session", "online", "train", "evaluate", "bulk", "start", "whatif"),
     *("integrations", "serve", "cli", "__main__"),
 )

@@ -5,8 +5,8 @@ from __future__ import annotations
 import httpx
 import pytest
 
+from eccos_rs.dialects.usage import Usage
 from eccos_rs.serve.conversations import Conversations, conversation_key
-from eccos_rs.serve.usage import Usage
 from tests.helpers.scripted import plain
 from tests.serve.test_endpoint_faults import good, row, served
 

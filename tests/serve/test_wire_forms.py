@@ -6,10 +6,10 @@ import json
 
 import pytest
 
+from eccos_rs.dialects.usage import Allowance, Usage, answer_cost, read_usage, written_tokens
 from eccos_rs.pools.pool import LLM
 from eccos_rs.serve.body import REMOVED, parse_body
 from eccos_rs.serve.sse import EventReader, parse_event
-from eccos_rs.serve.usage import Allowance, Usage, answer_cost, read_usage, written_tokens
 
 
 @pytest.mark.parametrize(

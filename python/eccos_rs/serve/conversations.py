@@ -12,8 +12,8 @@ from eccos_rs.routing.conversation import ConversationPolicy, ConversationState
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from eccos_rs.dialects.usage import Usage
     from eccos_rs.pools.pool import LLM
-    from eccos_rs.serve.usage import Usage
     from eccos_rs.session.request import Costing
 
 __all__ = ["Conversations", "conversation_key"]

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 from starlette.responses import JSONResponse, Response
 
+from eccos_rs.dialects import messages_answer
+from eccos_rs.dialects.translate import Translation, answer, encode
 from eccos_rs.domain.pricing import model_cost
 from eccos_rs.errors import NoModelError, Overloaded
-from eccos_rs.serve.dialects import messages_answer
-from eccos_rs.serve.dialects.translate import Translation, answer, encode
 from eccos_rs.serve.keys import Keys
 from eccos_rs.serve.relay import Relay, RelayedStream
 from eccos_rs.serve.request import ROUTED_NAMES, RoutingRequest, read_request
@@ -28,13 +28,13 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
+    from eccos_rs.dialects.usage import Usage
     from eccos_rs.domain.query import Query
     from eccos_rs.serve.breaker import Breakers
     from eccos_rs.serve.conversations import Conversations
     from eccos_rs.serve.metrics import Metrics
     from eccos_rs.serve.shadow.runner import Shadow
     from eccos_rs.serve.upstream import Upstream
-    from eccos_rs.serve.usage import Usage
     from eccos_rs.session import Lease, Session
     from eccos_rs.session.request import Costing
 

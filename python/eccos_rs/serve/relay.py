@@ -8,22 +8,22 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.responses import StreamingResponse
 
-from eccos_rs.serve.dialects.translate import error_event
+from eccos_rs.dialects.translate import error_event
+from eccos_rs.dialects.usage import Usage, answer_cost, read_usage, written_tokens
 from eccos_rs.serve.sse import parse_event
 from eccos_rs.serve.upstream import UpstreamDisconnected
 from eccos_rs.serve.upstream.errors import embedded_error
 from eccos_rs.serve.upstream.reply import DONE
-from eccos_rs.serve.usage import Usage, answer_cost, read_usage, written_tokens
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
 
     from starlette.types import Receive, Scope, Send
 
-    from eccos_rs.serve.dialects.translate import Translation
+    from eccos_rs.dialects.translate import Translation
+    from eccos_rs.dialects.usage import Allowance
     from eccos_rs.serve.metrics import Metrics
     from eccos_rs.serve.upstream import Reply
-    from eccos_rs.serve.usage import Allowance
     from eccos_rs.session import Lease
 
 __all__ = ["Relay", "RelayedStream"]

@@ -15,9 +15,9 @@ from starlette.applications import Starlette
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from eccos_rs.dialects.chat import chat_query
 from eccos_rs.errors import InputError
 from eccos_rs.records.grouping import normalise
-from eccos_rs.serve.dialects.chat import chat_query
 from eccos_rs.serve.wire import (
     CLIENT_LEFT,
     DONE,

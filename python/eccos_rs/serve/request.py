@@ -7,13 +7,13 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from eccos_rs.dialects import checks
+from eccos_rs.dialects.chat import chat_query, parse_ask
+from eccos_rs.dialects.translate import to_chat
+from eccos_rs.dialects.usage import Allowance
 from eccos_rs.domain.query import Query
 from eccos_rs.errors import EccosError, InputError, NoModelError, Overloaded, QueryError
 from eccos_rs.serve.conversations import conversation_key
-from eccos_rs.serve.dialects import checks
-from eccos_rs.serve.dialects.chat import chat_query, parse_ask
-from eccos_rs.serve.dialects.translate import to_chat
-from eccos_rs.serve.usage import Allowance
 from eccos_rs.serve.wire import RequestError
 
 if TYPE_CHECKING:
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
+    from eccos_rs.dialects.base import ChatRequest
     from eccos_rs.pools.pool import LLM, Pool
     from eccos_rs.serve.body import JsonBody
-    from eccos_rs.serve.dialects.base import ChatRequest
     from eccos_rs.serve.shadow.trial import Trial
 
 __all__ = ["ROUTED_NAMES", "RoutingRequest", "error_status", "read_request"]

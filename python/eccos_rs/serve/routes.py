@@ -11,9 +11,9 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
+from eccos_rs.dialects import messages_answer
 from eccos_rs.domain.attachments import text_tokens
 from eccos_rs.errors import EccosError, StoreError
-from eccos_rs.serve.dialects import messages_answer
 from eccos_rs.serve.metrics import page_figures
 from eccos_rs.serve.request import ROUTED_NAMES, error_status, read_request
 from eccos_rs.serve.wire import CLIENT_LEFT, RequestError, error_response, read_body

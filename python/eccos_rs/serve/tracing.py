@@ -12,9 +12,9 @@ from eccos_rs.errors import MissingExtraError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from eccos_rs.dialects.usage import Usage
     from eccos_rs.pools.pool import LLM
     from eccos_rs.serve.request import RoutingRequest
-    from eccos_rs.serve.usage import Usage
     from eccos_rs.session import Lease
 
 __all__ = ["Span", "Tracer", "export_traces", "log_request", "request_log"]

@@ -7,6 +7,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from eccos_rs.dialects.translate import encode, to_chat
+from eccos_rs.dialects.usage import Usage, answer_cost, read_usage
 from eccos_rs.domain.pricing import model_cost
 from eccos_rs.errors import EccosError
 from eccos_rs.pools.catalogued import llm_of_name
@@ -16,10 +18,8 @@ from eccos_rs.records.collect.prompt import judge_messages
 from eccos_rs.records.collect.task import Task
 from eccos_rs.records.tokens import estimate_tokens
 from eccos_rs.serve.body import parse_body
-from eccos_rs.serve.dialects.translate import encode, to_chat
 from eccos_rs.serve.shadow.texts import answer_text
 from eccos_rs.serve.upstream import Outbound, Upstream
-from eccos_rs.serve.usage import Usage, answer_cost, read_usage
 
 if TYPE_CHECKING:
     from eccos_rs.pools.pool import LLM

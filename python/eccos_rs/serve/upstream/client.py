@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import aiohttp
 
+from eccos_rs.dialects.translate import encode, to_endpoint
 from eccos_rs.serve.body import REMOVED
-from eccos_rs.serve.dialects.translate import encode, to_endpoint
 from eccos_rs.serve.upstream.config import EndpointConfig
 from eccos_rs.serve.upstream.errors import (
     REQUEST_STATUSES,
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 
     from yarl import URL
 
+    from eccos_rs.dialects.base import ChatRequest
     from eccos_rs.pools.pool import Pool
     from eccos_rs.serve.body import JsonBody
-    from eccos_rs.serve.dialects.base import ChatRequest
 
 __all__ = ["Outbound", "Upstream"]
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from eccos_rs.serve.dialects import checks
-from eccos_rs.serve.dialects.base import ChatRequest, new_id, texts
-from eccos_rs.serve.usage import Usage, read_usage
-from eccos_rs.serve.wire import RequestError, event
+from eccos_rs.dialects import checks
+from eccos_rs.dialects.base import ChatRequest, new_id, texts
+from eccos_rs.dialects.events import RequestError, event
+from eccos_rs.dialects.usage import Usage, read_usage
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

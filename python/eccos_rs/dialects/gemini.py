@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from eccos_rs.serve.dialects.base import (
+from eccos_rs.dialects.base import (
     ChatRequest,
     arguments,
     chat_usage,
@@ -14,7 +14,7 @@ from eccos_rs.serve.dialects.base import (
     new_id,
     texts,
 )
-from eccos_rs.serve.usage import Usage, read_usage
+from eccos_rs.dialects.usage import Usage, read_usage
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from eccos_rs.serve.dialects import gemini, messages, messages_answer, responses
-from eccos_rs.serve.dialects.base import ChatRequest
-from eccos_rs.serve.wire import DONE, error_body, event
+from eccos_rs.dialects import gemini, messages, messages_answer, responses
+from eccos_rs.dialects.base import ChatRequest
+from eccos_rs.dialects.events import DONE, error_body, event
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from eccos_rs.serve.dialects.base import ChunkSource, ChunkWriter
+    from eccos_rs.dialects.base import ChunkSource, ChunkWriter
 
 __all__ = ["ChatWriter", "Translation", "answer", "error_event", "to_chat", "to_endpoint"]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from eccos_rs.serve.dialects.base import arguments, chat_usage, chunk, completion, new_id, texts
-from eccos_rs.serve.usage import Usage, read_usage
-from eccos_rs.serve.wire import event
+from eccos_rs.dialects.base import arguments, chat_usage, chunk, completion, new_id, texts
+from eccos_rs.dialects.events import event
+from eccos_rs.dialects.usage import Usage, read_usage
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

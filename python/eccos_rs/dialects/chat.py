@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from eccos_rs.dialects import checks
+from eccos_rs.dialects.events import RequestError
 from eccos_rs.domain.attachments import definition_tokens
 from eccos_rs.domain.query import Query
 from eccos_rs.errors import InputError
-from eccos_rs.serve.dialects import checks
-from eccos_rs.serve.wire import RequestError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

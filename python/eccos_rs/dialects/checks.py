@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from eccos_rs.dialects.events import RequestError
 from eccos_rs.domain.query import LARGEST
 from eccos_rs.domain.validation import shown
-from eccos_rs.serve.wire import RequestError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

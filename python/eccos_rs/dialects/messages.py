@@ -6,9 +6,9 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
-from eccos_rs.serve.dialects import checks
-from eccos_rs.serve.dialects.base import ChatRequest, arguments, texts
-from eccos_rs.serve.wire import RequestError
+from eccos_rs.dialects import checks
+from eccos_rs.dialects.base import ChatRequest, arguments, texts
+from eccos_rs.dialects.events import RequestError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

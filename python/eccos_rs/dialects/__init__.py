@@ -1,0 +1,1 @@
+"""The protocols of clients and endpoints: Chat Completions, Responses, Messages, Gemini."""

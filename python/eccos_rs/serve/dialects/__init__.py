@@ -1,1 +1,0 @@
-"""The protocols that clients speak: Chat Completions, Responses, Messages."""
