@@ -8,6 +8,7 @@ import pytest
 
 from eccos_rs import LLM
 from eccos_rs.catalogue.scores import benchmarks, knowledge
+from eccos_rs.errors import PoolError
 
 
 def test_a_measured_model_keeps_its_own_scores() -> None:
@@ -167,3 +168,30 @@ def test_an_overall_score_far_from_its_categories_is_told_and_widens() -> None:
 
 def test_a_few_categories_may_lie_off_the_whole() -> None:
     assert knowledge("m", scores={"mmlu_pro": 0.8, "mmlu_pro/law": 0.3, "mmlu_pro/math": 0.35}).note == ""
+
+
+def test_a_score_far_from_what_is_published_of_the_same_model_is_told() -> None:
+    fair, torn = (knowledge("gpt-4o-2024-05-13", scores={"mmlu_pro": value}) for value in (0.7, 0.3))
+    assert fair.doubts == ()
+    assert torn.doubts == ("scores contradict: mmlu_pro is 0.30, mmlu-pro has 0.74",)
+    assert torn.level_sd > 3 * fair.level_sd
+    # What is published of another release is no contradiction.
+    assert knowledge("gpt-4o-2024-11-20", scores={"mmlu_pro": 0.3}).doubts == ()
+
+
+def test_scores_of_no_board_are_no_knowledge() -> None:
+    known = knowledge("no-such-model", scores={"our_helpdesk": 0.9, "mmlu_proo": 0.8})
+    assert (known.basis, known.level_sd) == ("nothing", 0.65)
+
+
+@pytest.mark.parametrize(
+    ("scores", "sentence"),
+    [
+        ({"mmlu_pro": 81}, "as a percentage it would be 0.81"),
+        ({"mmlu_pro": math.nan}, "got nan"),
+        ({"mmlu_pro": 0.8, "MMLU-Pro": 0.7}, "'mmlu_pro' and 'MMLU-Pro' are one benchmark"),
+    ],
+)
+def test_scores_that_are_no_shares_are_refused(scores: dict[str, float], sentence: str) -> None:
+    with pytest.raises(PoolError, match=sentence):
+        knowledge("gpt-4o", scores=scores)

@@ -136,6 +136,12 @@ def test_add_puts_a_model_or_its_scores_into_the_file(file, tmp_path):
         (("gpt-5-mini",), 1, "is in"),
         (("gpt-5-mini", "--scores", "mmlu_pro=81"), 1, "as a percentage it would be 0.81"),
         (("gpt-5-mini", "--scores", "mmlu_pro=good"), 2, "must be a number from 0 to 1, got 'good'"),
+        (
+            ("gpt-5-mini", "--scores", "gsm8k=.9,gsm8k=.3"),
+            2,
+            "two scores of 'gpt-5-mini' on 'gsm8k'",
+        ),
+        (("gpt-5-mini", "--scores", "mmlu_pro=.9,MMLU-Pro=.3"), 1, "are one benchmark, with two scores"),
         (("gpt-5-mini", "--scores", "no-such.csv"), 1, "neither BENCHMARK=SHARE nor a file"),
         (("zzz",), 1, "knows no model 'zzz'"),
         (("zzz", "--input-price", "1"), 2, "needs both"),
@@ -147,6 +153,33 @@ def test_add_refuses_what_makes_no_sense_and_leaves_the_file(arguments, status, 
     assert run("pool", "add", *arguments, "--pool", file) == status
     assert sentence in capsys.readouterr().err
     assert file.read_text("utf-8") == before
+
+
+TORN = "mmlu_pro=0.9,mmlu_pro/law=0.1,mmlu_pro/math=0.1,mmlu_pro/physics=0.1,mmlu_pro/history=0.1"
+
+
+@pytest.mark.parametrize(
+    ("name", "scores", "sentence"),
+    [
+        ("gpt-5-mini", TORN, "scores contradict: mmlu_pro is 0.90, its 4 categories are 0.10 on average"),
+        ("gpt-4o-2024-05-13", "gsm8k=0.3", "scores contradict: gsm8k is 0.30, zeroeval has 0.95"),
+        ("gpt-5-mini", "mmlu_proo=0.8", "not used, no board lists it: mmlu_proo (near mmlu_pro)"),
+    ],
+)
+def test_scores_that_cannot_be_right_are_told_by_add_and_by_check(name, scores, sentence, file, capsys):
+    assert run("pool", "add", "gpt-4o-2024-05-13", "--pool", file) == 0
+    capsys.readouterr()
+    assert run("pool", "add", name, "--pool", file, "--scores", scores) == 0
+    assert f"{name}: {sentence}" in capsys.readouterr().err
+    run("pool", "check", file, "--json")
+    (row,) = [each for each in json.loads(capsys.readouterr().out) if each["model"] == name]
+    assert sentence in row["remarks"]
+
+
+def test_a_better_score_takes_the_place_of_one_that_was_spelt_otherwise(file):
+    assert run("pool", "add", "gpt-5-mini", "--pool", file, "--scores", "MMLU-Pro=0.3,gsm8k=0.9") == 0
+    assert run("pool", "add", "gpt-5-mini", "--pool", file, "--scores", "mmlu_pro=0.8") == 0
+    assert dict(Pool.load(file)["gpt-5-mini"].scores) == {"gsm8k": 0.9, "mmlu_pro": 0.8}
 
 
 @pytest.mark.parametrize(
@@ -161,6 +194,27 @@ def test_a_table_of_scores_that_makes_no_sense_is_told(text, sentence, file, tmp
     (tmp_path / "s.csv").write_text(text, encoding="utf-8")
     assert run("pool", "add", "gpt-5-mini", "--pool", file, "--scores", tmp_path / "s.csv") == 2
     assert sentence in capsys.readouterr().err
+
+
+def test_two_names_of_one_model_in_a_file_are_told(tmp_path, capsys):
+    table = '[[model]]\nname = "{}"\ninput_price = 1\noutput_price = 2\n'
+    names = ("gpt-5-mini", "openai/gpt-5-mini", "gpt-5", "mine")
+    (tmp_path / "pool.toml").write_text("schema_version = 1\n" + "".join(map(table.format, names)), "utf-8")
+    assert run("pool", "check", tmp_path / "pool.toml", "--json") == 0
+    told = {row["model"]: row["remarks"] for row in json.loads(capsys.readouterr().out)}
+    same = {name: [each for each in told[name] if "the same model as" in each] for name in names}
+    assert same["gpt-5-mini"] == ["the same model as openai/gpt-5-mini: take one out"]
+    assert same["openai/gpt-5-mini"] == ["the same model as gpt-5-mini: take one out"]
+    assert same["gpt-5"] == same["mine"] == []
+
+
+@pytest.mark.usefixtures("_no_keys")
+def test_from_env_does_not_propose_a_model_that_is_named_already(tmp_path, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "a")
+    assert run("pool", "new", "--from-env", "-o", tmp_path / "p.toml") == 0
+    proposed = Pool.load(tmp_path / "p.toml").names
+    assert run("pool", "new", f"openai/{proposed[0]}", "--from-env", "-o", tmp_path / "q.toml") == 0
+    assert Pool.load(tmp_path / "q.toml").names == (f"openai/{proposed[0]}", *proposed[1:])
 
 
 OLD = """schema_version = 1

@@ -24,6 +24,8 @@ from eccos_rs.catalogue.lengths import verbosity as verbosity_of
 from eccos_rs.catalogue.matching import Match
 from eccos_rs.catalogue.models import catalogue
 from eccos_rs.catalogue.names import parse_name
+from eccos_rs.catalogue.score import SOURCE_SD, Score
+from eccos_rs.domain.llm import benchmark_key, checked_scores
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -35,51 +37,12 @@ __all__ = ["REFERENCE", "ModelKnowledge", "Score", "benchmarks", "knowledge"]
 REFERENCE = "mmlu_pro"
 """The benchmark that `ModelKnowledge.level` speaks of."""
 
-SOURCE_SD = {"answers": 0.08, "board": 0.08, "own": 0.15, "vendor": 0.20, "elo": 0.35}
-"""Standard deviation in log odds of one score, by the kind of its source: what the same model would score
-elsewhere under the harness named. ``answers`` are means over the labelled questions that forecasts are
-trained on."""
 _OTHER_HARNESS = 0.20
 """Added where a benchmark was run by another hand than the one whose answers forecasts are trained on."""
 _NOTHING = 0.65
 _PREDECESSOR = 0.40
 """Added for a model that is known by an older version of it alone."""
 _ELO_CENTRE, _ELO_SCALE = 1200.0, 400 / math.log(10)
-
-
-@dataclass(frozen=True, slots=True)
-class Score:
-    """A model's score on a benchmark.
-
-    Parameters
-    ----------
-    value : float
-        Share of the questions answered well, 0 to 1.
-    sd : float
-        Standard deviation of its log odds under the harness that forecasts are trained on.
-    source : str
-        Who measured it: a board's id, ``"vendor"``, ``"own"``, or ``"filled"`` for the factor model's
-        estimate.
-    kind : str
-        ``"answers"``, ``"board"``, ``"vendor"``, ``"own"`` or ``"filled"``.
-    date : str, optional
-        Of the board's release, as far as it is known.
-    note : str
-        What differs from the model asked for (``"effort high"``, ``"release 20241120"``); empty for the
-        model itself.
-    """
-
-    value: float
-    sd: float
-    source: str
-    kind: str
-    date: str | None = None
-    note: str = ""
-
-    @property
-    def log_odds(self) -> float:
-        """The log odds of the value."""
-        return float(log_odds(self.value))
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,9 +69,10 @@ class ModelKnowledge:
         ``"arena"``, ``"predecessor NAME"``, ``"price"`` or ``"nothing"``.
     tokens : mapping of str to float
         Mean output tokens by benchmark, where they were counted.
-    note : str
-        What differs between the model asked for and what the table knows, and which of one's own scores
-        contradict each other; empty when there is nothing.
+    differs : str
+        What differs between the model asked for and what the table knows; empty when nothing does.
+    doubts : tuple of str
+        Which of one's own scores contradict each other, or what is published.
     """
 
     name: str
@@ -119,9 +83,15 @@ class ModelKnowledge:
     mean_tokens: float | None
     basis: str
     tokens: Mapping[str, float] = field(default_factory=dict)
-    note: str = ""
+    differs: str = ""
+    doubts: tuple[str, ...] = ()
     strength: Strength = field(default=Strength(0.0, 1.0), repr=False)
     verbosity: Strength = field(default=Strength(0.0, 1.0), repr=False)
+
+    @property
+    def note(self) -> str:
+        """`differs` and `doubts` in one line."""
+        return "; ".join(filter(None, (self.differs, *self.doubts)))
 
     def expected(self, benchmark: str) -> Score:
         """Return what the model scores on a benchmark: measured, told, filled, or any blend of these.
@@ -193,6 +163,11 @@ def knowledge(
         Sources of the table to leave out (``"mmlu-pro"``), so that a forecast can be judged on their
         questions.
 
+    Raises
+    ------
+    PoolError
+        A score leaves 0 to 1, or one benchmark has two.
+
     Returns
     -------
     ModelKnowledge
@@ -228,9 +203,8 @@ def knowledge(
     thinks = asked not in ("none", "minimal") if asked is not None else entry is not None and entry.thinks
     best, tokens = _best(table, entries, thinks=thinks)
     kind = "own" if isinstance(model, str) or model.scores_source != "vendor" else "vendor"
-    own = {
-        _benchmark(key): Score(value, SOURCE_SD[kind], kind, kind) for key, value in (scores or {}).items()
-    }
+    told = checked_scores(scores or {}, f" of model {name!r}")
+    own = {benchmark_key(key): Score(value, SOURCE_SD[kind], kind, kind) for key, value in told.items()}
     known = own | {key: score for key, score in best.items() if key not in own}
     theta = _strength(table, entries, own, table.prior(price))
     level = _expected(table, REFERENCE, known.get(REFERENCE), theta)
@@ -238,9 +212,9 @@ def knowledge(
     if mean_tokens is None and tokens:
         reference = float(table.fitted.mu[table.tokens_column(REFERENCE) or 0])
         mean_tokens = tokens.get(REFERENCE, math.exp(reference + verbosity.theta))
-    conflict = contradictions(own)
+    conflict = contradictions(own, best, REFERENCE)
     level_sd = math.hypot(level.sd, conflict.gap / 2)
-    said = ("" if not matches else matches[0].how, *conflict.words)
+    listed_own = {key: score for key, score in own.items() if table.reference(key) is not None}
     return ModelKnowledge(
         name=name,
         spellings=tuple(dict.fromkeys(match.spelling for match in matches)),
@@ -248,17 +222,13 @@ def knowledge(
         level=level.log_odds,
         level_sd=round(level_sd, 4),
         mean_tokens=mean_tokens,
-        basis=_basis(known, own, bool(entries), predecessor, price),
+        basis=_basis(listed_own | best, listed_own, bool(entries), predecessor, price),
         tokens=MappingProxyType(tokens),
-        note="; ".join(filter(None, said)),
+        differs="" if not matches else matches[0].how,
+        doubts=conflict.words,
         strength=theta,
         verbosity=verbosity,
     )
-
-
-def _benchmark(name: str) -> str:
-    """Return a benchmark's name as the table has it: ``MMLU-Pro/Law`` is ``mmlu_pro/law``."""
-    return name.strip().lower().replace("-", "_").replace(" ", "_")
 
 
 class _Entry(NamedTuple):

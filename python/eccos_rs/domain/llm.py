@@ -12,7 +12,7 @@ from eccos_rs.domain.endpoint import Endpoint
 from eccos_rs.domain.validation import check_number, is_number, shown
 from eccos_rs.errors import PoolError
 
-__all__ = ["LANES", "LLM", "Endpoint", "Limit", "PriceStep"]
+__all__ = ["LANES", "LLM", "Endpoint", "Limit", "PriceStep", "benchmark_key", "checked_scores"]
 
 LANES = ("standard", "batch", "flex", "priority")
 """Ways in which a provider sells the same model: now, within hours at about half the price, when there is
@@ -155,7 +155,7 @@ class LLM:
         if self.endpoint is not None and not isinstance(self.endpoint, Endpoint):
             raise PoolError(f"endpoint{of} must be an Endpoint, got {type(self.endpoint).__name__}")
         object.__setattr__(self, "price_steps", _checked_steps(self.price_steps, of))
-        object.__setattr__(self, "scores", _checked_scores(self.scores, of))
+        object.__setattr__(self, "scores", None if self.scores is None else checked_scores(self.scores, of))
         _check_number("mean_tokens", self.mean_tokens, of=of, positive=True)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -216,15 +216,26 @@ class Limit:
             )
 
 
+def benchmark_key(name: str) -> str:
+    """Return a benchmark's name as tables of scores have it: ``MMLU-Pro/Law`` is ``mmlu_pro/law``."""
+    return name.strip().lower().replace("-", "_").replace(" ", "_")
+
+
 def _rebuilt(values: dict[str, Any]) -> LLM:
     return LLM(**values)
 
 
-def _checked_scores(scores: Any, of: str) -> Mapping[str, float] | None:
-    if scores is None:
-        return None
+def checked_scores(scores: Any, of: str) -> Mapping[str, float]:
+    """Return scores by benchmark as they were told, once they are shares; `of` says whose they are.
+
+    Raises
+    ------
+    PoolError
+        A name is no text, a value leaves 0 to 1, or two spellings of one benchmark differ in value.
+    """
     if not isinstance(scores, Mapping):
         raise PoolError(f"scores{of} must map benchmarks to shares, got {shown(scores)}")
+    spelt: dict[str, str] = {}
     for name, value in scores.items():
         if not isinstance(name, str) or not name.strip():
             raise PoolError(f"scores{of} must map names of benchmarks to shares, got the name {shown(name)}")
@@ -234,6 +245,12 @@ def _checked_scores(scores: Any, of: str) -> Mapping[str, float] | None:
                 f"as a percentage it would be {value / _PERCENT:g}"
             )
         check_number(f"score {name!r}{of}", value, error=PoolError, most=1.0)
+        other = spelt.setdefault(benchmark_key(name), name)
+        if scores[other] != value:
+            raise PoolError(
+                f"scores{of}: {other!r} and {name!r} are one benchmark, with two scores: "
+                f"{scores[other]!r} and {value!r}"
+            )
     return MappingProxyType({name: float(value) for name, value in scores.items()})
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from eccos_rs.domain.llm import LLM, Endpoint, Limit, PriceStep
+from eccos_rs.domain.llm import LLM, Endpoint, Limit, PriceStep, benchmark_key
 from eccos_rs.domain.validation import did_you_mean
 from eccos_rs.errors import PoolError
 
@@ -157,7 +157,8 @@ class Pool(Sequence[LLM]):
         """
         models = list(self._models)
         for at in self.columns(name):
-            known = models[at].scores or {}
+            given = {benchmark_key(key) for key in scores}
+            known = {k: v for k, v in (models[at].scores or {}).items() if benchmark_key(k) not in given}
             changes: dict[str, Any] = {"scores": {**known, **scores}}
             if mean_tokens is not None:
                 changes["mean_tokens"] = mean_tokens

@@ -87,10 +87,10 @@ def read_scores(text: str, model: str) -> dict[str, float]:
     """
     if "=" not in text:
         return _from_csv(text, model)
-    found = {}
+    found: dict[str, float] = {}
     for part in text.split(","):
         benchmark, _, value = (word.strip() for word in part.partition("="))
-        found[benchmark] = _share(value, f"--scores: {part.strip()!r}")
+        _add(found, benchmark, _share(value, f"--scores: {part.strip()!r}"), "--scores", model)
     return found
 
 
@@ -109,11 +109,15 @@ def _from_csv(path: str, model: str) -> dict[str, float]:
         raise InputError(f"{path}: holds no score of {model!r}")
     found: dict[str, float] = {}
     for at, row in enumerate(own, 2):
-        name, value = (row["benchmark"] or "").strip(), _share(row["score"] or "", f"{path}, row {at}")
-        if found.get(name, value) != value:
-            raise InputError(f"{path}: two scores of {model!r} on {name!r}: {found[name]:g} and {value:g}")
-        found[name] = value
+        value = _share(row["score"] or "", f"{path}, row {at}")
+        _add(found, (row["benchmark"] or "").strip(), value, path, model)
     return found
+
+
+def _add(found: dict[str, float], name: str, value: float, where: str, model: str) -> None:
+    if found.get(name, value) != value:
+        raise InputError(f"{where}: two scores of {model!r} on {name!r}: {found[name]:g} and {value:g}")
+    found[name] = value
 
 
 def _share(text: str, where: str) -> float:

@@ -36,6 +36,8 @@ def check(
 
     held = Pool.load(pool)
     rows = [_row(model) for model in held]
+    for row, model in zip(rows, held, strict=True):
+        row["remarks"] += _also(model, held)
     if probe:
         for row, problem in zip(rows, asyncio.run(_probe(held)), strict=True):
             row["answers"] = problem is None
@@ -71,6 +73,8 @@ def _row(model: LLM) -> dict[str, Any]:
     known = knowledge(model)
     if known.basis == "nothing":
         said.append("nothing is known of what it can do: give scores (eccos pool add) or labels")
+    if known.differs and not known.basis.startswith("predecessor"):
+        said.append(f"published scores are of {known.differs}")
     return {
         "model": model.name,
         "input_price": model.input_price,
@@ -78,9 +82,20 @@ def _row(model: LLM) -> dict[str, Any]:
         "price_date": model.price_date,
         "known_by": known.basis,
         "level_sd": round(known.level_sd, 3),
-        "remarks": said + ([known.note] if known.note and not known.basis.startswith("predecessor") else []),
+        "remarks": said,
         "problems": problems,
     }
+
+
+def _also(model: LLM, pool: Pool) -> list[str]:
+    """Name other entries of a pool that are the same model at the same place."""
+    from eccos_rs.pools.catalogued import same_column
+
+    def place(one: LLM) -> str | None:
+        return None if one.endpoint is None else one.endpoint.base_url
+
+    others = (other for other in pool if other.name != model.name and place(other) == place(model))
+    return [f"the same model as {other.name}: take one out" for other in others if same_column(model, other)]
 
 
 async def _probe(pool: Pool) -> list[str | None]:

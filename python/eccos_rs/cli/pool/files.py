@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from eccos_rs.catalogue.contradiction import unused_scores
 from eccos_rs.catalogue.models import STALE_DAYS, catalogue, days_old
+from eccos_rs.catalogue.scores import benchmarks, knowledge
 from eccos_rs.cli.common import write_whole
+from eccos_rs.domain.llm import benchmark_key
 from eccos_rs.errors import PoolError
 
 if TYPE_CHECKING:
@@ -20,7 +23,7 @@ __all__ = ["remarks", "write_pool"]
 
 
 def write_pool(pool: Pool, out: Path | None, *, replace: bool, about: str | None = None) -> None:
-    """Write a pool file, or print it; what is worth knowing of its prices goes to standard error.
+    """Write a pool file, or print it; what is worth knowing of its models goes to standard error.
 
     `about` names the one model that it is said of; by default it is said of all.
 
@@ -43,7 +46,7 @@ def write_pool(pool: Pool, out: Path | None, *, replace: bool, about: str | None
 
 
 def remarks(model: LLM, today: datetime.date | None = None) -> list[str]:
-    """Return what is worth knowing of a model's price and of its end, in words."""
+    """Return what is worth knowing of a model's price, of its end and of its scores, in words."""
     today = today or datetime.date.today()
     said = []
     age = days_old(model.price_date, today)
@@ -57,4 +60,12 @@ def remarks(model: LLM, today: datetime.date | None = None) -> list[str]:
             said.append(f"it was to be taken away on {entry.retires}{then}")
         elif left < STALE_DAYS:
             said.append(f"it will be taken away on {entry.retires}{then}")
-    return said
+    return said + doubts(model)
+
+
+def doubts(model: LLM) -> list[str]:
+    """Return what is wrong with the scores that are told of a model: contradictions, unknown benchmarks."""
+    if not model.scores:
+        return []
+    strange = unused_scores(map(benchmark_key, model.scores), benchmarks())
+    return [*knowledge(model).doubts, *([strange] if strange else [])]

@@ -41,12 +41,14 @@ def new(
     Prices come from a snapshot that ships, with its date; a name that is not in it is told with near ones.
     A model of your own is a [[model]] table with prices, added to the file by hand or by eccos pool add.
     """  # noqa: D301 - \b keeps typer from joining the lines
-    from eccos_rs.pools.catalogued import names_of_keys
+    from eccos_rs.pools.catalogued import llm_of_name, names_of_keys, same_column
     from eccos_rs.pools.pool import Pool
 
     chosen = list(names or ())
     if from_env:
-        chosen += [name for name in names_of_keys(per_provider) if name not in chosen]
+        named = Pool.of(*chosen) if chosen else ()
+        proposed = [(name, llm_of_name(name)) for name in names_of_keys(per_provider)]
+        chosen += [name for name, llm in proposed if not any(same_column(llm, each) for each in named)]
         if not chosen:
             raise PoolError("no key of a known provider is set (OPENAI_API_KEY, ANTHROPIC_API_KEY, ...)")
     if not chosen:

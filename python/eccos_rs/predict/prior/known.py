@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from eccos_rs.catalogue.contradiction import unused_scores
 from eccos_rs.catalogue.scores import REFERENCE, benchmarks, knowledge
-from eccos_rs.domain.validation import nearest_name
 from eccos_rs.predict.prior.ability import Known
 from eccos_rs.predict.prior.curves import benchmark_name
 
@@ -93,6 +93,7 @@ def model_prior(model: LLM, categories: Sequence[str]) -> ModelPrior:
 def make_prior(found: ModelKnowledge, categories: Sequence[str]) -> ModelPrior:
     """Put what the catalogue knows in the terms of the curves."""
     listed = frozenset(benchmarks())
+    used = {*listed, *categories, *map(benchmark_name, categories)}
     level, success, tokens = [], [], []
     for category in categories:
         benchmark = benchmark_name(category)
@@ -110,19 +111,8 @@ def make_prior(found: ModelKnowledge, categories: Sequence[str]) -> ModelPrior:
         found.basis,
         PUBLISHED_CATEGORY_STD if published else CATEGORY_STD,
         bool(np.isfinite(tokens).any()) or found.mean_tokens is not None,
-        "; ".join(filter(None, (found.note, _unused(found, categories, listed)))),
+        "; ".join(filter(None, (found.note, unused_scores(found.scores, used)))),
     )
-
-
-def _unused(found: ModelKnowledge, categories: Sequence[str], listed: frozenset[str]) -> str:
-    """Name scores that say nothing here: a slip of the pen must not be taken for knowledge."""
-    used = {*listed, *categories, *map(benchmark_name, categories)}
-    strange = []
-    for name in found.scores:
-        if name not in used:
-            near = nearest_name(name, sorted(used), cutoff=0.8)
-            strange.append(name if near is None else f"{name} (near {near})")
-    return f"not used, no board lists it: {', '.join(strange)}" if strange else ""
 
 
 def _level(found: ModelKnowledge, benchmark: str, listed: frozenset[str]) -> float:
