@@ -1,13 +1,8 @@
-"""Keys of clients with their own limits, and what is read again while requests run."""
+"""Keys of clients with their own limits; their file is read again while requests run."""
 
 from __future__ import annotations
 
 import hashlib
-import os
-import signal
-import subprocess
-import sys
-import threading
 import time
 
 import httpx
@@ -16,12 +11,9 @@ import pytest
 from eccos_rs.errors import InputError
 from eccos_rs.pools.pool import LLM, Endpoint, Pool
 from eccos_rs.serve.keys import read_keys
-from eccos_rs.serve.replay import ReplaySettings, build_replay_app
-from tests.helpers.paths import ROOT
-from tests.helpers.scripted import COMPLETION, Scripted, plain
-from tests.helpers.serving import MODELS, TEXTS, chat, pool_at, recorded, running
+from tests.helpers.scripted import COMPLETION, DONE, FINAL, WORDS, Scripted, data, plain, stream
+from tests.helpers.serving import MODELS, chat, running
 from tests.serve.test_gateway import eventually, gateway
-from tests.serve.test_gateway_faults import free_address
 
 ALICE, BOB = "alice-token-0123456789", "bob-token-0123456789"
 FILE = f"""
@@ -144,69 +136,57 @@ def test_a_broken_keys_file_is_refused_by_name(tmp_path, content, sentence):
     path = tmp_path / "keys.toml"
     path.write_text(content)
     with pytest.raises(InputError, match=sentence) as refused:
-        read_keys(path, MODELS)
+        read_keys(path, Pool([LLM(name, 1, 4) for name in MODELS]))
     assert ALICE not in str(refused.value)
     assert BOB not in str(refused.value)
 
 
-PROCESS = """
-import sys
-from functools import partial
-from pathlib import Path
-sys.path.insert(0, {root!r})
-from eccos_rs.routing.policy import Policy
-from eccos_rs.pools.pool import Pool
-from eccos_rs.routing.router import Router
-from eccos_rs.serve.app import GatewaySettings, build_app, reload_pool
-from eccos_rs.serve.run import run
-from tests.helpers.serving import FixedPredictor
-path = Path({pool!r})
-router = Router(Pool.load(path), FixedPredictor(), Policy(min_quality=0.6))
-settings = GatewaySettings(load=partial(reload_pool, router, path))
-run(build_app(router, settings), "127.0.0.1", {port}, quiet=True)
-"""
+SLOW = stream(*WORDS[:1], 1.5, *WORDS[1:], data(FINAL), DONE)
 
 
-@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="there is no SIGHUP here")
-def test_sighup_changes_the_pool_and_drops_no_request(tmp_path):
-    port = int(free_address().rsplit(":", 1)[1])
-    path, url = tmp_path / "pool.toml", f"http://127.0.0.1:{port}"
-    slow = ReplaySettings(tokens_per_second=20.0, ttft=0.0)
-    with running(build_replay_app(recorded(60), slow)) as engine:
-        pool = pool_at(engine)
-        path.write_text(pool.to_toml())
-        code = PROCESS.format(root=str(ROOT), pool=str(path), port=port)
-        process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True)
-        try:
-            eventually(lambda: answers(f"{url}/readyz"), seconds=40)
-            got = []
-
-            def stream():
-                body = chat(TEXTS[0], "small", stream=True)
-                with httpx.stream("POST", f"{url}/v1/chat/completions", json=body, timeout=40) as answer:
-                    got.append(answer.read().decode())
-
-            thread = threading.Thread(target=stream)
-            thread.start()
-            eventually(lambda: httpx.get(f"{url}/v1/stats").json()["in_flight"] == 1)
-            path.write_text("broken")
-            os.kill(process.pid, signal.SIGHUP)
-            time.sleep(1.0)
-            assert len(httpx.get(f"{url}/v1/models").json()["data"]) == 3
-            path.write_text(Pool([pool["large"]]).to_toml())
-            os.kill(process.pid, signal.SIGHUP)
-            eventually(lambda: len(httpx.get(f"{url}/v1/models").json()["data"]) == 2, seconds=20)
-            assert httpx.post(f"{url}/v1/route", json=chat(TEXTS[1])).json()["model"] == "large"
-            thread.join(40)
-            assert got[0].rstrip().endswith("data: [DONE]")
-        finally:
-            process.terminate()
-            _, said = process.communicate(timeout=40)
-        assert "the pool stays as it is" in said
+def test_a_key_that_is_taken_away_while_its_request_runs(keys):
+    """The answer comes to its end and is booked; the key's return gives it no second budget."""
+    with running(Scripted(lambda *_: SLOW), lifespan="off") as url:
+        pool = Pool([LLM(name, 1, 4, endpoint=Endpoint(f"{url}/v1")) for name in MODELS])
+        file = FILE.replace("budget = 0.01", "budget = 0.004")
+        keys.write_text(file)
+        without = FILE[FILE.rindex("[[key]]") :]
+        given = {"authorization": f"Bearer {ALICE}"}
+        body = chat("hi", "small", stream=True)
+        with gateway(pool, keys=keys) as front:
+            with httpx.stream("POST", f"{front}/v1/chat/completions", json=body, headers=given) as got:
+                lines = got.iter_lines()
+                assert "one" in next(lines)
+                keys.write_text(f"schema_version = 1\n{without}")
+                eventually(lambda: ask(front, ALICE).status_code == 401)
+                assert "data: [DONE]" in list(lines)
+            keys.write_text(file)
+            eventually(lambda: ask(front, ALICE).status_code != 401)
+            assert code(ask(front, ALICE)) == (429, "insufficient_quota")
 
 
-def answers(url):
-    try:
-        return httpx.get(url).status_code == 200
-    except httpx.ConnectError:
-        return False
+def test_other_limits_of_a_key_keep_what_it_used(served, keys):
+    front, _ = served
+    assert [ask(front, BOB).status_code for _ in range(3)] == [200, 200, 200]
+    keys.write_text(FILE.replace("requests_per_minute = 3", "requests_per_minute = 5"))
+    eventually(lambda: ask(front, BOB).status_code == 200)
+    assert [ask(front, BOB).status_code for _ in range(2)] == [200, 429]
+    assert [ask(front, ALICE).status_code for _ in range(4)] == [200, 200, 200, 429]
+    keys.write_text(FILE.replace('per = "day"', 'per = "month"'))
+    time.sleep(1.5)
+    assert ask(front, ALICE).status_code == 429, "a longer period forgot what was spent in it"
+    keys.write_text(FILE.replace('per = "day"', 'per = "hour"'))
+    eventually(lambda: ask(front, ALICE).status_code == 200)
+
+
+def test_a_tenant_that_changes_takes_its_conversation_to_nobody_else(served, keys):
+    """It begins anew under the new tenant; another client with the same session id meets nothing of it."""
+    front, _ = served
+    turn = {"x_session_id": "s"}
+    assert ask(front, BOB, **turn).headers["x-eccos-conversation"] == "chosen"
+    assert ask(front, ALICE, **turn).headers["x-eccos-conversation"] == "chosen"
+    assert ask(front, BOB, **turn).headers["x-eccos-conversation"] == "kept"
+    keys.write_text(FILE.replace('"blue"', '"green"').replace("requests_per_minute = 3", 'tenant = "red"'))
+    eventually(lambda: ask(front, BOB).status_code == 200 and ask(front, BOB).status_code == 200)
+    assert ask(front, BOB, **turn).headers["x-eccos-conversation"] == "chosen"
+    assert ask(front, BOB, **turn).headers["x-eccos-conversation"] == "kept"

@@ -175,7 +175,7 @@ def serve(
         if workers == 1:
             run(app, host, port, grace=grace, quiet=quiet)
         else:
-            make = partial(load_app, load, settings)
+            make = partial(load_app, load, settings, pool)
             run_workers(make, host, port, workers=workers, grace=grace, quiet=quiet)
 
 

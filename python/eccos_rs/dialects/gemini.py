@@ -19,7 +19,7 @@ from eccos_rs.dialects.usage import Usage, read_usage
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["GeminiSource", "answer_to_chat", "request_from_chat"]
+__all__ = ["GeminiSource", "answer_to_chat", "request_from_chat", "thinking"]
 
 _DATA_URL = re.compile(r"data:([^;,]+);base64,(.*)", re.DOTALL)
 _FINISH = {
@@ -49,6 +49,8 @@ def request_from_chat(chat: Mapping[str, Any]) -> ChatRequest:
     config = _config(chat)
     if config:
         out["generationConfig"] = config
+    if chat.get("service_tier") in ("flex", "priority"):
+        out["serviceTier"] = chat["service_tier"]
     _tools(chat, out)
     lost += [
         name for name in ("logprobs", "logit_bias", "audio", "prediction", "functions") if chat.get(name)
@@ -84,6 +86,12 @@ def _parts(message: Mapping[str, Any], names: dict[str, str], lost: list[str]) -
     return parts or [{"text": ""}]
 
 
+def thinking(effort: Any) -> dict[str, str] | None:
+    """Return how an effort is asked for; None where there is no such level."""
+    level = _LEVELS.get(effort) if isinstance(effort, str) else None
+    return None if level is None else {"thinkingLevel": level}
+
+
 def _config(chat: Mapping[str, Any]) -> dict[str, Any]:
     config: dict[str, Any] = {}
     for name, other in (("temperature", "temperature"), ("top_p", "topP"), ("seed", "seed")):
@@ -94,8 +102,8 @@ def _config(chat: Mapping[str, Any]) -> dict[str, Any]:
         config["maxOutputTokens"] = cap
     if chat.get("stop"):
         config["stopSequences"] = [chat["stop"]] if isinstance(chat["stop"], str) else chat["stop"]
-    if chat.get("reasoning_effort") in _LEVELS:
-        config["thinkingConfig"] = {"thinkingLevel": _LEVELS[chat["reasoning_effort"]]}
+    if (level := thinking(chat.get("reasoning_effort"))) is not None:
+        config["thinkingConfig"] = level
     form = chat.get("response_format")
     if isinstance(form, dict) and form.get("type") in ("json_object", "json_schema"):
         config["responseMimeType"] = "application/json"

@@ -21,6 +21,7 @@ from eccos_rs.pools.pool import Pool
 from eccos_rs.routing.router import Router
 from eccos_rs.serve.board import SAMPLE_SECONDS, Board
 from eccos_rs.serve.breaker import Breakers
+from eccos_rs.serve.columns import check_live
 from eccos_rs.serve.conversations import Conversations
 from eccos_rs.serve.gateway import Gateway
 from eccos_rs.serve.keys import Keys, read_keys
@@ -138,7 +139,7 @@ def build_app(
     Raises
     ------
     PoolError
-        A model has no endpoint, or the environment variable of its key is not set.
+        A model has no endpoint, the environment variable of its key is not set, or none answers at once.
     StoreError
         The store is damaged or of another program. (One that cannot be written only refuses feedback.)
     """
@@ -146,7 +147,7 @@ def build_app(
     if settings.baseline is not None:
         router.pool.index(settings.baseline)
     recording = _recording(router, settings)
-    keys = Keys(() if settings.keys is None else read_keys(settings.keys, router.pool.names))
+    keys = Keys(() if settings.keys is None else read_keys(settings.keys, router.pool))
     # What is wrong with pool or store is said here, to whoever starts the gateway, not in a server's log.
     first = _upstream(router, settings)
     check_store(settings.store)
@@ -157,7 +158,11 @@ def build_app(
             if settings.shadow is not None:
                 settings.shadow.check(router.pool)
             made = await _make_gateway(router, settings, policy, keys)
-            made.shadow = _shadow(router, settings, policy, recording)
+            try:
+                made.shadow = _shadow(router, settings, policy, recording)
+            except BaseException:
+                await _retire(made)
+                raise
             return made
 
         def install(gateway: Gateway) -> Gateway:
@@ -171,7 +176,7 @@ def build_app(
         keys.restore(app.state.gateway.session)
         path = None if settings.keys is None else Path(settings.keys)
         reloader = Reloader(keys, path, settings.load, make=make, install=install, retire=_retire)
-        reloader.start(lambda: app.state.gateway.session.pool.names)
+        reloader.start(lambda: app.state.gateway.session.pool)
         app.state.reloader = reloader
         sampling = asyncio.create_task(_sample(app), name="eccos-history")
         try:
@@ -197,6 +202,7 @@ def reload_pool(router: Router, path: Path) -> Router:
 
 
 def _upstream(router: Router, settings: GatewaySettings) -> Upstream:
+    check_live(router.pool)
     return Upstream(
         router.pool,
         first_byte_timeout=settings.first_byte_timeout,
@@ -219,6 +225,8 @@ async def _make_gateway(
         As of `build_app`.
     """
     upstream = upstream or _upstream(router, settings)
+    if settings.baseline is not None:
+        router.pool.index(settings.baseline)
     upstream.open()
     session = Session(
         router,

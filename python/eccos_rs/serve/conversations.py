@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from eccos_rs.pools.pool import LLM
     from eccos_rs.session.request import Costing
 
-__all__ = ["Conversations", "conversation_key"]
+__all__ = ["Conversations", "conversation_key", "of_tenant"]
 
 _IDLE = 3600.0
 """Seconds without a turn after which a conversation has come to its end."""
@@ -44,6 +44,15 @@ def conversation_key(
         parts = ("named", client, named)
     else:
         parts = ("asked", client, str(values.get("user")), *asked)
+    return _digest(*parts)
+
+
+def of_tenant(key: str, tenant: str) -> str:
+    """Return what a conversation is known by for one tenant: one that changes tenant begins anew."""
+    return _digest(key, tenant)
+
+
+def _digest(*parts: str) -> str:
     digest = hashlib.blake2b(digest_size=16)
     for part in parts:
         raw = part.encode("utf-8", "surrogatepass")

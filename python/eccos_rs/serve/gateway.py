@@ -16,6 +16,7 @@ from eccos_rs.dialects import messages_answer
 from eccos_rs.dialects.translate import Translation, answer, encode
 from eccos_rs.domain.pricing import model_cost
 from eccos_rs.errors import NoModelError, Overloaded
+from eccos_rs.serve.columns import live_columns
 from eccos_rs.serve.keys import Keys
 from eccos_rs.serve.relay import Relay, RelayedStream
 from eccos_rs.serve.request import ROUTED_NAMES, RoutingRequest, read_request
@@ -96,7 +97,8 @@ class Gateway:
         self.metrics.arrivals.add()
         body = await read_body(request, self.body_timeout)
         key = request.scope.get("eccos.key")
-        wanted = self.keys.limit(key, read_request(request, body, self.session.pool, dialect))
+        pool = self.session.pool
+        wanted = self.keys.limit(key, read_request(request, body, pool, dialect), live_columns(pool))
         if self.shadow is not None:
             wanted = self.shadow.place(wanted, self.keys.allowed_models(key))
         wanted = replace(self._placed(wanted), key=key)
@@ -139,6 +141,7 @@ class Gateway:
             self.metrics,
             arrived=arrived,
             allowance=wanted.allowance(lease.llm),
+            pool=self.session.pool,
             on_spent=lambda cost, tokens: self.keys.settle(wanted.key, lease.cost, cost, tokens),
             on_end=ended,
             on_answer=answered,
@@ -182,7 +185,8 @@ class Gateway:
         if not wanted.lost and not plain:
             return wanted
         speakers = self.upstream.speakers(wanted.dialect)
-        allowed = tuple(name for name in wanted.query.models or self.session.pool.names if name in speakers)
+        names = wanted.query.models or live_columns(self.session.pool)
+        allowed = tuple(name for name in names if name in speakers)
         if not allowed:
             what = ", ".join(wanted.lost) or wanted.dialect
             message = f"no endpoint that may be asked speaks {wanted.dialect}, and none other takes {what}"

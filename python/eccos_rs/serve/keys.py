@@ -16,7 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eccos_rs.domain.validation import check_choice, check_number, check_whole, did_you_mean
-from eccos_rs.errors import InputError, StoreError
+from eccos_rs.errors import InputError, PoolError, StoreError
+from eccos_rs.serve.columns import expand
+from eccos_rs.serve.conversations import of_tenant
 from eccos_rs.serve.wire import RequestError
 from eccos_rs.session.control.pacing import budget_period
 from eccos_rs.session.limits.window import Window
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from os import PathLike
 
+    from eccos_rs.pools.pool import Pool
     from eccos_rs.serve.request import RoutingRequest
     from eccos_rs.session import Session
 
@@ -81,15 +84,15 @@ _FIELDS = tuple(each.name for each in fields(ClientKey) if each.name != "digest"
 
 
 def read_keys(
-    path: str | PathLike[str], models: tuple[str, ...], environment: Mapping[str, str] | None = None
+    path: str | PathLike[str], pool: Pool, environment: Mapping[str, str] | None = None
 ) -> tuple[ClientKey, ...]:
     """Read a keys file: TOML with ``schema_version = 1`` and a ``[[key]]`` table for each key.
 
     Parameters
     ----------
     path : path
-    models : tuple of str
-        The pool's names.
+    pool : Pool
+        A key's models are its columns, or models that are there in several.
     environment : mapping, optional
         Where `token_env` is looked up.
 
@@ -110,7 +113,7 @@ def read_keys(
     if not isinstance(tables, list) or not tables or not all(isinstance(table, dict) for table in tables):
         raise InputError(f"{where} must hold at least one [[key]] table")
     keys = tuple(
-        _read_key(where, at, table, models, environment or os.environ) for at, table in enumerate(tables)
+        _read_key(where, at, table, pool, environment or os.environ) for at, table in enumerate(tables)
     )
     for what, of in (("name", [key.name for key in keys]), ("token", [key.digest for key in keys])):
         for at, value in enumerate(of):
@@ -120,7 +123,7 @@ def read_keys(
 
 
 def _read_key(
-    where: str, at: int, table: dict[str, Any], models: tuple[str, ...], environment: Mapping[str, str]
+    where: str, at: int, table: dict[str, Any], pool: Pool, environment: Mapping[str, str]
 ) -> ClientKey:
     name = table.get("name")
     if not isinstance(name, str) or not name.strip():
@@ -140,7 +143,7 @@ def _read_key(
     if "priority" in values:
         values["priority"] = _priorities(of, values["priority"])
     if "models" in values:
-        values["models"] = _models(of, values["models"], models)
+        values["models"] = _models(of, values["models"], pool)
     if not isinstance(values.get("tenant", ""), str):
         raise InputError(f"{of}: tenant must be a text")
     return ClientKey(**values)
@@ -176,23 +179,44 @@ def _priorities(of: str, value: Any) -> tuple[int, int]:
     return low, high
 
 
-def _models(of: str, value: Any, known: tuple[str, ...]) -> tuple[str, ...]:
+def _models(of: str, value: Any, pool: Pool) -> tuple[str, ...]:
     if not isinstance(value, list) or not value or not all(isinstance(each, str) for each in value):
         raise InputError(f"{of}: models must be a list of names")
-    for name in value:
-        if name not in known:
-            raise InputError(f"{of}: there is no model {name!r} in the pool{did_you_mean(name, known)}")
-    return tuple(value)
+    try:
+        return expand(pool, value)
+    except PoolError as error:
+        raise InputError(f"{of}: {error}") from None
 
 
 class _Use:
     """What one key has used: the windows of a minute, and the spend of its period."""
 
     def __init__(self, key: ClientKey) -> None:
-        self.requests = None if key.requests_per_minute is None else Window(key.requests_per_minute)
-        self.tokens = None if key.tokens_per_minute is None else Window(key.tokens_per_minute)
+        self.requests: Window | None = None
+        self.tokens: Window | None = None
+        self.per = key.per
         self.period = (-math.inf, -math.inf)
         self.spent = self.before = self.reserved = self.total = 0.0
+        self.follow(key)
+
+    def follow(self, key: ClientKey) -> None:
+        """Take the limits of a key that was read anew; what was used stays."""
+        self.requests = _window(self.requests, key.requests_per_minute)
+        self.tokens = _window(self.tokens, key.tokens_per_minute)
+        if key.per != self.per:
+            # A longer period holds what this one has spent; of a shorter one it is not known.
+            if _PERIODS.index(key.per) > _PERIODS.index(self.per) and self.period[1] > 0:
+                self.period = budget_period(key.per, self.period[0])
+            else:
+                self.period, self.spent, self.before = (-math.inf, -math.inf), 0.0, 0.0
+            self.per = key.per
+
+
+def _window(window: Window | None, limit: int | None) -> Window | None:
+    if limit is None or window is None:
+        return None if limit is None else Window(limit)
+    window.limit = limit
+    return window
 
 
 class Keys:
@@ -221,18 +245,12 @@ class Keys:
         self.replace(keys)
 
     def replace(self, keys: tuple[ClientKey, ...]) -> None:
-        """Take other keys; what those of the same name have used stays, unless their limits changed."""
+        """Take other keys; what was used under a name stays, though the name should go and come again."""
         for key in keys:
-            old, use = self._keys.get(key.name), self._uses.get(key.name)
-            fresh = _Use(key)
-            if old is not None and use is not None:
-                fresh.period, fresh.spent, fresh.before = use.period, use.spent, use.before
-                fresh.reserved, fresh.total = use.reserved, use.total
-                if old.requests_per_minute == key.requests_per_minute:
-                    fresh.requests = use.requests
-                if old.tokens_per_minute == key.tokens_per_minute:
-                    fresh.tokens = use.tokens
-            self._uses[key.name] = fresh
+            if key.name in self._uses:
+                self._uses[key.name].follow(key)
+            else:
+                self._uses[key.name] = _Use(key)
         self._keys = {key.name: key for key in keys}
 
     def names(self) -> dict[bytes, str]:
@@ -254,17 +272,27 @@ class Keys:
                         (period, known[1] + spent) if known[0] == period else max(known, (period, spent))
                     )
 
-    def limit(self, name: str | None, wanted: RoutingRequest) -> RoutingRequest:
+    def limit(self, name: str | None, wanted: RoutingRequest, columns: tuple[str, ...]) -> RoutingRequest:
         """Keep a request within what its key allows, and count it.
+
+        Parameters
+        ----------
+        name : str or None
+            Of the key.
+        wanted : RoutingRequest
+        columns : tuple of str
+            The pool's: a key may name some that are there no more.
 
         Raises
         ------
         RequestError
-            403: none of the key's models; 400: a priority out of its range; 429: its budget or a rate is
-            used up.
+            401: the key is no more; 403: none of the key's models; 400: a priority out of its range; 429: its
+            budget or a rate is used up.
         """
         key = self._keys.get(name or "")
         if key is None:
+            if name is not None:  # it was taken away while the request was read
+                raise RequestError(401, "invalid_api_key", "a valid bearer token is needed")
             return wanted
         query = wanted.query
         low, high = key.priority
@@ -274,7 +302,7 @@ class Keys:
             )
         models = query.models
         if key.models is not None:
-            models = tuple(each for each in query.models or key.models if each in key.models)
+            models = tuple(each for each in query.models or columns if each in key.models)
             if not models:
                 raise RequestError(
                     403, "model_not_allowed", f"this key may use {', '.join(key.models)}", param="model"
@@ -282,7 +310,9 @@ class Keys:
         self._admit(key)
         priority = query.priority or min(max(0, low), high)
         group = key.tenant if key.tenant is not None else query.group
-        return replace(wanted, query=replace(query, models=models, priority=priority, group=group))
+        placed = replace(query, models=models, priority=priority, group=group)
+        conversation = wanted.conversation if group is None else of_tenant(wanted.conversation, group)
+        return replace(wanted, query=placed, conversation=conversation)
 
     def allowed_models(self, name: str | None) -> tuple[str, ...] | None:
         """Return the models that a key may use; None for all."""
@@ -290,7 +320,7 @@ class Keys:
         return None if key is None else key.models
 
     def _admit(self, key: ClientKey) -> None:
-        use, now = self._use(key), self._clock()
+        use, now = self._use(key.name), self._clock()
         spent = use.before + use.spent + use.reserved
         if key.budget is not None and spent >= key.budget:
             left = max(1, math.ceil(use.period[1] - self._wall()))
@@ -309,26 +339,24 @@ class Keys:
         if use.requests is not None:
             use.requests.add(1, now)
 
-    def _use(self, key: ClientKey) -> _Use:
-        use, now = self._uses[key.name], self._wall()
+    def _use(self, name: str) -> _Use:
+        use, now = self._uses[name], self._wall()
         if not use.period[0] <= now < use.period[1]:
-            use.period, use.spent = budget_period(key.per, now), 0.0
-            saved = self._saved.get(key.name, (math.nan, 0.0))
+            use.period, use.spent = budget_period(use.per, now), 0.0
+            saved = self._saved.get(name, (math.nan, 0.0))
             use.before = saved[1] if saved[0] == use.period[0] else 0.0
         return use
 
     def reserve(self, name: str | None, cost: float) -> None:
         """Count what a call is expected to cost, until it is settled."""
-        key = self._keys.get(name or "")
-        if key is not None:
-            self._use(key).reserved += cost
+        if name in self._uses:
+            self._use(name).reserved += cost
 
     def settle(self, name: str | None, reserved: float, cost: float, tokens: int) -> None:
         """Count what a call has cost, US dollars and tokens."""
-        key = self._keys.get(name or "")
-        if key is None:
+        if name not in self._uses:
             return
-        use = self._use(key)
+        use = self._use(name)
         use.reserved = max(use.reserved - reserved, 0.0)
         use.spent += cost
         use.total += cost
@@ -352,6 +380,6 @@ class Keys:
         found = {}
         for key in self._keys.values():
             if key.budget is not None:
-                use = self._use(key)
+                use = self._use(key.name)
                 found[key.name] = max(key.budget - use.before - use.spent - use.reserved, 0.0)
         return found

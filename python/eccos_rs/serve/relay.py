@@ -10,6 +10,7 @@ from starlette.responses import StreamingResponse
 
 from eccos_rs.dialects.translate import error_event
 from eccos_rs.dialects.usage import Usage, answer_cost, read_usage, written_tokens
+from eccos_rs.serve.columns import billed_as
 from eccos_rs.serve.sse import parse_event
 from eccos_rs.serve.upstream import UpstreamDisconnected
 from eccos_rs.serve.upstream.errors import embedded_error
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from eccos_rs.dialects.translate import Translation
     from eccos_rs.dialects.usage import Allowance
+    from eccos_rs.pools.pool import Pool
     from eccos_rs.serve.metrics import Metrics
     from eccos_rs.serve.upstream import Reply
     from eccos_rs.session import Lease
@@ -51,6 +53,8 @@ class Relay:
         When the request came, on the monotonic clock.
     allowance : Allowance
         What the answer may use.
+    pool : Pool
+        Whose prices it is billed at.
     on_answer : callable
         Told the usage of an answer that came to its end.
     on_spent : callable
@@ -69,6 +73,7 @@ class Relay:
         *,
         arrived: float,
         allowance: Allowance,
+        pool: Pool,
         on_answer: Callable[[Usage], None],
         on_spent: Callable[[float, int], None],
         on_end: Callable[[Usage, float | None, bool], None],
@@ -81,6 +86,7 @@ class Relay:
         self._metrics = metrics
         self._arrived = arrived
         self._allowance = allowance
+        self._pool = pool
         self._on_answer = on_answer
         self._on_spent = on_spent
         self._on_end = on_end
@@ -114,7 +120,7 @@ class Relay:
         self._ended = True
         usage = self._allowance.clamp(self._counted(), self.model)
         assert self.lease.llm is not None
-        paid = answer_cost(self.lease.llm, usage)
+        paid = answer_cost(billed_as(self._pool, self.lease.llm, usage.tier), usage)
         self.lease.release(
             output_tokens=usage.output_tokens, cost=paid,
             failed=failed, abandoned=side == "client",

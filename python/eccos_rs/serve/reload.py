@@ -15,9 +15,10 @@ from eccos_rs.serve.keys import read_keys
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from eccos_rs.pools.pool import Pool
     from eccos_rs.routing.router import Router
     from eccos_rs.serve.gateway import Gateway
-    from eccos_rs.serve.keys import Keys
+    from eccos_rs.serve.keys import ClientKey, Keys
 
 __all__ = ["Reloader"]
 
@@ -66,9 +67,9 @@ class Reloader:
         self._tasks: set[asyncio.Task[None]] = set()
         self._lock = asyncio.Lock()
 
-    def start(self, models: Callable[[], tuple[str, ...]]) -> None:
+    def start(self, pool: Callable[[], Pool]) -> None:
         """Listen for SIGHUP, where the loop can, and look at the keys file now and then."""
-        self._models = models
+        self._pool = pool
         with suppress(NotImplementedError, RuntimeError, ValueError, AttributeError):
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self.soon)
         if self._path is not None:
@@ -84,35 +85,55 @@ class Reloader:
         task.add_done_callback(self._tasks.discard)
 
     async def reload(self) -> None:
-        """Read keys, pool and policy anew; what cannot be read is logged, and the old one stays."""
+        """Read pool, policy and keys anew; what cannot be read is logged, and the old one stays."""
         async with self._lock:
-            self._read_keys()
-            if self._load is None:
+            router = None if self._load is None else await self._read_pool()
+            if router is None:
+                self._read_keys(self._pool())
                 return
+            # The keys may name models that the new pool alone has, and be refused with it.
+            keys = self._read_keys(router.pool, put=False)
             try:
-                router = await asyncio.to_thread(self._load)
                 gateway = await self._make(router)
-            except EccosError as error:
-                _log.error("the pool stays as it is: %s", error)
+            except Exception as error:
+                self._stays(error)
                 return
+            if keys is not None:
+                self._keys.replace(keys)
             old = self._install(gateway)
             _log.warning("reloaded; the pool holds %s", ", ".join(router.pool.names))
             self._later(self._retire(old))
 
-    def _read_keys(self) -> None:
+    async def _read_pool(self) -> Router | None:
+        assert self._load is not None  # the caller has looked
+        try:
+            return await asyncio.to_thread(self._load)
+        except Exception as error:
+            self._stays(error)
+            return None
+
+    def _stays(self, error: Exception) -> None:
+        # Whatever it is, the gateway that serves goes on; what is none of the file's faults has a traceback.
+        _log.error("the pool stays as it is: %s", error, exc_info=not isinstance(error, EccosError))
+
+    def _read_keys(self, pool: Pool, *, put: bool = True) -> tuple[ClientKey, ...] | None:
         if self._path is None:
-            return
+            return None
         self._seen = self._stamp()
         try:
-            self._keys.replace(read_keys(self._path, self._models()))
+            keys = read_keys(self._path, pool)
         except EccosError as error:
             _log.error("the keys stay as they are: %s", error)
+            return None
+        if put:
+            self._keys.replace(keys)
+        return keys
 
     async def _watch(self) -> None:
         while True:
             await asyncio.sleep(_LOOK)
             if self._stamp() != self._seen:
-                self._read_keys()
+                self._read_keys(self._pool())
 
     def _stamp(self) -> tuple[int, int] | None:
         if self._path is None:

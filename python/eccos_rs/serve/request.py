@@ -12,7 +12,8 @@ from eccos_rs.dialects.chat import chat_query, parse_ask
 from eccos_rs.dialects.translate import to_chat
 from eccos_rs.dialects.usage import Allowance
 from eccos_rs.domain.query import Query
-from eccos_rs.errors import EccosError, InputError, NoModelError, Overloaded, QueryError
+from eccos_rs.errors import EccosError, InputError, NoModelError, Overloaded, PoolError, QueryError
+from eccos_rs.serve.columns import expand, model_names, narrow
 from eccos_rs.serve.conversations import conversation_key
 from eccos_rs.serve.wire import RequestError
 
@@ -119,7 +120,7 @@ def read_request(request: Request, body: JsonBody, pool: Pool, dialect: str = "c
         return _read_plain(request, body, pool, dialect)
     chat = to_chat(body.values, dialect)
     values = chat.values
-    names = _models(values, request.headers.get("x-eccos-models"), pool)
+    names = narrow(pool, _models(values, request.headers.get("x-eccos-models"), pool), values)
     named = values.get("model") not in ROUTED_NAMES
     query = chat_query(
         values,
@@ -150,7 +151,7 @@ def read_request(request: Request, body: JsonBody, pool: Pool, dialect: str = "c
 def _read_plain(request: Request, body: JsonBody, pool: Pool, dialect: str) -> RoutingRequest:
     """Read what is passed through: completions of a text, and embeddings, which name their model."""
     values = body.values
-    names = _models(values, request.headers.get("x-eccos-models"), pool)
+    names = narrow(pool, _models(values, request.headers.get("x-eccos-models"), pool), values)
     named = values.get("model") not in ROUTED_NAMES
     if dialect == "embeddings" and not named:
         raise RequestError(
@@ -196,13 +197,14 @@ def _models(values: Mapping[str, Any], header: str | None, pool: Pool) -> tuple[
         raise RequestError(400, "invalid_header", "x-eccos-models names no model")
     if model not in ROUTED_NAMES:
         wanted = [model]
-    for name in wanted or ():
-        if name not in pool.names:
-            known = ", ".join((*ROUTED_NAMES, *pool.names))
-            raise RequestError(
-                404, "model_not_found", f"there is no model {name!r}; known are {known}", param="model"
-            )
-    return None if wanted is None else tuple(wanted)
+    try:
+        return None if wanted is None else expand(pool, wanted)
+    except PoolError:
+        known = (*ROUTED_NAMES, *model_names(pool))
+        name = next(name for name in wanted or () if name not in known)
+        what = " that answers at once" if name in pool.names else ""
+        message = f"there is no model {name!r}{what}; known are {', '.join(known)}"
+        raise RequestError(404, "model_not_found", message, param="model") from None
 
 
 def _priority(text: str) -> int:

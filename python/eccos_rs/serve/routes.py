@@ -14,6 +14,7 @@ from starlette.routing import Route
 from eccos_rs.dialects import messages_answer
 from eccos_rs.domain.attachments import text_tokens
 from eccos_rs.errors import EccosError, StoreError
+from eccos_rs.serve.columns import model_names
 from eccos_rs.serve.metrics import page_figures
 from eccos_rs.serve.request import ROUTED_NAMES, error_status, read_request
 from eccos_rs.serve.wire import CLIENT_LEFT, RequestError, error_response, read_body
@@ -101,7 +102,7 @@ async def _feedback(request: Request) -> Response:
 
 
 async def _models(request: Request) -> Response:
-    names = (ROUTED_NAMES[0], *_gateway(request).session.pool.names)
+    names = (ROUTED_NAMES[0], *model_names(_gateway(request).session.pool))
     if "anthropic-version" in request.headers:
         listed = [
             {"type": "model", "id": name, "display_name": name, "created_at": "1970-01-01T00:00:00Z"}
@@ -114,7 +115,7 @@ async def _models(request: Request) -> Response:
 
 async def _model(request: Request) -> Response:
     name = request.path_params["name"]
-    if name not in (*ROUTED_NAMES, *_gateway(request).session.pool.names):
+    if name not in (*ROUTED_NAMES, *model_names(_gateway(request).session.pool)):
         raise RequestError(404, "model_not_found", f"there is no model {name!r}", param="model")
     return JSONResponse(_model_row(name))
 

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
+import os
 import signal
 import socket
 import tempfile
 import threading
 import time
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
 
 from eccos_rs.errors import EccosError
-from eccos_rs.serve.app import build_app
+from eccos_rs.serve.app import build_app, reload_pool
 from eccos_rs.serve.run import server_config
 
 if TYPE_CHECKING:
@@ -34,6 +37,8 @@ _log = logging.getLogger("eccos_rs.serve")
 
 _STOPS = (signal.SIGINT, signal.SIGTERM)
 
+_HANGUP: signal.Signals | None = getattr(signal, "SIGHUP", None)
+
 _LOOK = 0.25
 """Seconds between two looks at the workers."""
 
@@ -41,9 +46,12 @@ _SOON, _MOST_DEATHS = 10.0, 3
 """A worker that ends within so many seconds, so many times in a row, cannot be started."""
 
 
-def load_app(load: Callable[[], Router], settings: GatewaySettings) -> Starlette:
-    """Make the application of a worker, in its own process."""
-    return build_app(load(), settings)
+def load_app(load: Callable[[], Router], settings: GatewaySettings, pool: Path | None = None) -> Starlette:
+    """Make the application of a worker, in its own process; `pool` is the file that SIGHUP reads again."""
+    router = load()
+    if pool is not None:
+        settings = replace(settings, load=partial(reload_pool, router, pool))
+    return build_app(router, settings)
 
 
 @contextmanager
@@ -66,6 +74,8 @@ def run_workers(
     quiet: bool = False,
 ) -> None:
     """Serve with several processes until SIGTERM or Ctrl-C; one that dies is started again.
+
+    SIGHUP goes on to every process.
 
     Parameters
     ----------
@@ -92,6 +102,8 @@ def run_workers(
     stop = threading.Event()
     before = [(number, signal.signal(number, lambda *_: stop.set())) for number in _STOPS]
     team = [_Worker(make, listening, options) for _ in range(workers)]
+    if _HANGUP is not None:
+        before.append((_HANGUP, signal.signal(_HANGUP, lambda *_: _reload(team))))
     try:
         for each in team:
             each.start()
@@ -106,6 +118,11 @@ def run_workers(
         listening.close()
         for number, handler in before:
             signal.signal(number, handler)
+
+
+def _reload(team: list[_Worker]) -> None:
+    for each in team:
+        each.reload()
 
 
 class _Worker:
@@ -135,6 +152,11 @@ class _Worker:
         _log.error("worker %s has ended (exit code %s) and is started again", process.pid, process.exitcode)
         self.start()
 
+    def reload(self) -> None:
+        process = self._process
+        if _HANGUP is not None and process is not None and process.is_alive() and process.pid is not None:
+            os.kill(process.pid, _HANGUP)
+
     def end(self) -> None:
         if self._process is not None and self._process.is_alive():
             self._process.terminate()
@@ -147,4 +169,6 @@ class _Worker:
 
 
 def _serve(make: Callable[[], Starlette], listening: socket.socket, options: dict[str, Any]) -> None:
+    if _HANGUP is not None:
+        signal.signal(_HANGUP, signal.SIG_IGN)  # until it listens: what it reads then is new anyway
     uvicorn.Server(server_config(make, factory=True, **options)).run(sockets=[listening])

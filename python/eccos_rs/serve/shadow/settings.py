@@ -94,7 +94,7 @@ def place(
         return wanted
     if wanted.named:
         assert query.models is not None  # it names one
-        (as_is,) = query.models
+        as_is = query.models[0]  # of a model that is there at several efforts, the first in the pool
         # Its own model is no limit on where it would be routed.
         free = replace(query, models=allowed)
     elif settings.model == AS_IS:

@@ -42,6 +42,11 @@ _AT_ONCE = 1.0
 
 _NO_SUCH_PATH = ("status_404", "status_405")
 
+_TIERS = {"service_tier", "serviceTier"}
+
+_WORDS = {"generationConfig": b"thinking"}
+"""By what an endpoint's refusal of a member is known, where that is not the member's name."""
+
 _LONGEST_REFUSAL = 2**20
 """Bytes of an error's body that are read."""
 
@@ -179,6 +184,10 @@ class Upstream:
             refused = _refused_additions(reply, added - config.refused)
             if not refused:
                 return reply
+            if closed := refused & _TIERS:
+                # Asked without it, it would answer at the price of another lane.
+                reply.close()
+                raise UpstreamError("lane", f"{model}: its endpoint refuses {closed.pop()}", at_once=True)
             # It will not take them next time either; the client has not asked for them.
             config.refused |= refused
 
@@ -316,7 +325,7 @@ def _refused_additions(reply: Reply, added: set[str]) -> set[str]:
     """Return which of the members that the gateway added an endpoint names in its refusal."""
     if reply.status not in (400, 422) or reply.whole is None:
         return set()
-    return {name for name in added if name.encode() in reply.whole}
+    return {name for name in added if _WORDS.get(name, name.encode()) in reply.whole}
 
 
 def _sent(raw: bytes) -> bytes | io.BytesIO:

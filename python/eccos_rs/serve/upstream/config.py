@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 from yarl import URL
 
+from eccos_rs.dialects import gemini
 from eccos_rs.domain.endpoint import read_headers, read_key
 from eccos_rs.errors import PoolError
 
@@ -36,6 +37,8 @@ _NATIVE = {
 }
 _TRANSLATED = {"openai": "chat", "azure": "chat", "anthropic": "messages", "gemini": "gemini"}
 _KEY_HEADERS = {"anthropic": "x-api-key", "azure": "api-key", "gemini": "x-goog-api-key"}
+_TIERS = ("flex", "priority")
+"""Lanes that a request must ask for; the standard one is what it gets unasked."""
 _ANTHROPIC_VERSION = "2023-06-01"
 
 
@@ -49,6 +52,8 @@ class EndpointConfig:
         The name sent upstream.
     effort : str or None
         The reasoning effort that the pool asks for.
+    lane : str or None
+        The lane that it is asked in, where that must be said.
     refused : set of str
         Members that the gateway adds and that this endpoint does not take.
     kind : str
@@ -64,6 +69,7 @@ class EndpointConfig:
     timeout: aiohttp.ClientTimeout
     first_byte_timeout: float
     effort: str | None = None
+    lane: str | None = None
     refused: set[str] = field(default_factory=set)
     kind: str = "openai"
     native: set[str] = field(default_factory=set)
@@ -93,6 +99,11 @@ class EndpointConfig:
             headers["authorization"] = f"Bearer {key}"
         if kind == "anthropic":
             headers.setdefault("anthropic-version", _ANTHROPIC_VERSION)
+        lane = model.lane if model.lane in _TIERS else None
+        if lane is not None and kind == "anthropic":
+            raise PoolError(
+                f"model {model.name!r}: an endpoint of kind anthropic sells no lane {lane!r} by the request"
+            )
         base = URL(endpoint.base_url)
         if base.user is not None and "authorization" in headers:
             raise PoolError(f"model {model.name!r}: base_url names a user although there is a key")
@@ -109,6 +120,7 @@ class EndpointConfig:
             ),
             min(first_byte_timeout, endpoint.timeout),
             model.effort,
+            lane,
             kind=kind,
             native=native,
         )
@@ -138,15 +150,23 @@ class EndpointConfig:
         if dialect in ("chat", "completions") and values.get("stream"):
             # The last event then says how many tokens there were; it is taken out again if nobody asked.
             added["stream_options"] = {**(values.get("stream_options") or {}), "include_usage": True}
-        if self.effort is None:
-            return added
-        if dialect == "chat" and not {"reasoning_effort", "reasoning"} & values.keys():
-            added["reasoning_effort"] = self.effort
-        elif dialect == "responses" and not (values.get("reasoning") or {}).get("effort"):
-            added["reasoning"] = {**(values.get("reasoning") or {}), "effort": self.effort}
-        elif dialect == "messages" and not (values.get("output_config") or {}).get("effort"):
-            added["output_config"] = {**(values.get("output_config") or {}), "effort": self.effort}
-        return added
+        tier = "serviceTier" if dialect == "gemini" else "service_tier"
+        if self.lane is not None and dialect != "embeddings" and values.get(tier) in (None, "auto"):
+            added[tier] = self.lane
+        return added if self.effort is None else added | self._with_effort(values, dialect)
+
+    def _with_effort(self, values: Mapping[str, Any], dialect: str) -> dict[str, Any]:
+        """Return the member that asks for the pool's effort, where the client asks for none of its own."""
+        if dialect == "chat":
+            asked = {"reasoning_effort", "reasoning"} & values.keys()
+            return {} if asked else {"reasoning_effort": self.effort}
+        member, inner, told = {
+            "responses": ("reasoning", "effort", self.effort),
+            "messages": ("output_config", "effort", self.effort),
+            "gemini": ("generationConfig", "thinkingConfig", gemini.thinking(self.effort)),
+        }.get(dialect, ("", "", None))
+        given = values.get(member) or {}
+        return {} if told is None or given.get(inner) else {member: {**given, inner: told}}
 
 
 def _proxy(endpoint: Endpoint, base: URL) -> str | None:
