@@ -108,6 +108,28 @@ def test_an_exam_that_was_stopped_goes_on(file, tmp_path):
         assert asked + len(server.requests) < 2 * 90
 
 
+def test_an_endpoint_that_dies_late_leaves_a_fair_sample(file, tmp_path, capsys):
+    """Every category is among what was answered, and the command says by how much a model was scored."""
+
+    def dies(handler, request) -> None:
+        asked = sum(each.body["model"] == "weak" for each in list(server.requests))
+        if request.body["model"] == "weak" and asked > 42:
+            handler.send(401, b'{"error": {"message": "gone"}}')
+        else:
+            solver(handler, request)
+
+    with misbehaving(dies) as server:
+        pool = tmp_path / "pool.toml"
+        pool.write_text(pool_of(server.url).to_toml(), encoding="utf-8")
+        assert run("pool", "exam", pool, "--data", file, "--questions", 60) == 1
+    weak = Pool.load(pool)["weak"]
+    assert {f"sums/{kind}" for kind in KINDS} <= set(weak.scores)
+    assert weak.scores["sums/add"] > 0.7
+    assert weak.scores["sums/subtract"] < 0.3
+    told = re.search(r"weak: scored by the (\d+) of 60 questions", capsys.readouterr().err)
+    assert 30 <= int(told[1]) < 60
+
+
 def test_a_longer_exam_asks_the_questions_of_a_shorter_one_and_more(file):
     tasks, pool = read_questions(file), pool_of("http://localhost:1/v1")
     short, long = (plan_exam(tasks, pool, n) for n in (30, 60))

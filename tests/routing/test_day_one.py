@@ -153,6 +153,23 @@ def test_feedback_speaks_of_a_routed_query_by_its_id(router: Router) -> None:
         own.feedback("q-17", "gpt-5-mini", good=3.0)
 
 
+def test_a_flood_of_feedback_on_one_model_drives_out_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("eccos_rs.predict.prior.learned.MOST_OUTCOMES", 200)
+    first, second = "gpt-5-mini", "claude-sonnet-4.5"
+    router = Router.day_one(Pool.of(first, second), device="cpu")
+    both = (Output(first, 0.0, 100, 0.01), Output(second, 1.0, 100, 0.01))
+    router.learn([Record(f"{ASKED[at % 4]} ({at})", "own", 50, both) for at in range(40)])
+    labelled = router.predict(ASKED)
+    for at in range(400):
+        router.feedback(Query(f"{ASKED[at % 4]} ({at % 40})"), first, good=True, channel="thumbs")
+    flooded = router.predict(ASKED)
+    assert [row.labels for row in router.knowledge()] == [160, 40]
+    # Honest labels stay what they are, and clicks on one say nothing of the other.
+    assert flooded.quality[:, 1] == pytest.approx(labelled.quality[:, 1], abs=0.01)
+    assert flooded.quality[:, 0].mean() < labelled.quality[:, 0].mean() + 0.05
+    assert flooded.level_std == pytest.approx(labelled.level_std, rel=0.15)
+
+
 def test_records_of_other_models_teach_nothing_and_say_so(router: Router) -> None:
     strange = [Record("Hi", "own", 5, (Output("somebody-else", 1.0, 5, 0.01),))]
     with pytest.raises(InputError, match=r"records: got 'somebody-else'; the models of the pool are "):

@@ -47,7 +47,8 @@ def exam(
     graded by rule. The cost is estimated first; every call is journaled beside the pool file, and the same
     line goes on where a run was stopped. The questions go to the pool's endpoints and nowhere else.
 
-    Exit status 1 when a model answered too few to be scored, or the ceiling stopped the exam.
+    Exit status 1 when the exam was not brought to its end: calls failed, a model answered too few to be
+    scored, or the ceiling stopped it. What was answered is a fair sample, and scored.
     """  # noqa: D301 - \b keeps typer from joining the lines
     from eccos_rs.pools.pool import Pool
     from eccos_rs.records.collect import CollectOptions
@@ -72,7 +73,7 @@ def exam(
         result = run_exam(plan, held, records, options=options, progress=progress)
     if result.scores:
         write_pool(result.pool, out or pool, replace=True, about=next(iter(result.scores)))
-    _report(result, as_json=as_json)
+    _report(result, len(plan.tasks), as_json=as_json)
     if result.left_out or result.summary.stopped != "done":
         raise typer.Exit(1)
 
@@ -95,7 +96,7 @@ def _announce(plan: ExamPlan, wanted: int, *, quiet: bool, as_json: bool) -> Non
     )
 
 
-def _report(result: ExamResult, *, as_json: bool) -> None:
+def _report(result: ExamResult, asked: int, *, as_json: bool) -> None:
     if as_json:
         told = {
             name: {"answered": each.answered, "scores": each.scores, "sd_log_odds": each.sd}
@@ -107,6 +108,11 @@ def _report(result: ExamResult, *, as_json: bool) -> None:
         return
     _table(result)
     typer.echo(f"US$ {result.summary.spent_usd:.4f} spent on {result.summary.answered:,} answers")
+    for name, each in result.scores.items():
+        if each.answered < asked:
+            typer.echo(
+                f"{name}: scored by the {each.answered} of {asked} questions that it answered", err=True
+            )
     for name, answered in result.left_out.items():
         typer.echo(f"{name}: {answered} answers are too few for a score", err=True)
     for error, pairs in result.summary.failures.items():

@@ -30,7 +30,7 @@ USUAL_LEVEL_STD, USUAL_CATEGORY_STD = 0.1, 0.25
 MOST_NEAR = 2_048
 """So many labelled queries, the newest, count as known ground."""
 MOST_OUTCOMES = 20_000
-"""The newest so many are kept; a model's level is settled long before."""
+"""So many are kept, the newest of each model and channel; a model's level is settled long before."""
 _REFIT = 0.02
 """Feedback is taken up when so much of what is kept is new."""
 
@@ -214,7 +214,8 @@ class LearnedPredictor:
 
     def _keep(self, new: dict[str, NDArray[Any]]) -> None:
         joined = {n: np.concatenate([self._kept[n], v]) for n, v in new.items()} if self._kept else new
-        self._kept = {name: values[-MOST_OUTCOMES:] for name, values in joined.items()}
+        rows = _newest_of_each(joined["model"], joined["channel"], MOST_OUTCOMES)
+        self._kept = {name: values[rows] for name, values in joined.items()}
 
     def _refit(self) -> None:
         kept, self._new = self._kept, 0
@@ -246,6 +247,20 @@ class LearnedPredictor:
         if name in ("base", "level_std"):
             raise AttributeError(name)
         return getattr(self.base, name)
+
+
+def _newest_of_each(model: NDArray[Any], channel: NDArray[Any], most: int) -> NDArray[np.intp]:
+    """Return the rows to keep, at most `most` and in order: a flood drives out nothing but its own."""
+    if len(model) <= most:
+        return np.arange(len(model))
+    group = np.unique(np.column_stack([model, channel]), axis=0, return_inverse=True)[1].ravel()
+    # How many newer outcomes of its own group stand behind each row: what the fullest groups have beyond the
+    # others goes first.
+    newer = np.empty(len(group), dtype=np.intp)
+    for number in range(int(group.max()) + 1):
+        rows = np.flatnonzero(group == number)
+        newer[rows] = np.arange(len(rows))[::-1]
+    return np.sort(np.argsort(newer, kind="stable")[:most])
 
 
 def _described(
