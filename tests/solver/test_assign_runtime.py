@@ -88,6 +88,23 @@ def test_no_time_at_all_still_answers() -> None:
     assert certify(assignment=found, **problem), certify(assignment=found, **problem)
 
 
+@pytest.mark.parametrize("how", [{}, {"load": 1.05}, {"weights": "tokens"}, {"forbid": 0.3}], ids=str)
+@pytest.mark.parametrize("goal", ["min_quality", "budget"])
+def test_a_rounding_at_sampled_prices_keeps_every_limit(goal: str, how: dict[str, Any]) -> None:
+    """No time for a pass: prices of a sample, one pass, and what then misses a limit is moved."""
+    made = problems.make(30_000, 10, seed=3, **how)
+    problem = {"cost": made.cost, "quality": made.quality, **made.keywords}
+    if goal == "budget":
+        problem["budget"] = assign(**problem).cost
+        del problem["min_quality"]
+    found = assign(**problem, time_limit=0.0)
+    assert found.interrupted
+    assert found.status is Status.FEASIBLE
+    assert found.gap < 0.05
+    proof = certify(assignment=found, **problem)
+    assert proof, proof
+
+
 def test_a_node_limit_ends_the_branching() -> None:
     problem = made(**HARD)
     few = assign(**problem, tolerance=0.0, node_limit=50)

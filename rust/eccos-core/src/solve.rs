@@ -24,7 +24,8 @@ use crate::dual::{Outcome, Work};
 use crate::integer;
 use crate::options::Options;
 use crate::problem::{Criterion, Equal, Goal, Problem, ProblemError};
-use crate::program::{Prepared, dot, dual_value};
+use crate::program::{Prepared, dual_value};
+use crate::relax::large;
 
 /// Assigns every query to a model.
 ///
@@ -101,7 +102,7 @@ impl<'a> Run<'a> {
         Self {
             problem,
             options,
-            control: Control::new(options, start),
+            control: Control::new(options, start).with_reserve(problem, options, start),
             work: Work::default(),
             stats: Stats::default(),
             served: None,
@@ -150,7 +151,7 @@ impl<'a> Run<'a> {
         if self.served.as_ref().map_or(self.problem.queries(), Vec::len) == 0 {
             return Stage::Finish;
         }
-        if self.control.expired() { Stage::Round } else { Stage::Stated }
+        if self.control.is_short_of_a_pass() { Stage::Round } else { Stage::Stated }
     }
 
     fn stated(&mut self) -> Stage {
@@ -162,7 +163,7 @@ impl<'a> Run<'a> {
         self.served = served;
         match &self.candidate {
             Some(_) => Stage::Finish,
-            None if self.control.expired() => Stage::Round,
+            None if self.control.is_short_of_a_pass() => Stage::Round,
             None => Stage::Extreme,
         }
     }
@@ -177,7 +178,7 @@ impl<'a> Run<'a> {
 
     fn nearest(&mut self, served: Option<&[u32]>) -> Stage {
         let Some(extreme) = self.most_extreme(served) else {
-            return if self.control.expired() { Stage::Round } else { Stage::Pack };
+            return if self.control.is_short_of_a_pass() { Stage::Round } else { Stage::Pack };
         };
         let unreachable = self.stated.infeasible || !self.may_be_met(&extreme);
         if self.stated.doubted && !unreachable {
@@ -220,7 +221,7 @@ impl<'a> Run<'a> {
         }
         self.served = Some(packing.served.clone());
         self.packing = Some(packing);
-        if self.control.expired() { Stage::Round } else { Stage::Stated }
+        if self.control.is_short_of_a_pass() { Stage::Round } else { Stage::Stated }
     }
 
     /// True when it is proven that the capacities cannot hold everyone: not even split, or by a complete search.
@@ -241,19 +242,20 @@ impl<'a> Run<'a> {
         self.cut = true;
         let served = self.served.take();
         let stated = Prepared::stated(self.problem, served.as_deref());
-        let y = self.stated.multipliers.take().unwrap_or_else(|| vec![0.0; stated.rows()]);
-        let (mut model, mut left, least) = integer::round_at_prices(&stated, &y);
-        if left > 0
+        let known = self.stated.multipliers.take().filter(|y| y.iter().any(|y| *y > 0.0));
+        let y = known.unwrap_or_else(|| large::guess(&stated, &self.control, &mut self.work));
+        let mut cut = integer::round_at_prices(&stated, &y, self.options.threads);
+        if cut.left > 0
             && let Some(packing) = self.packing.as_ref().filter(|packing| packing.served.len() == stated.len())
         {
-            model = packing.spread(self.problem.queries());
-            left = 0;
+            cut.model = packing.spread(self.problem.queries());
+            cut.measured = Measured::new(self.problem, &cut.model);
+            cut.left = 0;
         }
+        let integer::Cut { model, measured, left, bound } = cut;
         if left > 0 && self.deferred == answer::Deferred::No {
             self.deferred = answer::Deferred::Undecided;
         }
-        let measured = Measured::new(self.problem, &model);
-        let bound = least - dot(&y, &stated.limit);
         let mut candidate = Candidate::at(&stated, &y, bound, model, measured);
         if left > 0 || !self.meets(&candidate) {
             // An assignment that misses a limit may be better than any that keeps it: only what needs no limit is said.
@@ -330,7 +332,7 @@ impl<'a> Run<'a> {
             Criterion::Cost => (Criterion::Quality, reached.cost),
             Criterion::Value(_) => return extreme,
         };
-        if self.control.expired() {
+        if self.control.is_short_of_a_pass() {
             return extreme;
         }
         let mut prepared = Prepared::new(self.problem, served, criterion, Some(requirement));
@@ -365,14 +367,14 @@ impl<'a> Run<'a> {
         let model = packing.spread(self.problem.queries());
         let measured = Measured::new(self.problem, &model);
         let stated = Prepared::stated(self.problem, served);
-        let relaxed = self.relax(&stated, None, true)?;
+        let relaxed = self.relax(&stated, None, true).filter(|relaxed| relaxed.outcome != Outcome::Limit)?;
         let mut candidate = Candidate::new(&stated, &relaxed, model, measured);
         if self.meets(&candidate) {
             return Some(candidate);
         }
         let unreachable = relaxed.outcome == Outcome::Infeasible;
         let extreme = Prepared::new(self.problem, served, self.extreme_criterion(), None).capacities_only();
-        let relaxed = self.relax(&extreme, None, true)?;
+        let relaxed = self.relax(&extreme, None, true).filter(|relaxed| relaxed.outcome != Outcome::Limit)?;
         candidate = Candidate::new(&extreme, &relaxed, candidate.model, candidate.measured);
         candidate.verdict = if unreachable { Verdict::Unreachable } else { Verdict::Undecided };
         Some(candidate)

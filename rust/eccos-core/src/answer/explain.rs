@@ -299,26 +299,30 @@ fn requirement(
     measured: &Measured,
     (reasons, repair): (&mut Vec<Reason>, &mut Repair),
 ) {
-    let (dearest, cheapest) = row_extremes(problem, &candidate.model);
+    // Read in full only where it is said.
+    let extremes = || row_extremes(problem, &candidate.model);
     match problem.goal() {
         Goal::Quality { min } if measured.quality_short(min) > 0.0 => {
-            let best = dearest / measured.assigned as f64;
             let attainable = measured.mean_quality();
             repair.min_quality = Some(attainable);
-            if candidate.verdict != Verdict::Unreachable {
-            } else if measured.quality_short(min) > 0.0 && min - best > 1e-9 {
-                reasons.push(Reason::QualityAboveBest { wanted: min, best });
-            } else {
-                reasons.push(Reason::QualityAboveCapacities { wanted: min, attainable });
+            if candidate.verdict == Verdict::Unreachable {
+                let best = extremes().0 / measured.assigned as f64;
+                reasons.push(if min - best > 1e-9 {
+                    Reason::QualityAboveBest { wanted: min, best }
+                } else {
+                    Reason::QualityAboveCapacities { wanted: min, attainable }
+                });
             }
         }
         Goal::Budget { max } if measured.over_budget(max) > 0.0 => {
             repair.budget = Some(measured.cost);
-            if candidate.verdict != Verdict::Unreachable {
-            } else if cheapest - max > 1e-9 * max {
-                reasons.push(Reason::BudgetBelowCheapest { wanted: max, cheapest });
-            } else {
-                reasons.push(Reason::BudgetBelowCapacities { wanted: max, attainable: measured.cost });
+            if candidate.verdict == Verdict::Unreachable {
+                let cheapest = extremes().1;
+                reasons.push(if cheapest - max > 1e-9 * max {
+                    Reason::BudgetBelowCheapest { wanted: max, cheapest }
+                } else {
+                    Reason::BudgetBelowCapacities { wanted: max, attainable: measured.cost }
+                });
             }
         }
         _ => {}

@@ -7,6 +7,7 @@
 
 mod anneal;
 mod branch;
+mod cut;
 mod enumerate;
 mod exchange;
 mod ledger;
@@ -24,8 +25,8 @@ use branch::{Branch, forbid};
 use exchange::Exchange;
 use rounding::round_vertex;
 
+pub(crate) use cut::{Cut, round_at_prices};
 pub(crate) use priced::search_priced;
-pub(crate) use rounding::round_at_prices;
 
 /// Combinations an exchange search may look at.
 const BUDGET: usize = 20_000;
@@ -127,8 +128,9 @@ pub(crate) fn search(relaxed: &Relaxed, effort: &Effort<'_>, work: &mut Work) ->
     } else {
         search.anneal(relaxed);
     }
+    let asked = if effort.nodes > 0 { ENUMERATED.2 } else { ENUMERATED.1 };
     if search.model.is_none() && lp.n <= ENUMERATED.0 {
-        search.enumerate(scale);
+        search.enumerate(scale, asked);
     }
     if search.model.is_none() && !search.proven {
         search.rescue(scale);
@@ -139,7 +141,7 @@ pub(crate) fn search(relaxed: &Relaxed, effort: &Effort<'_>, work: &mut Work) ->
         search.close(scale);
     }
     if search.left_to_prove() && lp.n <= ENUMERATED.0 {
-        search.enumerate(scale);
+        search.enumerate(scale, asked);
     }
     search.proven |= search.best - bound <= ROUNDING * scale;
     let bound = if search.proven && search.best.is_finite() { search.best } else { search.proven_bound };
@@ -215,8 +217,7 @@ impl Search<'_, '_> {
     }
 
     /// Goes through the assignments pair by pair; when that comes to its end, the best is proven.
-    fn enumerate(&mut self, scale: f64) {
-        let nodes = if self.effort.nodes > 0 { ENUMERATED.2 } else { ENUMERATED.1 };
+    fn enumerate(&mut self, scale: f64, nodes: usize) {
         let cutoff = self.best - ROUNDING * scale;
         let found = enumerate::search(self.lp, &self.state.y, self.bound, cutoff, nodes, self.effort.control);
         if let Some((model, objective)) = found.found {

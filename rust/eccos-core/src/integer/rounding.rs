@@ -5,8 +5,7 @@
 
 use super::ledger::Ledger;
 use crate::dual::{Element, State};
-use crate::problem::Room;
-use crate::program::{Lp, Prepared, pair_value};
+use crate::program::Lp;
 
 /// Fractional queries of a vertex: query, then (fraction, model), heaviest first.
 fn fractional(lp: &Lp, state: &State) -> Vec<(u32, Vec<(f64, u8)>)> {
@@ -56,33 +55,4 @@ pub(crate) fn round_vertex(lp: &Lp, state: &State) -> Vec<u8> {
         lp.each(i, j, |k, a| ledger.room[k] -= a);
     }
     model
-}
-
-/// Every query in turn to its allowed model of least value at `y` among those with room: the models (-1: none had room), how
-/// many found none, and the sum of the least values, room or not.
-pub(crate) fn round_at_prices(prepared: &Prepared<'_>, y: &[f64]) -> (Vec<i32>, usize, f64) {
-    let problem = prepared.problem;
-    let m = problem.models();
-    let mut room = Room::new(problem);
-    let mut model = vec![-1; problem.queries()];
-    let (mut left, mut sum) = (0, 0.0);
-    for place in 0..prepared.len() {
-        let i = prepared.query(place);
-        let (mut least, mut best) = (f64::INFINITY, (f64::INFINITY, None));
-        for j in (0..m).filter(|&j| problem.may(i, j)) {
-            let value = pair_value(prepared, i, j, y);
-            least = least.min(value);
-            if value < best.0 && room.fits(i, j) {
-                best = (value, Some(j));
-            }
-        }
-        sum += least;
-        if let Some(j) = best.1 {
-            room.take(i, j);
-            model[i] = j as i32;
-        } else {
-            left += 1;
-        }
-    }
-    (model, left, sum)
 }

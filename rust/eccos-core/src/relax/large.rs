@@ -23,6 +23,10 @@ const SCREENED: usize = 3000;
 /// Rows of a corrected sample.
 const SAMPLE: usize = 1536;
 
+/// Queries of the sample that prices are guessed from when there is no time: at least and at most. The first is also the most
+/// steps that this takes.
+const GUESSED: (usize, usize) = (512, 4096);
+
 /// Everything that the levels share.
 struct Levels<'a, 'b> {
     prepared: &'a Prepared<'a>,
@@ -73,13 +77,27 @@ pub(crate) fn solve(
     Some(Relaxed { lp, state, outcome, places, key, fixed, held, bound, steps, passes })
 }
 
+/// Multipliers from a small sample, whatever the time: what a rounding starts from when nothing else is known. The limits of
+/// the sample are drawn a little closer, so that what is rounded at its multipliers keeps those of all queries more often.
+pub(crate) fn guess(prepared: &Prepared<'_>, control: &Control<'_>, work: &mut Work) -> Vec<f64> {
+    let n = prepared.len();
+    let size = n.min((n / 16).clamp(GUESSED.0, GUESSED.1));
+    let share = size as f64 / n as f64;
+    let closer = 0.4 / (size as f64).sqrt();
+    let limit = prepared.limit.iter().map(|b| (b - closer * b.abs()) * share).collect();
+    let lp = Lp::build(prepared, sample(n, size, 0), limit);
+    let mut state = State::new(&lp, &vec![0.0; prepared.rows()]);
+    state.climb(&lp, work, &Limits { steps: GUESSED.0, ..Limits::new(&control.unhurried()) });
+    state.y
+}
+
 fn shiftable(prepared: &Prepared<'_>) -> bool {
     prepared.is_unit()
         && prepared.terms.iter().all(|term| term.by == By::Model && term.rows.iter().all(|&row| row != NO_ROW))
 }
 
 /// One place in each of `count` equal strata, hashed.
-fn sample(n: usize, count: usize, seed: u64) -> impl Iterator<Item = usize> {
+fn sample(n: usize, count: usize, seed: u64) -> impl ExactSizeIterator<Item = usize> {
     (0..count).map(move |t| {
         let (low, high) = (t * n / count, (t + 1) * n / count);
         low + (hash(t as u64, 0x5eed + seed) * (high - low) as f64) as usize
@@ -100,6 +118,9 @@ impl Levels<'_, '_> {
         }
         let mut radius = radius.unwrap_or_else(|| Self::spread(&vec![0.0; k], &y, 0.0, 0.0));
         for _ in 0..4 {
+            if self.control.is_short_of_a_pass() {
+                return Some(self.cut_short(&y));
+            }
             let found = self.screen(None, &y, &radius);
             if self.control.expired() {
                 return Some(self.cut_short(&y));
@@ -173,6 +194,10 @@ impl Levels<'_, '_> {
 
     /// Out of time: the multipliers as they are, and the queries that are tied at them.
     fn cut_short(&mut self, y: &[f64]) -> Level {
+        if self.control.is_short_of_a_pass() {
+            // Only the multipliers are used of it.
+            return self.stopped(vec![], self.prepared.limit.clone(), y);
+        }
         let found = self.screen(None, y, &vec![0.0; y.len()]);
         let (_, rest) = split(&self.prepared.limit, &found);
         Level { held: found.held, ..self.stopped(found.open, rest, y) }

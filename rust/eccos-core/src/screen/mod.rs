@@ -271,6 +271,17 @@ fn exact_chunk(
     chunk
 }
 
+/// Takes a query at a model out of sums that hold it.
+pub(crate) fn remove(prepared: &Prepared<'_>, query: usize, model: usize, sums: &mut Sums) {
+    let mut own = Sums::of(prepared);
+    add_exact(prepared, query, model, &mut own);
+    sums.cost -= own.cost;
+    sums.quality -= own.quality;
+    sums.load.iter_mut().zip(&own.load).for_each(|(sum, x)| *sum -= x);
+    let groups = sums.group.iter_mut().zip(&own.group);
+    groups.for_each(|(sum, x)| *sum = (sum.0 - x.0, sum.1 - x.1, sum.2 - x.2));
+}
+
 fn add_exact(prepared: &Prepared<'_>, query: usize, key: usize, sums: &mut Sums) {
     let problem = prepared.problem;
     let (cost, quality) = (problem.cost(query, key), problem.quality(query, key));

@@ -23,7 +23,7 @@ impl Run<'_> {
             return attempt;
         }
         attempt.multipliers = Some(relaxed.state.y.clone());
-        if relaxed.outcome == Outcome::Limit && self.control.expired() {
+        if relaxed.outcome == Outcome::Limit && self.control.is_short_of_a_pass() {
             return attempt;
         }
         let whole = self.whole(prepared, &relaxed);
