@@ -65,6 +65,12 @@ class _Answer:
         short = empty and all(node.raw["status"] == "overloaded" for node in self.nodes)
         if search.goal == "min_quality" and not short:
             nearest = search.nearest(self.root_spread)
+            sure = -1.0 if nearest is None else search.guaranteed(nearest[0]["model"])
+            cut_short = search.interrupted and not empty
+            if nearest is not None and cut_short and sure >= search.wanted - _core.REQUIREMENT_TOLERANCE:
+                # The search was cut short before it came to this one.
+                raw, shift = nearest
+                return self.answer(raw | {"criterion": "cost", "reasons": None}, shift, [])
             if nearest is not None:
                 return self.answer(*nearest, self.reasons(nearest[0], empty), proven=empty)
         raw, shift = search.solve(self.root_spread, self.root_spread, None)
