@@ -47,6 +47,8 @@ struct Level {
     outcome: Outcome,
     held: Sums,
     places: Vec<u32>,
+    /// False: out of time before a pass, so that nothing is known of the queries but multipliers.
+    passed: bool,
 }
 
 /// True when the whole program is better solved at once.
@@ -71,9 +73,9 @@ pub(crate) fn solve(
     for (&place, &j) in level.places.iter().zip(&level.state.key) {
         key[place as usize] = j;
     }
-    let Level { lp, state, outcome, held: fixed, places } = level;
+    let Level { lp, state, outcome, held: fixed, places, passed } = level;
     let held = fixed.objective(prepared);
-    let bound = held + dual_value(prepared, &places, &lp.limit, &state.y);
+    let bound = if passed { held + dual_value(prepared, &places, &lp.limit, &state.y) } else { f64::NEG_INFINITY };
     Some(Relaxed { lp, state, outcome, places, key, fixed, held, bound, steps, passes })
 }
 
@@ -184,7 +186,7 @@ impl Levels<'_, '_> {
         let mut state = State::new(&lp, y);
         let outcome = state.climb(&lp, self.work, &Limits::new(self.control));
         self.steps += state.steps;
-        Level { lp, state, outcome, held: Sums::of(self.prepared), places }
+        Level { lp, state, outcome, held: Sums::of(self.prepared), places, passed: true }
     }
 
     fn screen(&mut self, places: Option<&[u32]>, y: &[f64], radius: &[f64]) -> Screened {
@@ -200,14 +202,14 @@ impl Levels<'_, '_> {
         }
         let found = self.screen(None, y, &vec![0.0; y.len()]);
         let (_, rest) = split(&self.prepared.limit, &found);
-        Level { held: found.held, ..self.stopped(found.open, rest, y) }
+        Level { held: found.held, passed: true, ..self.stopped(found.open, rest, y) }
     }
 
     /// A level at `y` that was not searched.
     fn stopped(&self, places: Vec<u32>, limit: Vec<f64>, y: &[f64]) -> Level {
         let lp = Lp::build(self.prepared, places.iter().map(|&place| place as usize), limit);
         let state = State::new(&lp, y);
-        Level { lp, state, outcome: Outcome::Limit, held: Sums::of(self.prepared), places }
+        Level { lp, state, outcome: Outcome::Limit, held: Sums::of(self.prepared), places, passed: false }
     }
 
     /// The exact relaxation over `places`, given multipliers `y` and the residual of those places there.
