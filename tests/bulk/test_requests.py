@@ -67,6 +67,51 @@ def test_instructions_beside_the_messages_count(system, inside):
     assert shape(read({"request": gemini} if inside else gemini))[0] == ("system", "be brief")
 
 
+SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}}
+MESSAGES_BODY = {
+    "model": "claude",
+    "max_tokens": 50.0,
+    "system": "be brief",
+    "tools": [{"name": "weather", "description": "It.", "input_schema": SCHEMA}],
+    "messages": [
+        {"role": "user", "content": "weather?"},
+        {
+            "role": "assistant",
+            "content": [{"type": "tool_use", "id": "a", "name": "weather", "input": {"city": "Oslo"}}],
+        },
+        {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "a", "content": "rain"}]},
+    ],
+}
+RESPONSES_BODY = {
+    "model": "gpt",
+    "max_output_tokens": float("nan"),
+    "instructions": "be brief",
+    "tools": [{"type": "function", "name": "weather", "parameters": SCHEMA}],
+    "input": [
+        {"role": "user", "content": [{"type": "input_text", "text": "weather?"}]},
+        {"type": "function_call", "call_id": "a", "name": "weather", "arguments": '{"city": "Oslo"}'},
+        {"type": "function_call_output", "call_id": "a", "output": "rain"},
+    ],
+}
+
+
+@pytest.mark.parametrize("body", [MESSAGES_BODY, RESPONSES_BODY])
+@pytest.mark.parametrize("wrap", [dict, lambda body: {"request": body, "response": {}}])
+def test_calls_of_tools_are_read_in_every_dialect(body, wrap):
+    found = read(wrap(body))
+    assert [each["role"] for each in found.messages] == ["system", "user", "assistant", "tool"]
+    assert found.messages[2]["tool_calls"][0]["function"]["name"] == "weather"
+    assert found.messages[3]["content"] == "rain"
+    assert found.tools
+    assert found.extra_input_tokens > 5
+    assert found.max_output_tokens == (50 if "messages" in body else None)
+
+
+def test_a_malformed_body_is_told_with_its_place():
+    with pytest.raises(QueryError, match=r"log, line 1: .*max_tokens"):
+        read({**MESSAGES_BODY, "max_tokens": "many"})
+
+
 def test_columns_beside_the_request_still_count():
     found = read({"request": BODY, "group": "a", "priority": 3, "id": "r1"})
     assert (found.group, found.priority, found.id) == ("a", 3, "r1")

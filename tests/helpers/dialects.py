@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.helpers.scripted import COMPLETION, DONE, FINAL, Answer, chunk, data, plain, stream
+from tests.helpers.scripted import COMPLETION, DONE, FINAL, Answer, Scripted, chunk, data, plain, stream
 
 WEATHER = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
 CALL = {"id": "call_1", "type": "function", "function": {"name": "weather", "arguments": '{"city":"Oslo"}'}}
@@ -194,3 +194,19 @@ ANSWERS: dict[str, dict[str, tuple[Answer, Answer]]] = {
     "anthropic": MESSAGES,
     "gemini": GEMINI,
 }
+BASES = {"openai": "/v1", "azure": "?api-version=2026-01-01", "anthropic": "", "gemini": "/v1beta"}
+"""What stands behind the host in the base address of each kind."""
+
+
+class DialectEndpoint(Scripted):
+    """Answers as one kind of endpoint does, with what was asked for: words or a call of a tool."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind, self.what = kind, "hello"
+        super().__init__(self.respond)
+
+    def respond(self, body: Any, path: str) -> Answer:
+        if path.startswith("/v1/responses"):
+            return plain({"error": {"message": "no such route"}}, 404)
+        streaming = body.get("stream") or "alt=sse" in path
+        return ANSWERS[self.kind][self.what][1 if streaming else 0]

@@ -11,24 +11,10 @@ import openai
 import pytest
 
 from eccos_rs.pools.pool import LLM, Endpoint, Pool
-from tests.helpers.dialects import ANSWERS, CALL, MESSAGES, WEATHER
+from tests.helpers.dialects import ANSWERS, BASES, CALL, MESSAGES, WEATHER, DialectEndpoint
 from tests.helpers.scripted import Scripted, plain
 from tests.helpers.serving import running
 from tests.serve.test_gateway import gateway
-
-
-class Endpoints(Scripted):
-    """Answers as one kind of endpoint does, with what was asked for: words or a call of a tool."""
-
-    def __init__(self, kind):
-        self.kind, self.what = kind, "hello"
-        super().__init__(self.respond)
-
-    def respond(self, body, path):
-        if path.startswith("/v1/responses"):
-            return plain({"error": {"message": "no such route"}}, 404)
-        streaming = body.get("stream") or "alt=sse" in path
-        return ANSWERS[self.kind][self.what][1 if streaming else 0]
 
 
 @pytest.fixture(scope="module", params=list(ANSWERS))
@@ -39,13 +25,10 @@ def served(request, tmp_path_factory):
 
 @contextmanager
 def endpoints(kind):
-    there = Endpoints(kind)
+    there = DialectEndpoint(kind)
     with running(there, lifespan="off") as url, pytest.MonkeyPatch.context() as patch:
         patch.setenv("ENDPOINT_KEY", "secret")
-        base = {"openai": "/v1", "azure": "?api-version=2026-01-01", "anthropic": "", "gemini": "/v1beta"}[
-            kind
-        ]
-        endpoint = Endpoint(f"{url}{base}", kind=kind, api_key_env="ENDPOINT_KEY", timeout=20.0)
+        endpoint = Endpoint(f"{url}{BASES[kind]}", kind=kind, api_key_env="ENDPOINT_KEY", timeout=20.0)
         fields = {"endpoint": endpoint, "tools": True, "vision": True, "cached_input_price": 0.1}
         with gateway(Pool([LLM("small", 1, 4, **fields), LLM("large", 10, 40, **fields)])) as front:
             yield front, there

@@ -6,6 +6,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from eccos_rs.dialects import translate
+from eccos_rs.dialects.events import RequestError
 from eccos_rs.domain.rows import is_blank
 from eccos_rs.errors import QueryError
 
@@ -26,6 +28,7 @@ _WRAPPERS = (
 """Columns that hold a request body in the logs of gateways and tracers; the first one counts."""
 _ANSWERS = ("output", "response", "completion", "choice", "answer", "result", "reply", "generation")
 """How columns begin that hold what came back: a chat in one of these is not what was asked."""
+_TRANSLATED = {"system", "input", "instructions", "tools", "tool_choice", "max_tokens", "max_output_tokens"}
 _SHAREGPT = {
     "human": "user",
     "gpt": "assistant",
@@ -144,14 +147,47 @@ def _request(body: dict[str, Any]) -> dict[str, Any]:
     elif "messages" in body:
         asked = from_cell(body["messages"])
         if isinstance(asked, list):
+            if _speaks_messages(asked, body):
+                return _as_chat({**body, "messages": asked}, "messages")
             told = from_cell(body.pop("system", None))
             body["messages"] = [*_told(told), *map(_named, asked)]
     elif "input" in body:
-        asked, told = from_cell(body.pop("input")), body.pop("instructions", None)
-        items = [{"role": "user", "content": asked}] if isinstance(asked, str) else list(asked or ())
-        chat = [item for item in items if isinstance(item, Mapping) and "role" in item]
-        body["messages"] = [*_told(told), *chat]
+        asked = from_cell(body["input"])
+        return _as_chat({**body, "input": asked if asked else ""}, "responses")
     return body
+
+
+def _speaks_messages(asked: list[Any], body: Mapping[str, Any]) -> bool:
+    """Say whether a body has what Messages alone has: calls and results as blocks, schemas of its tools."""
+    tools = from_cell(body.get("tools"))
+    if isinstance(tools, list) and any(
+        isinstance(tool, Mapping) and "input_schema" in tool for tool in tools
+    ):
+        return True
+    blocks = (
+        block
+        for each in asked
+        if isinstance(each, Mapping) and isinstance(each.get("content"), list)
+        for block in each["content"]
+    )
+    return any(
+        isinstance(block, Mapping) and block.get("type") in ("tool_use", "tool_result", "thinking")
+        for block in blocks
+    )
+
+
+def _as_chat(body: dict[str, Any], dialect: str) -> dict[str, Any]:
+    """Translate a body; what a table writes for nothing is nothing, and 5.0 is 5."""
+    values = {
+        name: int(cell) if isinstance(cell, float) and cell.is_integer() else from_cell(cell)
+        for name, cell in body.items()
+        if not is_blank(cell)
+    }
+    try:
+        chat = translate.to_chat(values, dialect).values
+    except RequestError as error:
+        raise QueryError(str(error)) from error
+    return {name: cell for name, cell in body.items() if name not in _TRANSLATED} | chat
 
 
 def _named(each: Any) -> Any:

@@ -200,7 +200,7 @@ def _llm(name: str, entry: CatalogueModel, prices: ModelPrices, effort: str | No
     endpoint = None
     if provider is not None and provider.base_url is not None:
         key = next((each for each in provider.keys if os.environ.get(each)), next(iter(provider.keys), None))
-        endpoint = Endpoint(provider.base_url, model=entry.upstream, api_key_env=key)
+        endpoint = Endpoint(provider.base_url, model=entry.upstream, api_key_env=key, kind=provider.kind)
     lifetime = None if provider is None else provider.cache_lifetime
     minimum = entry.cache_minimum or (None if provider is None else provider.cache_minimum)
     return LLM(

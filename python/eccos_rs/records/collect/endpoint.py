@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
-from eccos_rs.domain.endpoint import read_headers, read_key
-from eccos_rs.errors import EccosError, MissingExtraError, PoolError
+from eccos_rs.errors import EccosError
+from eccos_rs.records.collect.client import NoFormError, complete, named_in, open_client
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
@@ -26,8 +26,6 @@ __all__ = ["CallError", "Caller", "Reply", "Retry", "read_reply"]
 
 # Past this a server's Retry-After is taken for a refusal.
 LONGEST_WAIT = 900.0
-CONNECT_TIMEOUT = 15.0
-"""Seconds in which a connection must stand."""
 
 
 class CallError(EccosError):
@@ -132,29 +130,11 @@ class Caller:
     _left_out: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        try:
-            import openai
-        except ImportError as error:
-            raise MissingExtraError(
-                "collecting needs the openai client: pip install 'eccos-rs[collect]'"
-            ) from error
         endpoint = self.model.endpoint
-        if endpoint is None:
-            raise PoolError(
-                f"model {self.model.name!r} has no endpoint: give it a [model.endpoint] with a base_url"
-            )
-        key = read_key(endpoint, self.model.name)
+        self._client = open_client(self.model, self.timeout)
+        assert endpoint is not None
         self.timeout = endpoint.timeout if self.timeout is None else self.timeout
         self._gate = asyncio.Semaphore(self.model.slots or self.concurrency)
-        self._client = openai.AsyncOpenAI(
-            base_url=endpoint.base_url,
-            api_key=key or "unused",
-            # Connecting has a shorter limit: a call that never reached the server is then told as such.
-            timeout=openai.Timeout(self.timeout, connect=min(CONNECT_TIMEOUT, 0.8 * self.timeout)),
-            # Our own retries: they must know of the money ceiling and the journal.
-            max_retries=0,
-            default_headers=read_headers(endpoint, self.model.name),
-        )
 
     @property
     def slots(self) -> int:
@@ -240,15 +220,17 @@ class Caller:
                 for name, value in fields.items()
                 if value is not None and name not in self._left_out
             }
+            body = {
+                "model": endpoint.model or self.model.identity,
+                "messages": list(messages),
+                self._limit_field: longest,
+                **sent,
+                **more,
+            }
             try:
-                return await self._client.chat.completions.create(
-                    model=endpoint.model or self.model.identity,
-                    messages=list(messages),
-                    extra_headers={"Idempotency-Key": key},
-                    **{self._limit_field: longest},
-                    **sent,
-                    **more,
-                )
+                return await complete(self._client, endpoint, body, {"Idempotency-Key": key})
+            except NoFormError as error:
+                raise CallError(str(error)) from error
             except openai.BadRequestError as error:
                 if not self._adapt(str(error), sent):
                     raise CallError(f"refused: {_brief(error)}") from error
@@ -271,7 +253,7 @@ class Caller:
             self._limit_field = "max_completion_tokens"
             return True
         for name in sent:
-            if f"'{name}'" in message or f'"{name}"' in message:
+            if named_in(message, name):
                 self._left_out.add(name)
                 return True
         return False

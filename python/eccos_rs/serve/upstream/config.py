@@ -10,6 +10,7 @@ import aiohttp
 from yarl import URL
 
 from eccos_rs.dialects import gemini
+from eccos_rs.dialects.addresses import KEY_HEADERS, TRANSLATED, VERSION_HEADERS, request_path
 from eccos_rs.domain.endpoint import read_headers, read_key
 from eccos_rs.errors import PoolError
 
@@ -21,25 +22,14 @@ if TYPE_CHECKING:
 
 __all__ = ["EndpointConfig"]
 
-_PATHS = {
-    "chat": "chat/completions",
-    "responses": "responses",
-    "completions": "completions",
-    "embeddings": "embeddings",
-    "messages": "messages",
-    "models": "models",
-}
 _NATIVE = {
     "openai": ("chat", "responses", "completions", "embeddings"),
     "azure": ("chat", "responses", "completions", "embeddings"),
     "anthropic": ("messages",),
     "gemini": (),
 }
-_TRANSLATED = {"openai": "chat", "azure": "chat", "anthropic": "messages", "gemini": "gemini"}
-_KEY_HEADERS = {"anthropic": "x-api-key", "azure": "api-key", "gemini": "x-goog-api-key"}
 _TIERS = ("flex", "priority")
 """Lanes that a request must ask for; the standard one is what it gets unasked."""
-_ANTHROPIC_VERSION = "2023-06-01"
 
 
 @dataclass
@@ -93,12 +83,11 @@ class EndpointConfig:
         }
         key = read_key(endpoint, model.name)
         kind = endpoint.kind
-        if key is not None and kind in _KEY_HEADERS:
-            headers[_KEY_HEADERS[kind]] = key
+        if key is not None and kind in KEY_HEADERS:
+            headers[KEY_HEADERS[kind]] = key
         elif key is not None:
             headers["authorization"] = f"Bearer {key}"
-        if kind == "anthropic":
-            headers.setdefault("anthropic-version", _ANTHROPIC_VERSION)
+        headers = {**VERSION_HEADERS.get(kind, {}), **headers}
         lane = model.lane if model.lane in _TIERS else None
         if lane is not None and kind == "anthropic":
             raise PoolError(
@@ -128,20 +117,14 @@ class EndpointConfig:
     @property
     def translated(self) -> str:
         """The dialect that it is asked in when a request comes in none of its own."""
-        return _TRANSLATED[self.kind]
+        return TRANSLATED[self.kind]
 
     def url(self, dialect: str, *, streaming: bool = False) -> URL:
         """Return the address of a dialect's requests; the query of the base address stays behind it."""
         base, query = self.base.path.rstrip("/"), dict(self.base.query)
-        if self.kind == "gemini" and dialect == "gemini":
-            path = f"models/{self.model}:{'streamGenerateContent' if streaming else 'generateContent'}"
-            query.update({"alt": "sse"} if streaming else {})
-        else:
-            path = _PATHS[dialect]
-        if self.kind == "anthropic" and not base.endswith("/v1"):
-            path = f"v1/{path}"
-        if self.kind == "azure" and "/deployments/" not in base and not base.endswith("/v1"):
-            path = f"openai/deployments/{self.model}/{path}"
+        path = request_path(self.kind, base, self.model, dialect, streaming=streaming)
+        if self.kind == "gemini" and dialect == "gemini" and streaming:
+            query["alt"] = "sse"
         return self.base.with_path(f"{base}/{path}").with_query(query)
 
     def additions(self, values: Mapping[str, Any], dialect: str) -> dict[str, Any]:
