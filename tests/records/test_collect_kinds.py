@@ -61,6 +61,19 @@ def test_collect_asks_every_kind(kind, tmp_path):
 
 
 @pytest.mark.parametrize("kind", list(ANSWERS))
+def test_a_lane_is_asked_for(kind, tmp_path):
+    there = DialectEndpoint(kind)
+    tasks = [Task(query="Say hello.", kind="exact", answers=("hello",))]
+    with running(there, lifespan="off") as url:
+        summary = collect(tasks, pool_at(url, kind, lane="flex"), tmp_path / "out.jsonl")
+    if kind == "anthropic":
+        assert there.requests == []
+        assert "sells no lane 'flex'" in str(summary)
+    else:
+        assert there.requests[0]["serviceTier" if kind == "gemini" else "service_tier"] == "flex"
+
+
+@pytest.mark.parametrize("kind", list(ANSWERS))
 def test_calls_of_tools_come_back_alike(kind):
     there = DialectEndpoint(kind)
     there.what = "call"

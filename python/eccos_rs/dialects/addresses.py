@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
-__all__ = ["KEY_HEADERS", "TRANSLATED", "VERSION_HEADERS", "request_path", "request_url"]
+__all__ = ["KEY_HEADERS", "TIERS", "TRANSLATED", "VERSION_HEADERS", "request_path", "request_url"]
 
 TRANSLATED = {"openai": "chat", "azure": "chat", "anthropic": "messages", "gemini": "gemini"}
 """The dialect that an endpoint of a kind is asked in when a request comes in none of its own."""
@@ -12,6 +12,8 @@ KEY_HEADERS = {"anthropic": "x-api-key", "azure": "api-key", "gemini": "x-goog-a
 """The header of the key, where it is not ``Authorization: Bearer``."""
 VERSION_HEADERS = {"anthropic": {"anthropic-version": "2023-06-01"}}
 """What a kind wants to be told beside its key."""
+TIERS = ("flex", "priority")
+"""Lanes that a request must ask for; the standard one is what it gets unasked."""
 
 _PATHS = {
     "chat": "chat/completions",

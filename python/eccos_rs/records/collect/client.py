@@ -119,6 +119,10 @@ async def complete(
     if request.lost:
         raise NoFormError(f"an endpoint of kind {endpoint.kind} has no form for {', '.join(request.lost)}")
     values = request.values if dialect == "gemini" else {**request.values, "model": body["model"]}
+    if (tier := body.get("service_tier")) is not None:
+        if endpoint.kind == "anthropic":
+            raise NoFormError(f"an endpoint of kind anthropic sells no lane {tier!r} by the request")
+        values["serviceTier" if dialect == "gemini" else "service_tier"] = tier
     address = urlunsplit(urlsplit(endpoint.base_url)._replace(query=""))
     url = request_url(endpoint.kind, address, body["model"], dialect)
     said = {**request_headers(endpoint), **headers}

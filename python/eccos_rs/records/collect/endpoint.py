@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
+from eccos_rs.dialects.addresses import TIERS
 from eccos_rs.errors import EccosError
 from eccos_rs.records.collect.client import NoFormError, complete, named_in, open_client
 
@@ -214,6 +215,8 @@ class Caller:
         endpoint = self.model.endpoint
         assert endpoint is not None
         fields: dict[str, Any] = {"temperature": temperature, "reasoning_effort": self.model.effort}
+        # Without its lane a call would be answered at another price: a refusal of it is one.
+        lane = {"service_tier": self.model.lane} if self.model.lane in TIERS else {}
         while True:
             sent = {
                 name: value
@@ -225,6 +228,7 @@ class Caller:
                 "messages": list(messages),
                 self._limit_field: longest,
                 **sent,
+                **lane,
                 **more,
             }
             try:

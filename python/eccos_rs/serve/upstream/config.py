@@ -10,7 +10,7 @@ import aiohttp
 from yarl import URL
 
 from eccos_rs.dialects import gemini
-from eccos_rs.dialects.addresses import KEY_HEADERS, TRANSLATED, VERSION_HEADERS, request_path
+from eccos_rs.dialects.addresses import KEY_HEADERS, TIERS, TRANSLATED, VERSION_HEADERS, request_path
 from eccos_rs.domain.endpoint import read_headers, read_key
 from eccos_rs.errors import PoolError
 
@@ -28,8 +28,6 @@ _NATIVE = {
     "anthropic": ("messages",),
     "gemini": (),
 }
-_TIERS = ("flex", "priority")
-"""Lanes that a request must ask for; the standard one is what it gets unasked."""
 
 
 @dataclass
@@ -88,7 +86,7 @@ class EndpointConfig:
         elif key is not None:
             headers["authorization"] = f"Bearer {key}"
         headers = {**VERSION_HEADERS.get(kind, {}), **headers}
-        lane = model.lane if model.lane in _TIERS else None
+        lane = model.lane if model.lane in TIERS else None
         if lane is not None and kind == "anthropic":
             raise PoolError(
                 f"model {model.name!r}: an endpoint of kind anthropic sells no lane {lane!r} by the request"
