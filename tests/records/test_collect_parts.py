@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from eccos_rs.errors import InputError, PoolError, RecordError
 from eccos_rs.pools.pool import LLM, Endpoint, Pool
 from eccos_rs.records.collect import CollectOptions, Task, collect, grade, read_tasks
-from eccos_rs.records.collect.endpoint import Caller, Retry, retry_after
+from eccos_rs.records.collect.endpoint import Caller, Retry
+from eccos_rs.records.collect.faults import retry_after
 from eccos_rs.records.collect.grade import judged_score, parse_number
 from eccos_rs.records.collect.journal import Journal
 from eccos_rs.records.collect.money import Ledger

@@ -19,6 +19,7 @@ from eccos_rs.bulk.passes import reduced_cost
 from eccos_rs.bulk.run_state import ExecuteOptions, RunReport, RunState
 from eccos_rs.bulk.source import Part
 from eccos_rs.domain.pricing import model_cost
+from eccos_rs.records.collect.earlier import EarlierCalls, stamp
 from eccos_rs.records.collect.endpoint import Caller, CallError
 from eccos_rs.records.collect.journal import Journal, read_journal
 from eccos_rs.records.collect.money import Ledger
@@ -99,7 +100,14 @@ class Execution:
             m.name: Caller(m, options.concurrency, options.timeout, shared[m.name]) for m in planned
         }
         place = self.job.out / "_eccos" / "run.journal.jsonl"
-        log = Journal.open(place, {}, self.state.apply)
+        earlier = EarlierCalls()
+
+        def replay(event: dict[str, Any]) -> None:
+            self.state.apply(event)
+            earlier.apply(event)
+
+        log = Journal.open(place, {}, replay)
+        earlier.count(self._callers)
         endpoints = {name: OpenAIBatches(model, options.timeout) for name, model in lanes.items()}
         lane = Lane(
             lanes, endpoints, self.state.batches, self._ledger,
@@ -110,7 +118,8 @@ class Execution:
         self._end = None if options.deadline is None else time.monotonic() + options.deadline
         try:
             for row, amount in [] if doubtful else list(self.state.open.items()):
-                await self._record(log, {"event": "unsure", "row": row, "unsure_usd": amount})
+                event = {"event": "unsure", "row": row, "unsure_usd": amount, **earlier.cut_off(row)}
+                await self._record(log, event)
             self._ledger.ceiling = options.max_cost
             self._ledger.spent = self.state.spent
             self._ledger.unsure = self.state.unsure + sum(doubtful.values())
@@ -239,7 +248,7 @@ class Execution:
         attempt = 0
         while True:
             attempt += 1
-            async with caller.turn():
+            async with caller.turn(messages, limit, self._end) as turn:
                 if self._over():
                     return False
                 most = model_cost(caller.model, most_input_tokens(messages), limit)
@@ -248,15 +257,13 @@ class Execution:
                     return False
                 with self._ledger.hold(held):
                     asked = {"event": "asked", "row": row.key, "model": caller.model.name, "hold_usd": most}
-                    await self._record(log, asked)
+                    await self._record(log, {**asked, **stamp(turn.tokens)})
                     try:
-                        reply = await caller.ask(messages, longest=limit, temperature=None, key=row.key)
+                        reply = await caller.ask(messages, turn, longest=limit, temperature=None, key=row.key)
                     except CallError as error:
                         unsure = held.doubt(most) if error.charged else 0.0
-                        await self._record(
-                            log,
-                            {"event": "unsure", "row": row.key, "unsure_usd": unsure, "error": str(error)},
-                        )
+                        event = {"event": "unsure", "row": row.key, "unsure_usd": unsure, "error": str(error)}
+                        await self._record(log, {**event, **stamp(turn.counted)})
                         if not error.again or attempt >= self.options.retry.attempts:
                             raise
                         pause = self.options.retry.wait(attempt + 1, error.wait)
@@ -264,11 +271,14 @@ class Execution:
                         usage = check_usage(
                             reply.usage, messages, reply.text, longest=limit, count=estimate_tokens
                         )
+                        turn.used = usage.tokens
+                        caller.sizes.learn(messages, usage)
                         cost = model_cost(caller.model, usage.input_tokens, usage.output_tokens)
                         held.spend(cost)
                         cut = reply.finish in CUT_OFF
                         if cut and longer < self.options.longer and row.query.max_output_tokens is None:
-                            await self._record(log, {"event": "cut", "row": row.key, "cost_usd": cost})
+                            event = {"event": "cut", "row": row.key, "cost_usd": cost}
+                            await self._record(log, {**event, **stamp(usage.tokens)})
                             longer, limit, pause = longer + 1, 2 * limit, 0.0
                         else:
                             await self._record(log, {
@@ -276,7 +286,7 @@ class Execution:
                                 "text": reply.text, "finish": reply.finish, "cost_usd": cost,
                                 "input_tokens": usage.input_tokens, "output_tokens": usage.output_tokens,
                                 "seconds": round(reply.seconds, 3), "cut": cut, "moved": moved,
-                                "refused": reply.finish == "content_filter",
+                                "refused": reply.finish == "content_filter", **stamp(usage.tokens),
                             })  # fmt: skip
                             return True
             await asyncio.sleep(pause)

@@ -179,8 +179,7 @@ class Limit:
 
     A batch that is routed at once (`route`, `Router.route`) keeps to it: its models together take no more
     requests than its slots and its requests per minute, and no more tokens than its tokens per minute.
-    Sessions and the gateway keep to it at every moment; `collect` and `eccos run` keep to its slots and its
-    requests per minute.
+    Sessions and the gateway keep to it at every moment, `collect` and `eccos run` call by call.
 
     Parameters
     ----------

@@ -101,6 +101,7 @@ def _also(model: LLM, pool: Pool) -> list[str]:
 async def _probe(pool: Pool) -> list[str | None]:
     from eccos_rs.errors import EccosError
     from eccos_rs.records.collect.endpoint import Caller
+    from eccos_rs.records.collect.turns import Turn
 
     async def one(model: LLM) -> str | None:
         try:
@@ -108,7 +109,9 @@ async def _probe(pool: Pool) -> list[str | None]:
         except EccosError as error:
             return str(error)
         try:
-            await caller.ask([{"role": "user", "content": "Hi"}], longest=1, temperature=None, key="probe")
+            await caller.ask(
+                [{"role": "user", "content": "Hi"}], Turn(0), longest=1, temperature=None, key="probe"
+            )
         except EccosError as error:
             return str(error)
         finally:

@@ -1,63 +1,27 @@
-"""One endpoint: asks through the `openai` client, waits as it is told, and says what went wrong."""
+"""One endpoint: asks through the `openai` client, and waits as it is told."""
 
 from __future__ import annotations
 
 import asyncio
-import errno
+import math
 import random
-import socket
-import ssl
 import time
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
 from eccos_rs.dialects.addresses import TIERS
-from eccos_rs.errors import EccosError
 from eccos_rs.records.collect.client import NoFormError, complete, named_in, open_client
+from eccos_rs.records.collect.faults import CallError, brief, connection_error, never_connected, status_error
+from eccos_rs.records.collect.turns import Turn, Turns
+from eccos_rs.records.collect.usage import CallSizes
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
 
     from eccos_rs.pools.pool import LLM
-    from eccos_rs.records.collect.turns import Turns
 
 __all__ = ["CallError", "Caller", "Reply", "Retry", "read_reply"]
-
-# Past this a server's Retry-After is taken for a refusal.
-LONGEST_WAIT = 900.0
-
-
-class CallError(EccosError):
-    """A call that brought no answer.
-
-    Attributes
-    ----------
-    again : bool
-        Another attempt may bring one.
-    charged : bool
-        The server may have charged for it all the same.
-    wait : float or None
-        Seconds that the server asks to wait.
-    fatal : bool
-        No call to this endpoint can succeed (a wrong key, no such model).
-    """
-
-    def __init__(
-        self,
-        message: str,
-        *,
-        again: bool = False,
-        charged: bool = False,
-        wait: float | None = None,
-        fatal: bool = False,
-    ) -> None:
-        super().__init__(message)
-        self.again = again
-        self.charged = charged
-        self.wait = wait
-        self.fatal = fatal
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +65,7 @@ class Caller:
     Parameters
     ----------
     model : LLM
-        With an endpoint; its `slots` bound the calls at once, its `requests_per_minute` their pace.
+        With an endpoint; its `slots` bound the calls at once, its requests and tokens per minute their pace.
     concurrency : int
         Calls at once for a model without `slots`.
     timeout : float or None
@@ -123,10 +87,9 @@ class Caller:
     shared: Sequence[Turns] = ()
     fatal: str | None = None
     in_a_row: int = 0
+    sizes: CallSizes = field(default_factory=CallSizes)
     _client: Any = None
-    _gate: asyncio.Semaphore = field(init=False)
-    _open_at: float = 0.0
-    _next_start: float = 0.0
+    _turns: tuple[Turns, ...] = ()
     _limit_field: str = "max_tokens"
     _left_out: set[str] = field(default_factory=set)
 
@@ -135,7 +98,10 @@ class Caller:
         self._client = open_client(self.model, self.timeout)
         assert endpoint is not None
         self.timeout = endpoint.timeout if self.timeout is None else self.timeout
-        self._gate = asyncio.Semaphore(self.model.slots or self.concurrency)
+        own = Turns(self.slots, self.model.requests_per_minute, self.model.tokens_per_minute)
+        self._turns = (own, *self.shared)
+        if 0 in (self.model.slots, self.slots) or any(turns.closed for turns in self._turns):
+            self.fatal = "its limits let no call through"
 
     @property
     def slots(self) -> int:
@@ -146,21 +112,44 @@ class Caller:
         """Close the connections."""
         await self._client.close()
 
+    def count(self, tokens: int, ago: float) -> None:
+        """Count a call of an earlier run that ended so many seconds ago."""
+        for turns in self._turns:
+            turns.count(tokens, ago)
+
     @asynccontextmanager
-    async def turn(self) -> AsyncIterator[None]:
-        """Hold one of the slots, once the server's asked-for quiet is over and the pace allows it."""
-        async with self._gate, AsyncExitStack() as held:
-            for turns in self.shared:
-                await held.enter_async_context(turns.one())
-            while (wait := max(self._open_at, self._next_start) - time.monotonic()) > 0:
-                await asyncio.sleep(wait)
-            if self.model.requests_per_minute:
-                self._next_start = time.monotonic() + 60.0 / self.model.requests_per_minute
-            yield
+    async def turn(
+        self, messages: Sequence[Mapping[str, Any]], longest: int, until: float | None = None
+    ) -> AsyncIterator[Turn]:
+        """Hold one of the slots and the call's tokens, from when the limits and the server allow it.
+
+        Parameters
+        ----------
+        messages : sequence of mapping
+            All that will be sent.
+        longest : int
+            Most output tokens.
+        until : float, optional
+            On the monotonic clock: it is not waited longer, and nothing may be asked then.
+
+        Raises
+        ------
+        CallError
+            The prompt alone is larger than a limit of tokens per minute.
+        """
+        room = min(turns.most_tokens for turns in self._turns)
+        if room < math.inf and (prompt := self.sizes.usual(messages)) > room:
+            raise CallError(f"a prompt of some {prompt} tokens is above its {room:.0f} tokens per minute")
+        turn = Turn(self.sizes.most(messages, longest))
+        async with AsyncExitStack() as held:
+            for turns in self._turns:
+                await held.enter_async_context(turns.one(turn, until))
+            yield turn
 
     async def ask(
         self,
         messages: Sequence[Mapping[str, Any]],
+        turn: Turn,
         *,
         longest: int,
         temperature: float | None,
@@ -173,6 +162,8 @@ class Caller:
         ----------
         messages : sequence of mapping
             The chat.
+        turn : Turn
+            What the call took is for the one who checks its usage to say.
         longest : int
             Most output tokens.
         temperature : float or None
@@ -188,6 +179,7 @@ class Caller:
             No answer came; its attributes say what may be done.
         """
         started = time.perf_counter()
+        turn.used = None
         try:
             # The client's own timeout restarts with every byte: a server that trickles would hold it open.
             sending = self._send(messages, longest, temperature, key, fields or {})
@@ -196,8 +188,10 @@ class Caller:
         except TimeoutError:
             raise CallError(f"no answer within {self.timeout:g} s", again=True, charged=True) from None
         except CallError as error:
+            if not error.charged:
+                turn.used = 0
             if error.wait is not None and error.again:
-                self._open_at = max(self._open_at, time.monotonic() + error.wait)
+                self._turns[0].quiet(error.wait)
             if error.fatal:
                 self.fatal = str(error)
             raise
@@ -237,18 +231,18 @@ class Caller:
                 raise CallError(str(error)) from error
             except openai.BadRequestError as error:
                 if not self._adapt(str(error), sent):
-                    raise CallError(f"refused: {_brief(error)}") from error
+                    raise CallError(f"refused: {brief(error)}") from error
             except openai.APIStatusError as error:
-                raise _status_error(error) from error
+                raise status_error(error) from error
             except openai.APITimeoutError as error:
-                charged = not _never_connected(error)
+                charged = not never_connected(error)
                 what = "no answer" if charged else "no connection"
                 raise CallError(f"{what} within {self.timeout:g} s", again=True, charged=charged) from error
             except openai.APIConnectionError as error:
-                raise _connection_error(error) from error
+                raise connection_error(error) from error
             except (openai.APIError, ValueError) as error:
                 raise CallError(
-                    f"the answer cannot be read: {_brief(error)}", again=True, charged=True
+                    f"the answer cannot be read: {brief(error)}", again=True, charged=True
                 ) from error
 
     def _adapt(self, message: str, sent: Mapping[str, Any]) -> bool:
@@ -289,87 +283,3 @@ def read_reply(answer: Any, seconds: float) -> Reply:
 def _call_text(call: Any) -> str:
     function = getattr(call, "function", None)
     return f"[call {getattr(function, 'name', None)}({getattr(function, 'arguments', None)})]"
-
-
-def _status_error(error: Any) -> CallError:
-    status = int(error.status_code)
-    message = f"status {status}: {_brief(error)}"
-    if status in (401, 403, 404):
-        return CallError(message, fatal=True)
-    if status == 429 and "insufficient_quota" in str(error):
-        return CallError(message, fatal=True)
-    wait = retry_after(error.response.headers)
-    if wait is not None and wait > LONGEST_WAIT:
-        return CallError(f"{message}; it asks to wait {wait:g} s", fatal=True)
-    # 5xx and 408 may come after the work was done.
-    charged = status >= 500 and status != 503
-    return CallError(
-        message, again=status in (408, 409, 425, 429) or status >= 500, charged=charged, wait=wait
-    )
-
-
-def _connection_error(error: Any) -> CallError:
-    refused = _never_connected(error)
-    what = "the connection was refused" if refused else "the connection broke"
-    return CallError(f"{what}: {_brief(error.__cause__ or error)}", again=True, charged=not refused)
-
-
-# What the system answers while a connection is being made; a broken one gives ECONNRESET, EPIPE and the like.
-_NOT_CONNECTED = frozenset(
-    {
-        errno.ECONNREFUSED,
-        errno.EHOSTUNREACH,
-        errno.ENETUNREACH,
-        errno.EHOSTDOWN,
-        errno.ENETDOWN,
-        errno.EADDRNOTAVAIL,
-    }
-)
-# The HTTP libraries name a failed connection alike, and not all of them keep the system's error behind it.
-_BEFORE_THE_CALL = (socket.gaierror, ssl.SSLCertVerificationError)
-_CONNECT_ERRORS = frozenset({"ConnectError", "ConnectTimeout", "ConnectionTimeoutError", "PoolTimeout"})
-
-
-def _never_connected(error: BaseException) -> bool:
-    """Whether the call failed before a connection stood, so that nothing can have been charged.
-
-    Read from the chain of causes, whichever HTTP library the client uses inside.
-    """
-    pending: list[BaseException | None] = [error]
-    seen: set[int] = set()
-    while pending:
-        each = pending.pop()
-        if each is None or id(each) in seen:
-            continue
-        seen.add(id(each))
-        if type(each).__name__ in _CONNECT_ERRORS or isinstance(
-            each, socket.gaierror | ssl.SSLCertVerificationError
-        ):
-            return True
-        if isinstance(each, OSError) and each.errno in _NOT_CONNECTED:
-            return True
-        pending += [each.__cause__, each.__context__]
-        if isinstance(each, BaseExceptionGroup):
-            pending += each.exceptions
-    return False
-
-
-def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Return the seconds that a server asks to wait, from `Retry-After-Ms` or `Retry-After` (also a date)."""
-    try:
-        if "retry-after-ms" in headers:
-            return max(float(headers["retry-after-ms"]) / 1000.0, 0.0)
-        stated = headers.get("retry-after")
-        if stated is None:
-            return None
-        try:
-            return max(float(stated), 0.0)
-        except ValueError:
-            return max(parsedate_to_datetime(stated).timestamp() - time.time(), 0.0)
-    except (ValueError, TypeError):
-        return None
-
-
-def _brief(error: Any) -> str:
-    text = " ".join(str(error).split())
-    return (text or type(error).__name__)[:200]

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from eccos_rs.domain.pricing import model_cost
+from eccos_rs.records.collect.earlier import EarlierCalls, stamp
 from eccos_rs.records.collect.endpoint import Caller, CallError, Reply
 from eccos_rs.records.collect.grade import judged_score
 from eccos_rs.records.collect.money import Ledger
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from eccos_rs.records.collect.money import Reservation
     from eccos_rs.records.collect.state import State
     from eccos_rs.records.collect.task import Task
+    from eccos_rs.records.collect.turns import Turn
 
 __all__ = ["Run"]
 
@@ -47,6 +49,8 @@ class Run:
         Model name to its endpoint.
     judge : Caller or None
         Who grades `free` tasks.
+    earlier : EarlierCalls
+        What the journal says of calls within the last minute.
     found, wanted, done, failed : int
         (task, model) pairs: there at the start, in all, there now, given up in this run.
     """
@@ -57,6 +61,7 @@ class Run:
     callers: dict[str, Caller]
     judge: Caller | None
     progress: Callable[[Progress], None] | None
+    earlier: EarlierCalls = field(default_factory=EarlierCalls)
     ledger: Ledger = field(default_factory=Ledger)
     found: int = 0
     wanted: int = 0
@@ -68,9 +73,12 @@ class Run:
 
     async def all(self, tasks: Sequence[Task]) -> None:
         """Ask what is missing; each model has its own workers, so a slow one does not hold up the others."""
+        judge = {} if self.judge is None else {self.judge.model.name: self.judge}
+        self.earlier.count({**judge, **self.callers})
         for call, amount in list(self.state.open.items()):
             # A kill cut these off: the server may have charged for them.
-            await self._record({"event": "unsure", "call": call, "unsure_usd": amount, "error": "cut off"})
+            event = {"event": "unsure", "call": call, "unsure_usd": amount, "error": "cut off"}
+            await self._record({**event, **self.earlier.cut_off(call)})
         self.ledger.ceiling = self.options.max_cost
         self.ledger.spent, self.ledger.unsure = self.state.spent, self.state.unsure
         queues = {
@@ -164,6 +172,7 @@ class Run:
                     "finish": reply.finish,
                     "limit": call.longest,
                     "seconds": round(reply.seconds, 3),
+                    **stamp(usage.tokens),
                 }
             )
         if self.state.is_cut(task, model, self._longest(task)):
@@ -187,10 +196,15 @@ class Run:
             got = await self._ask(_Call(name, self.judge, task, messages, JUDGE_TOKENS))
             if got is None:
                 return False
-            reply, _, cost = got
+            reply, usage, cost = got
             quality = judged_score(reply.text)
             event: dict[str, Any] = {"call": name, "task": task.digest, "model": model}
-            event |= {"judge": self.judge.model.name, "text": reply.text, "cost_usd": cost}
+            event |= {
+                "judge": self.judge.model.name,
+                "text": reply.text,
+                "cost_usd": cost,
+                **stamp(usage.tokens),
+            }
             if quality is not None:
                 self._scores += 1
                 kind = "rejudged" if again else "judged"
@@ -211,17 +225,17 @@ class Run:
         """
         attempts = self.options.retry.attempts
         for attempt in range(1, attempts + 1):
-            async with call.caller.turn():
+            async with call.caller.turn(call.counted, call.longest) as turn:
                 held = await self.ledger.reserve(call.most + beside)
                 if held is None:
                     return None
                 with self.ledger.hold(held):
                     try:
-                        got = await self._attempt(call, held)
+                        got = await self._attempt(call, held, turn)
                         call.caller.in_a_row = 0
                         return got
                     except CallError as error:
-                        await self._unanswered(call, error, held)
+                        await self._unanswered(call, error, held, turn)
                         if error.again and attempt == attempts:
                             _count_failure(call.caller, error)
                         if not error.again or attempt == attempts:
@@ -230,13 +244,13 @@ class Run:
             await asyncio.sleep(pause)
         raise AssertionError("the last attempt returns or raises")
 
-    async def _attempt(self, call: _Call, held: Reservation) -> tuple[Reply, Usage, float]:
+    async def _attempt(self, call: _Call, held: Reservation, turn: Turn) -> tuple[Reply, Usage, float]:
         caller = call.caller
-        await self._record(
-            {"event": "asked", "call": call.name, "model": caller.model.name, "hold_usd": call.most}
-        )
+        asked = {"event": "asked", "call": call.name, "model": caller.model.name, "hold_usd": call.most}
+        await self._record({**asked, **stamp(turn.tokens)})
         reply = await caller.ask(
             call.messages,
+            turn,
             longest=call.longest,
             temperature=self.options.temperature,
             key=call.name,
@@ -245,13 +259,16 @@ class Run:
         usage = check_usage(
             reply.usage, call.counted, reply.text, longest=call.longest, count=self.options.count
         )
+        turn.used = usage.tokens
+        caller.sizes.learn(call.counted, usage)
         cost = model_cost(caller.model, usage.input_tokens, usage.output_tokens)
         held.spend(cost)
         return reply, usage, cost
 
-    async def _unanswered(self, call: _Call, error: CallError, held: Reservation) -> None:
+    async def _unanswered(self, call: _Call, error: CallError, held: Reservation, turn: Turn) -> None:
         unsure = held.doubt(call.most) if error.charged else 0.0
-        await self._record({"event": "unsure", "call": call.name, "unsure_usd": unsure, "error": str(error)})
+        event = {"event": "unsure", "call": call.name, "unsure_usd": unsure, "error": str(error)}
+        await self._record({**event, **stamp(turn.counted)})
 
     def _longest(self, task: Task) -> int:
         return task.max_output_tokens or self.options.max_output_tokens

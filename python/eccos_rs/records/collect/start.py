@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from eccos_rs.errors import InputError, PoolError, RecordError
+from eccos_rs.records.collect.earlier import EarlierCalls
 from eccos_rs.records.collect.endpoint import Caller
 from eccos_rs.records.collect.estimate import Estimate, estimate_cost
 from eccos_rs.records.collect.journal import Journal, read_journal
@@ -108,9 +109,15 @@ async def collect_async(
         "temperature": options.temperature,
         "prompt": PROMPT_VERSION,
     }
-    log = Journal.open(place, settings, state.apply)
+    earlier = EarlierCalls()
+
+    def replay(event: dict[str, Any]) -> None:
+        state.apply(event)
+        earlier.apply(event)
+
+    log = Journal.open(place, settings, replay)
     try:
-        run = Run(state, log, options, callers, judge, progress)
+        run = Run(state, log, options, callers, judge, progress, earlier)
         await run.all(tasks)
     finally:
         await log.close()

@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from eccos_rs.records.tokens import estimate_tokens
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-__all__ = ["Usage", "check_usage", "message_text", "most_input_tokens"]
+__all__ = ["CallSizes", "Usage", "check_usage", "message_text", "most_input_tokens"]
 
 # No tokenizer in use packs more than some 20 bytes of ordinary text into one token on average.
 MOST_BYTES_A_TOKEN = 20
 # What chat templates put around a message, and before the first.
 TEMPLATE_TOKENS = 64
+# What they usually put there.
+TEMPLATE_MESSAGE = 8
 # More than any provider counts for one picture.
 IMAGE_TOKENS = 8192
+# Answers after which the longest of them says how long answers get.
+SHOWN = 20
+MARGIN = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +42,56 @@ class Usage:
     input_tokens: int
     output_tokens: int
     flag: str | None = None
+
+    @property
+    def tokens(self) -> int:
+        """Of prompt and answer together."""
+        return self.input_tokens + self.output_tokens
+
+
+@dataclass(slots=True)
+class CallSizes:
+    """How many tokens a call of one model may take.
+
+    Before 20 answers: all that it could. After them: twice the longest of them, and a prompt's estimate times
+    twice the highest factor by which it was short, never more than it could.
+
+    Examples
+    --------
+    >>> sizes, sent = CallSizes(), [{"role": "user", "content": "What is 2 + 2?"}]
+    >>> sizes.most(sent, longest=1000)
+    1142
+    >>> for _ in range(20):
+    ...     sizes.learn(sent, Usage(input_tokens=14, output_tokens=30))
+    >>> sizes.most(sent, longest=1000)
+    108
+    """
+
+    answers: int = 0
+    longest: int = 0
+    factor: float = 1.0
+
+    def most(self, messages: Sequence[Mapping[str, Any]], longest: int) -> int:
+        """Return the tokens to hold for a call whose answer may have `longest`."""
+        could = most_input_tokens(messages)
+        if self.answers < SHOWN:
+            return could + longest
+        asked = min(could, math.ceil(MARGIN * self.factor * self.usual(messages)))
+        return asked + min(longest, MARGIN * self.longest)
+
+    def learn(self, messages: Sequence[Mapping[str, Any]], usage: Usage) -> None:
+        """Take in what a call took."""
+        self.answers += 1
+        self.longest = max(self.longest, usage.output_tokens)
+        self.factor = max(self.factor, usage.input_tokens / self.usual(messages))
+
+    @staticmethod
+    def usual(messages: Sequence[Mapping[str, Any]]) -> int:
+        """Return what a prompt has by estimate, at least 1."""
+        around = TEMPLATE_MESSAGE * (len(messages) + 1)
+        return around + sum(
+            estimate_tokens(message_text(message)) + IMAGE_TOKENS * _images(message) for message in messages
+        )
 
 
 def most_input_tokens(messages: Sequence[Mapping[str, Any]]) -> int:
