@@ -58,7 +58,10 @@ def job(source: Path, out: Path, part_rows: int) -> FileJob:
         [LLM(name, float(price), 4 * float(price)) for name, price in zip(NAMES, prices, strict=True)]
     )
     return FileJob(
-        Source([source], rows=part_rows), Router(pool, Given()), check_policy(Policy(min_quality=0.7)), out
+        Source([source], rows=part_rows),
+        Router(pool, Given()),
+        check_policy(Policy(min_quality=0.7), pool),
+        out,
     )
 
 

@@ -21,9 +21,11 @@ __all__ = [
     "InputError",
     "InternalError",
     "Limit",
+    "Minimum",
     "MissingExtraError",
     "NoModelError",
     "Overage",
+    "OverageTier",
     "Overloaded",
     "Plan",
     "PlanRow",
@@ -44,6 +46,7 @@ __all__ = [
     "RetrievalPredictor",
     "Router",
     "Session",
+    "SideLimit",
     "SideRow",
     "Status",
     "StoreError",
@@ -68,6 +71,9 @@ _HOMES = {
     "LLM": "pools.pool",
     "Endpoint": "pools.pool",
     "Limit": "pools.pool",
+    "Minimum": "pools.pool",
+    "OverageTier": "pools.pool",
+    "SideLimit": "routing.side_limits",
     "PriceStep": "pools.pool",
     "Pool": "pools.pool",
     "Policy": "routing.policy",
@@ -131,7 +137,7 @@ if TYPE_CHECKING:
         RecordError,
         StoreError,
     )
-    from eccos_rs.pools.pool import LLM, Endpoint, Limit, Pool, PriceStep
+    from eccos_rs.pools.pool import LLM, Endpoint, Limit, Minimum, OverageTier, Pool, PriceStep
     from eccos_rs.predict.bundle import Bundle
     from eccos_rs.predict.hybrid import HybridPredictor
     from eccos_rs.predict.protocol import Prediction, Predictor
@@ -141,6 +147,7 @@ if TYPE_CHECKING:
     from eccos_rs.routing.plan import Plan, PlanRow
     from eccos_rs.routing.policy import Policy
     from eccos_rs.routing.router import Router
+    from eccos_rs.routing.side_limits import SideLimit
     from eccos_rs.session.blocking import SyncSession
     from eccos_rs.session.facade import Session
     from eccos_rs.solver.assignment import (

@@ -55,7 +55,7 @@ def execution(folder: Path, url: str, *, live: bool = True, hours: float = 24.0,
     deadline = options.get("deadline")
     held = {m.name: capacity_until(m, float("inf") if deadline is None else deadline) for m in pool}
     capacity = {name: most for name, most in held.items() if most < 1e18} or None
-    policy = check_policy(Policy(min_quality=0.9, capacity=capacity))
+    policy = check_policy(Policy(min_quality=0.9, capacity=capacity), pool)
     job = FileJob(source, Router(pool, Lanes()), policy, folder / "out")
     job.open(resume=True)
     _, answer, parts = job.plan()

@@ -47,7 +47,7 @@ def execution(folder: Path, url: str, policy=None, dead=(), **options):
     pool = Pool.load(pool_toml(folder / "pool.toml", *models))
     source = Source([folder / "in.jsonl"], rows=20)
     job = FileJob(
-        source, Router(pool, ByText()), check_policy(policy or Policy(min_quality=0.65)), folder / "out"
+        source, Router(pool, ByText()), check_policy(policy or Policy(min_quality=0.65), pool), folder / "out"
     )
     job.open(resume=True)
     _, answer, parts = job.plan()

@@ -77,7 +77,7 @@ def folder_of_files(path, n=900):
 
 def job(source, out, **options):
     made = Source(find_files([source]), rows=options.pop("rows", 128))
-    policy = check_policy(options.pop("policy", Policy(min_quality=0.65)))
+    policy = check_policy(options.pop("policy", Policy(min_quality=0.65)), router().pool)
     return FileJob(made, router(), policy, out, **options)
 
 

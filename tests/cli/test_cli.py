@@ -262,6 +262,36 @@ def test_a_part_of_the_pool_and_capacities(capsys):
     assert models.count(first) <= 3
 
 
+def test_side_limits_and_overage_reach_the_command(tmp_path, capsys):
+    from eccos_rs import Limit, OverageTier, Router
+
+    pool = Router.load().pool
+    cheap, dear = min(pool, key=lambda m: m.output_price).name, max(pool, key=lambda m: m.output_price).name
+    place, side = tmp_path / "pool.toml", tmp_path / "side.toml"
+    tiers = [OverageTier(0.01, above_requests=1)]
+    place.write_text(pool.with_limits(Limit("reserved", (dear,), slots=1, overage=tiers)).to_toml())
+    side.write_text(
+        f'[[side_limit]]\nname = "carbon"\nat_most = 1\nper_request = {{ "{cheap}" = 0, "{dear}" = 1 }}\n'
+    )
+    line = ("route", str(SAMPLES), "--pool", str(place), "--models", f"{cheap},{dear}", "--json")
+    assert run(*line, "--relative-quality", "1") == 0
+    charged = json.loads(capsys.readouterr().out)
+    (overage,) = charged["limits"]
+    beyond = sum(row["model"] == dear for row in charged["rows"]) - 1
+    assert beyond > 1
+    assert overage["charge"] == pytest.approx(0.01 * beyond)
+    assert charged["cost"] == pytest.approx(sum(row["cost"] for row in charged["rows"]) + overage["charge"])
+    assert run(*line, "--quality-value", "1", "--side-limits", str(side)) == 0
+    kept = json.loads(capsys.readouterr().out)
+    assert sum(row["model"] == dear for row in kept["rows"]) == 1
+    assert [limit["name"] for limit in kept["limits"]] == ["carbon", "overage of limit 'reserved' (requests)"]
+    side.write_text("[[side]]")
+    assert run(*line, "--side-limits", str(side)) != 0
+    assert "[[side_limit]] tables alone" in capsys.readouterr().err
+    assert run(*line[:-1], "--out-dir", str(tmp_path / "out")) != 0
+    assert "limit 'reserved' has 'overage'" in capsys.readouterr().err
+
+
 def test_a_capacity_of_models_that_share_a_limit_is_kept_over_a_file(tmp_path, capsys):
     from eccos_rs import Limit, Router
 

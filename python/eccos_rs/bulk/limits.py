@@ -9,7 +9,7 @@ import numpy as np
 
 from eccos_rs.bulk.passes import Goal, strongest_quality
 from eccos_rs.errors import PolicyError
-from eccos_rs.routing.workload import unknown_capacity
+from eccos_rs.routing.workload import refuse_priced, unknown_capacity
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -21,14 +21,17 @@ if TYPE_CHECKING:
 __all__ = ["check_policy", "joint_capacity", "joint_goal"]
 
 
-def check_policy(policy: Policy) -> Policy:
+def check_policy(policy: Policy, pool: Pool) -> Policy:
     """Return the policy of a run over shards; what only one batch can have is refused.
 
     Raises
     ------
     PolicyError
-        It limits groups, or paces a stream.
+        It limits groups or other figures, or paces a stream.
+    PoolError
+        A limit of the pool has an overage or a minimum.
     """
+    refuse_priced(pool, policy, "parts of files are assigned by price, without it; route one batch at once")
     if policy.group_min_quality or policy.group_budget:
         raise PolicyError("limits of groups are for a file that fits one call; leave out --out-dir")
     if policy.per is not None:

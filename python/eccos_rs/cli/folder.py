@@ -38,7 +38,9 @@ class Folder:
         self, source: Source, router: Router, policy: Policy, form: str, settings: dict[str, Any]
     ) -> FileJob:
         """Return the run over these files."""
-        return FileJob(source, router, check_policy(policy), self.path, form, self.shard, settings)
+        return FileJob(
+            source, router, check_policy(policy, router.pool), self.path, form, self.shard, settings
+        )
 
 
 def parse_shard(text: str | None) -> tuple[int, int]:

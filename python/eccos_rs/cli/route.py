@@ -39,6 +39,7 @@ from eccos_rs.cli.options import (
 )
 from eccos_rs.errors import EccosError
 from eccos_rs.predict.bundle import Bundle
+from eccos_rs.routing.side_limits import read_side_limits
 
 if TYPE_CHECKING:
     from eccos_rs.routing.plan import Plan
@@ -78,6 +79,14 @@ def route(
     capacity: Annotated[
         list[str] | None,
         typer.Option(metavar="MODEL=COUNT", help="Requests that a model may take of this batch; repeatable."),
+    ] = None,
+    rows_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--side-limits",
+            metavar="FILE",
+            help="Limits on other figures (carbon, slow answers …): a TOML file of [[side_limit]] tables.",
+        ),
     ] = None,
     overload: Annotated[
         str, typer.Option(help='Queries beyond the capacity: "defer" leaves them out, "raise" fails.')
@@ -185,6 +194,7 @@ def route(
         time_limit=time_limit,
         tolerance=tolerance,
         capacity=_capacity(capacity or []),
+        rows=None if rows_file is None else read_side_limits(rows_file),
     )
     reader = RowReader(column, tuple(own or ()))
     rows = [] if folder is not None else read_rows(sources[0], input_form, reader)  # type: ignore[arg-type]
@@ -264,7 +274,10 @@ def _narrowed(router: Router, models: str) -> Router:
 
 
 def without_live_limits(router: Router, policy: Policy) -> Router:
-    """Return the router with the limits of live traffic taken off: a file is not sent all at once."""
+    """Return the router with the limits of live traffic taken off: a file is not sent all at once.
+
+    What use beyond an amount costs, and what is paid unused, stays.
+    """
     from eccos_rs.pools.pool import Pool
     from eccos_rs.routing.router import Router
 
@@ -273,9 +286,9 @@ def without_live_limits(router: Router, policy: Policy) -> Router:
     # What a policy's capacity says of the models that share a limit is of this file.
     given = policy.capacity or {}
     shared = [
-        replace(limit, **(limits | {"requests_per_minute": given[limit.name]}))
+        replace(limit, **(limits | {"requests_per_minute": given.get(limit.name)}))
         for limit in router.pool.limits
-        if limit.name in given
+        if limit.name in given or limit.is_priced
     ]
     return Router(Pool(models, shared), router.predictor, router.policy)
 
@@ -304,7 +317,7 @@ def _write(
         rows = (merged(mine, row) for mine, row in zip(own, plan.to_dicts(), strict=True))
         write_lines(out, (json_text(plain_json(row), out=out) for row in rows))
     elif form == "json":
-        write_lines(out, [json_text(_whole(plan, own, tokens_per_second), indent=2, out=out)])
+        write_lines(out, [json_text(whole_plan(plan, own, tokens_per_second), indent=2, out=out)])
     elif form == "parquet" and out is not None:
         _write_parquet(plan, own, out)
     else:
@@ -341,7 +354,7 @@ def _write_parquet(plan: Plan, own: list[dict[str, Any]], out: Path) -> None:
         pq.write_table(table, stream)
 
 
-def _whole(plan: Plan, own: list[dict[str, Any]], tokens_per_second: float) -> dict[str, Any]:
+def whole_plan(plan: Plan, own: list[dict[str, Any]], tokens_per_second: float) -> dict[str, Any]:
     """Return the whole plan as one JSON value, NaN as null."""
     answer = plan.assignment
     response = plan.response_seconds(tokens_per_second)
@@ -360,6 +373,7 @@ def _whole(plan: Plan, own: list[dict[str, Any]], tokens_per_second: float) -> d
         "quality_price": _finite(answer.quality_price),
         "familiar": plan.familiar,
         "warnings": list(plan.warnings),
+        "limits": [asdict(use) for use in plan.limits],
         "baselines": [asdict(baseline) for baseline in plan.baselines],
         "device": plan.device,
         "seconds": dict(plan.seconds),

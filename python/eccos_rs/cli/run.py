@@ -131,7 +131,7 @@ def run(
     router = Router.load(bundle, predictor=predictor, device=device, pool=models, threads=threads)
     source = Source(find_files(sources), RowReader(column), rows=part_rows)
     settings = {"bundle": Bundle.load(bundle).digest, "predictor": predictor, "command": "run"}
-    job = FileJob(source, router, check_policy(policy), out_dir, settings=settings)
+    job = FileJob(source, router, check_policy(policy, router.pool), out_dir, settings=settings)
     job.open(resume=True)
     with stage_bars(source.files) as advance:
         summary, answer, parts = job.plan(advance)

@@ -12,7 +12,17 @@ from eccos_rs.domain.endpoint import Endpoint
 from eccos_rs.domain.validation import check_number, is_number, shown
 from eccos_rs.errors import PoolError
 
-__all__ = ["LANES", "LLM", "Endpoint", "Limit", "PriceStep", "benchmark_key", "checked_scores"]
+__all__ = [
+    "LANES",
+    "LLM",
+    "Endpoint",
+    "Limit",
+    "Minimum",
+    "OverageTier",
+    "PriceStep",
+    "benchmark_key",
+    "checked_scores",
+]
 
 LANES = ("standard", "batch", "flex", "priority")
 """Ways in which a provider sells the same model: now, within hours at about half the price, when there is
@@ -174,6 +184,47 @@ class LLM:
 
 
 @dataclass(frozen=True, slots=True)
+class OverageTier:
+    """What use beyond an amount costs, on top of the models' own prices. Exactly one amount is given.
+
+    Parameters
+    ----------
+    price : float
+        US dollars for each request, or for a million tokens, beyond it.
+    above_requests, above_tokens : float, optional
+        Requests, or tokens of prompts and answers, of one batch.
+    """
+
+    price: float
+    above_requests: float | None = None
+    above_tokens: float | None = None
+
+    def __post_init__(self) -> None:
+        _check_amount("an overage tier", self, ("above_requests", "above_tokens"))
+
+
+@dataclass(frozen=True, slots=True)
+class Minimum:
+    """Use that is paid whether it is made or not (a commitment). Exactly one amount is given.
+
+    Parameters
+    ----------
+    price : float
+        US dollars for each request, or for a million tokens, that is not used of it. What is used costs what
+        the models' own prices say: 0, where the commitment pays for it.
+    requests, tokens : float, optional
+        Requests, or tokens of prompts and answers, of one batch.
+    """
+
+    price: float
+    requests: float | None = None
+    tokens: float | None = None
+
+    def __post_init__(self) -> None:
+        _check_amount("a minimum", self, ("requests", "tokens"))
+
+
+@dataclass(frozen=True, slots=True)
 class Limit:
     """A limit that several columns of a pool share: a provider's rate, the slots of one GPU.
 
@@ -188,7 +239,17 @@ class Limit:
     models : sequence of str
         Names or models of the pool; a model that is there at several efforts stands for all of them.
     slots, requests_per_minute, tokens_per_minute : number, optional
-        As those of `LLM`, over all of them together; at least one is given.
+        As those of `LLM`, over all of them together.
+    overage : sequence of OverageTier
+        Prices on what a batch uses beyond an amount, in rising order, all of requests or all of tokens.
+    minimum : Minimum, optional
+        What is paid of a batch whether it is used or not.
+
+    Notes
+    -----
+    At least one of them is given. Overage and minimum are part of the cost of a batch that is routed at once,
+    and weighed with it; what only sees requests one by one (sessions, the gateway, jobs over parts of files)
+    refuses them by name.
     """
 
     name: str
@@ -196,6 +257,8 @@ class Limit:
     slots: int | None = None
     requests_per_minute: float | None = None
     tokens_per_minute: float | None = None
+    overage: Sequence[OverageTier] = ()
+    minimum: Minimum | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name.strip():
@@ -209,10 +272,20 @@ class Limit:
         _check_whole("slots", self.slots, of=of)
         for name in ("requests_per_minute", "tokens_per_minute"):
             _check_number(name, getattr(self, name), of=of)
-        if self.slots is None and self.requests_per_minute is None and self.tokens_per_minute is None:
+        object.__setattr__(self, "overage", _checked_tiers(self.overage, of))
+        if self.minimum is not None and not isinstance(self.minimum, Minimum):
+            raise PoolError(f"minimum{of} must be a Minimum, got {shown(self.minimum)}")
+        live = (self.slots, self.requests_per_minute, self.tokens_per_minute)
+        if not self.is_priced and all(limit is None for limit in live):
             raise PoolError(
-                f"limit {self.name!r} limits nothing; give slots, requests_per_minute or tokens_per_minute"
+                f"limit {self.name!r} limits nothing; give slots, requests_per_minute, tokens_per_minute, "
+                "overage or minimum"
             )
+
+    @property
+    def is_priced(self) -> bool:
+        """Whether using it, or leaving it unused, costs something beyond the models' prices."""
+        return bool(self.overage) or self.minimum is not None
 
 
 def benchmark_key(name: str) -> str:
@@ -263,6 +336,32 @@ def _checked_steps(steps: Any, of: str) -> tuple[PriceStep, ...]:
     if marks != sorted(set(marks)):
         raise PoolError(f"price_steps{of} must rise in 'above', got {marks}")
     return tuple(steps)
+
+
+def _check_amount(what: str, item: OverageTier | Minimum, names: tuple[str, str]) -> None:
+    given = [name for name in names if getattr(item, name) is not None]
+    if len(given) != 1:
+        got = " and ".join(given) or "neither"
+        raise PoolError(f"{what} takes exactly one of {' and '.join(names)}, got {got}")
+    if item.price is None:
+        raise PoolError(f"{what} has no price; give US dollars a request, or a million tokens")
+    _check_number("price", item.price, of=f" of {what}")
+    _check_number(given[0], getattr(item, given[0]), of=f" of {what}")
+
+
+def _checked_tiers(tiers: Any, of: str) -> tuple[OverageTier, ...]:
+    if isinstance(tiers, str | Mapping) or not isinstance(tiers, Sequence):
+        raise PoolError(f"overage{of} must be a list of tiers, got {shown(tiers)}")
+    for tier in tiers:
+        if not isinstance(tier, OverageTier):
+            raise PoolError(f"overage{of} must hold tiers, got {shown(tier)}")
+    if len({tier.above_tokens is None for tier in tiers}) > 1:
+        raise PoolError(f"overage{of} must be all above_requests or all above_tokens, got both")
+    marks = [tier.above_requests if tier.above_tokens is None else tier.above_tokens for tier in tiers]
+    prices = [tier.price for tier in tiers]
+    if marks != sorted(set(marks)) or prices != sorted(prices):
+        raise PoolError(f"overage{of} must rise in its amounts and prices, got {marks} at {prices}")
+    return tuple(tiers)
 
 
 def _check_number(name: str, value: Any, *, of: str = "", positive: bool = False) -> None:

@@ -17,6 +17,7 @@ from eccos_rs.integrations.pricing import price_map, priced_llm
 from eccos_rs.pools.pool import LLM, Pool
 from eccos_rs.routing.policy import Policy
 from eccos_rs.routing.router import Router
+from eccos_rs.routing.workload import refuse_priced
 from eccos_rs.session import DualController
 from eccos_rs.solver.assignment import assign
 
@@ -126,6 +127,7 @@ class EccosRouting:
         self.router: Router | None = None
         if kept:
             made = Pool(kept)
+            refuse_priced(made, self._policy, "AIOS hands over requests as they come")
             self.router = Router(made, _Renamed(source, made.names, self._aliases), self._policy)
         for name in self.available_models:
             if self.router is None or name not in self.router.pool.names:

@@ -161,9 +161,9 @@ def route(
     """
     ray = import_ray()
     policy = Policy() if policy is None else policy
-    policy = check_policy(policy.replace(**policy_fields) if policy_fields else policy)
     made = Router.load() if router is None else router
     pool = (made if isinstance(made, Router) else made()).pool
+    policy = check_policy(policy.replace(**policy_fields) if policy_fields else policy, pool)
     names, capacity = pool.names, joint_capacity(policy, pool)
     most = _predictors(ray, num_cpus, actors)
     folder = _new_folder(ray, work)

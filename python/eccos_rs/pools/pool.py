@@ -8,14 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from eccos_rs.domain.llm import LLM, Endpoint, Limit, PriceStep, benchmark_key
+from eccos_rs.domain.llm import LLM, Endpoint, Limit, Minimum, OverageTier, PriceStep, benchmark_key
 from eccos_rs.domain.validation import did_you_mean
 from eccos_rs.errors import PoolError
 
 if TYPE_CHECKING:
     from os import PathLike
 
-__all__ = ["LLM", "SCHEMA_VERSION", "Endpoint", "Limit", "Pool", "PriceStep"]
+__all__ = ["LLM", "SCHEMA_VERSION", "Endpoint", "Limit", "Minimum", "OverageTier", "Pool", "PriceStep"]
 
 SCHEMA_VERSION = 1
 """The version of the pool file that this release reads and writes."""

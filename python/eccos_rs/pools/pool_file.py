@@ -6,7 +6,7 @@ import tomllib
 from dataclasses import MISSING, fields
 from typing import TYPE_CHECKING, Any
 
-from eccos_rs.domain.llm import LLM, Endpoint, Limit, PriceStep
+from eccos_rs.domain.llm import LLM, Endpoint, Limit, Minimum, OverageTier, PriceStep
 from eccos_rs.domain.validation import did_you_mean, shown
 from eccos_rs.errors import PoolError
 
@@ -21,6 +21,7 @@ def _keys(kind: type) -> tuple[str, ...]:
 
 
 _MODEL_KEYS, _ENDPOINT_KEYS, _LIMIT_KEYS, _STEP_KEYS = map(_keys, (LLM, Endpoint, Limit, PriceStep))
+_TIER_KEYS, _MINIMUM_KEYS = map(_keys, (OverageTier, Minimum))
 
 
 def parse(text: str, version: int) -> tuple[list[LLM], list[Limit]]:
@@ -57,7 +58,7 @@ def render(models: Sequence[LLM], limits: Sequence[Limit], version: int) -> str:
 
     content: dict[str, Any] = {"schema_version": version, "model": [_table(model) for model in models]}
     if limits:
-        content["limit"] = [{**_set(limit), "models": list(limit.models)} for limit in limits]
+        content["limit"] = [_limit_table(limit) for limit in limits]
     return tomli_w.dumps(content)
 
 
@@ -112,7 +113,32 @@ def _limit(at: int, table: dict[str, Any]) -> Limit:
     for key in ("name", "models"):
         if key not in table:
             raise PoolError(f"{where} has no {key}")
-    return Limit(**table)
+    values = dict(table)
+    if "overage" in table:
+        if not _are_tables(table["overage"]):
+            raise PoolError(f"overage of {where} must be tables, got {shown(table['overage'])}")
+        values["overage"] = [
+            _terms(f"an overage tier of {where}", each, OverageTier, _TIER_KEYS) for each in table["overage"]
+        ]
+    if "minimum" in table:
+        if not isinstance(table["minimum"], dict):
+            raise PoolError(f"minimum of {where} must be a table, got {shown(table['minimum'])}")
+        values["minimum"] = _terms(f"the minimum of {where}", table["minimum"], Minimum, _MINIMUM_KEYS)
+    return Limit(**values)
+
+
+def _terms(where: str, table: dict[str, Any], kind: type, keys: Sequence[str]) -> Any:
+    _check_keys(where, table, keys)
+    return kind(**dict.fromkeys(("price",)) | table)
+
+
+def _limit_table(limit: Limit) -> dict[str, Any]:
+    table = {**_set(limit), "models": list(limit.models)}
+    if limit.overage:
+        table["overage"] = [_set(tier) for tier in limit.overage]
+    if limit.minimum is not None:
+        table["minimum"] = _set(limit.minimum)
+    return table
 
 
 def _table(model: LLM) -> dict[str, Any]:
@@ -128,7 +154,7 @@ def _table(model: LLM) -> dict[str, Any]:
     return table
 
 
-def _set(item: LLM | Endpoint | Limit | PriceStep) -> dict[str, Any]:
+def _set(item: LLM | Endpoint | Limit | PriceStep | OverageTier | Minimum) -> dict[str, Any]:
     """Return the fields that say something: those without a default, and those that are not None or ()."""
     values = {field.name: (getattr(item, field.name), field.default) for field in fields(item)}
     return {

@@ -16,6 +16,7 @@ from eccos_rs.routing.picture import draw_plan
 from eccos_rs.routing.problem import RESOURCES
 from eccos_rs.routing.reasons import find_reason, reason_text
 from eccos_rs.routing.render import TOKENS_PER_SECOND, plan_text
+from eccos_rs.routing.uses import LimitUse, charges, limit_uses
 from eccos_rs.routing.warnings import familiar_share, known_similarity, plan_warnings
 
 if TYPE_CHECKING:
@@ -224,6 +225,14 @@ class Plan(Sequence[PlanRow]):
         return diagnosis.text(self.pool.names, self.problem.groups, RESOURCES)
 
     @cached_property
+    def limits(self) -> tuple[LimitUse, ...]:
+        """What the plan uses of shared and side limits, of overages and commitments, and what they cost.
+
+        Charges are part of `total_cost`, and of no single row's cost.
+        """
+        return limit_uses(self.problem, self.assignment)
+
+    @cached_property
     def baselines(self) -> tuple[Baseline, ...]:
         """All to the strongest model and all to the cheapest, for comparison; empty for an empty batch."""
         found = []
@@ -231,7 +240,7 @@ class Plan(Sequence[PlanRow]):
             rows = np.flatnonzero(chosen >= 0)
             if len(rows):
                 model = self.pool.names[int(np.bincount(chosen[rows]).argmax())]
-                cost = float(self.problem.cost[rows, chosen[rows]].sum())
+                cost = float(self.problem.cost[rows, chosen[rows]].sum()) + charges(self.problem, chosen)
                 quality = float(self.problem.quality[rows, chosen[rows]].mean(dtype=np.float64))
                 found.append(Baseline(name, model, cost, quality))
         return tuple(found)

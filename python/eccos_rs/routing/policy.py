@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from numbers import Real
 from types import MappingProxyType
@@ -11,6 +12,8 @@ from typing import Any, Literal
 
 from eccos_rs.domain.validation import check_choice, check_number, did_you_mean, shown
 from eccos_rs.errors import PolicyError
+from eccos_rs.routing.side_limits import SideLimit
+from eccos_rs.solver.limits import SideRow
 
 __all__ = ["DEFAULT_RELATIVE_QUALITY", "GOALS", "Policy"]
 
@@ -57,6 +60,9 @@ class Policy:
         Least mean predicted success of the queries of a group (see `Query.group`), beside the goal.
     group_budget : mapping of str to float, optional
         US dollars that the queries of a group may cost, beside the goal.
+    rows : sequence of SideLimit or SideRow, optional
+        Limits on other figures of the batch: carbon, slow answers, a second measure of quality. A `SideRow`
+        holds figures of one very batch.
     per : {"hour", "day", "month"}, optional
         The period a session's `budget` is for; a single batch takes none.
     wait : float, optional
@@ -88,6 +94,7 @@ class Policy:
     capacity: Mapping[str, float] | None = None
     group_min_quality: Mapping[str, float] | None = None
     group_budget: Mapping[str, float] | None = None
+    rows: Sequence[SideLimit | SideRow] | None = None
     per: Literal["hour", "day", "month"] | None = None
     wait: float | None = None
 
@@ -114,6 +121,8 @@ class Policy:
             if self.budget is None:
                 raise PolicyError(f"per={self.per!r} is the period of a budget, and no budget was given")
         self._check_confidence()
+        if self.rows is not None:
+            object.__setattr__(self, "rows", _checked_rows(self.rows))
         for name, most in _MAPPINGS.items():
             value = getattr(self, name)
             if value is not None:
@@ -185,6 +194,19 @@ def _rebuild(values: dict[str, Any]) -> Policy:
 def _check(name: str, value: Any, least: float, most: float, wanted: str) -> None:
     if value is not None:
         check_number(name, value, error=PolicyError, least=least, most=most, wanted=wanted)
+
+
+def _checked_rows(rows: Any) -> tuple[SideLimit | SideRow, ...] | None:
+    if isinstance(rows, str | Mapping | SideLimit | SideRow) or not isinstance(rows, Sequence):
+        raise PolicyError(f"rows must be a list of SideLimit or SideRow, got {shown(rows)}")
+    for row in rows:
+        if not isinstance(row, SideLimit | SideRow):
+            raise PolicyError(f"rows must hold SideLimit or SideRow, got {shown(row)}")
+    named = Counter(row.name for row in rows if row.name)
+    for name, times in named.items():
+        if times > 1:
+            raise PolicyError(f"rows holds {name!r} twice")
+    return tuple(rows) or None
 
 
 def _checked_mapping(name: str, value: Any, most: float) -> Mapping[str, float]:

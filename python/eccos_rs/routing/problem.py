@@ -13,6 +13,7 @@ from eccos_rs.domain.query import all_plain
 from eccos_rs.domain.validation import did_you_mean
 from eccos_rs.errors import NoModelError, QueryError
 from eccos_rs.routing import workload
+from eccos_rs.routing.side_limits import side_rows
 from eccos_rs.routing.uncertainty import Uncertainty
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from eccos_rs.pools.pool import LLM, Pool
     from eccos_rs.predict.protocol import Prediction
     from eccos_rs.routing.policy import Policy
-    from eccos_rs.solver.limits import PooledCapacity
+    from eccos_rs.solver.limits import Commitment, Overage, PooledCapacity, SideRow
 
 __all__ = [
     "RESOURCES",
@@ -74,6 +75,10 @@ class Problem:
         What the prediction leaves open; read where the policy has a confidence.
     pools : tuple of PooledCapacity
         Limits that several models share.
+    overage, minimum : tuple of Overage, tuple of Commitment
+        Prices on use beyond what is included, and on what is committed to and not used.
+    rows : tuple of SideRow
+        Limits on other figures.
     """
 
     cost: NDArray[np.float64]
@@ -89,14 +94,27 @@ class Problem:
     unroutable: dict[int, str]
     uncertainty: Uncertainty | None = None
     pools: tuple[PooledCapacity, ...] = ()
+    overage: tuple[Overage, ...] = ()
+    minimum: tuple[Commitment, ...] = ()
+    rows: tuple[SideRow, ...] = ()
 
     def options(self, policy: Policy) -> dict[str, Any]:
-        """Return the keywords of `assign` that this problem and a policy give, the goal aside."""
+        """Return the keywords of `assign` that this problem and a policy give, the goal aside.
+
+        Raises
+        ------
+        PolicyError
+            A budget meets an overage or a minimum.
+        """
+        workload.check_priced((*self.overage, *self.minimum), policy)
         options: dict[str, Any] = {
             "allowed": None if self.allowed.all() else self.allowed,
             "load": self.load,
             "capacity": self.capacity,
             "pools": self.pools,
+            "overage": self.overage,
+            "minimum": self.minimum,
+            "rows": self.rows,
             "priority": self.priority,
             # Queries without a model were refused by name before, unless the policy defers them.
             "unroutable": "defer",
@@ -217,6 +235,9 @@ def build_problem(pool: Pool, prediction: Prediction, queries: Sequence[Query], 
         load=used.load,
         capacity=used.capacity,
         pools=used.pools,
+        overage=used.overage,
+        minimum=used.minimum,
+        rows=side_rows(policy.rows, pool, queries, prompt, output),
         priority=priority if priority is not None and priority.any() else None,
         group=group,
         groups=groups,

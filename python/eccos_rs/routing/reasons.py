@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from eccos_rs.routing.problem import Problem
     from eccos_rs.solver.assignment import Assignment
+    from eccos_rs.solver.limits import Commitment, Overage
 
 __all__ = ["Reason", "ReasonCode", "find_reason", "reason_text"]
 
@@ -26,6 +27,7 @@ class ReasonCode(StrEnum):
     NO_CAPACITY = "no_capacity"
     ONLY_MODEL = "only_model"
     CAPACITY_TAKEN = "capacity_taken"
+    LIMIT_PRICED = "limit_priced"
     NEAR_TIE = "near_tie"
     WORTH_MORE = "worth_more"
     CHEAPEST_AND_BEST = "cheapest_and_best"
@@ -47,7 +49,7 @@ class Reason:
     cost : float
         US dollars paid beyond it.
     detail : str
-        For `NO_MODEL`: why each model is ruled out.
+        For `NO_MODEL`: why each model is ruled out; for `LIMIT_PRICED`: the limit.
     """
 
     code: ReasonCode
@@ -68,8 +70,8 @@ def find_reason(problem: Problem, answer: Assignment, index: int) -> Reason:
     if len(open_to) == 1:
         return Reason(ReasonCode.ONLY_MODEL)
     preferred = int(open_to[_reduced_cost(problem, answer, index)[open_to].argmin()])
-    if preferred != column and _is_priced(problem, answer, preferred):
-        return Reason(ReasonCode.CAPACITY_TAKEN, preferred)
+    if preferred != column and (kept := _kept_away(problem, answer, index, preferred, column)):
+        return kept
     others = answer.alternatives
     # A negative change: a limit keeps the query away from its own best choice. NaN compares false.
     if others is not None and float(others.price_change[index]) < 0:
@@ -83,6 +85,39 @@ def _is_priced(problem: Problem, answer: Assignment, column: int) -> bool:
     return bool(np.any(answer.capacity_price[..., column] > 0)) or any(
         price > 0 and column in np.asarray(pool.models) for pool, price in shared
     )
+
+
+def _kept_away(
+    problem: Problem, answer: Assignment, index: int, preferred: int, column: int
+) -> Reason | None:
+    """Return the limit whose price speaks for `column` against the preferred one; None: none does."""
+    if _is_priced(problem, answer, preferred):
+        return Reason(ReasonCode.CAPACITY_TAKEN, preferred)
+    found: list[tuple[float, str]] = []
+    for row, price in zip(problem.rows, answer.duals.row.tolist(), strict=True):
+        more = float(np.subtract(*np.asarray(row.values)[index, [preferred, column]]))
+        if row.members is None or np.asarray(row.members)[index]:
+            found.append((price * (more if row.at_least is None else -more), row.name))
+    prices = iter(answer.duals.priced.tolist())
+    for each in problem.overage:
+        price = sum(next(prices) for _ in each.tiers)
+        found.append((price * _more_load(problem, each, index, preferred, column), each.name))
+    for least in problem.minimum:
+        found.append((-next(prices) * _more_load(problem, least, index, preferred, column), least.name))
+    worth, name = max(found, default=(0.0, ""))
+    return Reason(ReasonCode.LIMIT_PRICED, preferred, detail=name) if worth > 0 else None
+
+
+def _more_load(
+    problem: Problem, over: Overage | Commitment, index: int, preferred: int, column: int
+) -> float:
+    """Return by how much more of a load one model uses for a query than another does."""
+    member = np.asarray(over.models)
+    one, other = (
+        (1.0 if problem.load is None else float(problem.load[over.resource, index, at])) * (at in member)
+        for at in (preferred, column)
+    )
+    return one - other
 
 
 def _reduced_cost(problem: Problem, answer: Assignment, index: int) -> NDArray[np.float64]:
@@ -115,6 +150,7 @@ _SENTENCES = {
     ReasonCode.NO_CAPACITY: "deferred: the capacities hold no more",
     ReasonCode.ONLY_MODEL: "the only model it may take",
     ReasonCode.CAPACITY_TAKEN: "{other} would suit it better, but its capacity is taken",
+    ReasonCode.LIMIT_PRICED: "{other} would suit it better, but for what it adds to {detail}",
     ReasonCode.NEAR_TIE: "near a tie with {other}: chosen so that the whole batch keeps its limits",
     ReasonCode.WORTH_MORE: "{points:+.1f} points over {other} for ${cost:.6f} more",
     ReasonCode.CHEAPEST_AND_BEST: "both the cheapest and the most likely to succeed",

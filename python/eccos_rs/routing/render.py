@@ -6,6 +6,8 @@ import math
 import unicodedata
 from typing import TYPE_CHECKING, Any, Protocol
 
+from eccos_rs.routing.uses import LimitUse, use_words
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -92,6 +94,8 @@ class Shown(Protocol):
     @property
     def baselines(self) -> Sequence[BaselineRow]: ...
     @property
+    def limits(self) -> Sequence[LimitUse]: ...
+    @property
     def familiar(self) -> float | None: ...
     @property
     def warnings(self) -> Sequence[str]: ...
@@ -168,7 +172,9 @@ def summary(plan: Shown) -> list[tuple[str, str]]:
     lines = [("status", f"{plan.status}: {_STATUS_WORDS[str(plan.status)]}")]
     if plan.explanation is not None:
         lines.append(("why", plan.explanation))
-    lines.append(("total cost", f"{money(plan.total_cost)} for {_count(plan)}"))
+    charged = sum(use.charge for use in plan.limits)
+    beside = f", {money(charged)} of it charges" if charged else ""
+    lines.append(("total cost", f"{money(plan.total_cost)} for {_count(plan)}{beside}"))
     for baseline in plan.baselines:
         lines.append(
             (f"all to the {baseline.name}", _against(plan, baseline.model, baseline.cost, baseline.quality))
@@ -178,6 +184,9 @@ def summary(plan: Shown) -> list[tuple[str, str]]:
     if plan.promised is not None:
         predicted += f", promised {100 * plan.promised:.2f} %{_of_strongest(plan)}"
     lines.append(("mean success", predicted))
+    for use in plan.limits:
+        if use.kind != "shared" or use.price:
+            lines.append(("limit", f"{use.name}: {use_words(use, money)}"))
     if plan.margin is not None:
         lines.append(("this batch", _margin_words(plan.margin, plan.policy)))
     lines.append(("certified gap", f"{_percent(answer.gap)}: {_bound(plan)}"))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from eccos_rs.domain.validation import check_number
 from eccos_rs.errors import InputError, PolicyError
 from eccos_rs.predict.protocol import Prediction
+from eccos_rs.routing.workload import refuse_priced
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -40,6 +41,7 @@ def checked_policy(policy: Policy, pool: Pool) -> None:
     for name in ("group_min_quality", "group_budget"):
         if getattr(policy, name) is not None:
             raise PolicyError(f"{name} is for a batch; a session keeps one promise over its whole stream")
+    refuse_priced(pool, policy, "a session decides requests as they come")
 
 
 def checked_limits(limits: RateLimiter, pool: Pool) -> RateLimiter:

@@ -12,6 +12,7 @@ from eccos_rs.errors import PoolError
 from eccos_rs.pools.pool import LLM, Pool
 from eccos_rs.routing.policy import Policy
 from eccos_rs.routing.problem import build_problem
+from eccos_rs.routing.workload import refuse_priced
 from eccos_rs.solver.assignment import Assignment, PooledCapacity, assign
 from eccos_rs.whatif.scenario import RESOURCES
 from eccos_rs.whatif.traffic import DAY
@@ -151,6 +152,7 @@ def build_world(traffic: LoggedTraffic, scenario: Scenario, pool: Pool) -> World
         No model has a batch lane that the scenario needs, or a commitment is beyond the traffic.
     """
     policy, weight = Policy(unroutable="defer", quality_value=0.0), traffic.scale * scenario.factor
+    refuse_priced(scenario.pool, policy, "in a scenario it is commit MODEL=COUNT")
     prediction = traffic.prediction.select(scenario.pool.names)
     problem = build_problem(scenario.pool, prediction, traffic.queries, policy)
     cost, seconds = problem.cost, problem.output_tokens / traffic.tokens_per_second
