@@ -32,6 +32,15 @@ def replay(
     slots: Annotated[
         int | None, typer.Option(min=1, help="Requests one model serves at once; one more gets 429.")
     ] = None,
+    requests_per_minute: Annotated[
+        int | None, typer.Option(min=1, help="Of each model, over a sliding minute; one more gets 429.")
+    ] = None,
+    tokens_per_minute: Annotated[
+        int | None, typer.Option(min=1, help="Of prompts and answers of each model, likewise.")
+    ] = None,
+    batch_seconds: Annotated[
+        float, typer.Option(min=0.0, help="Seconds from the creation of a batch to its last row.")
+    ] = 1.0,
     fault_rate: Annotated[
         float, typer.Option(min=0.0, max=1.0, help="Share of requests that meet a fault.")
     ] = 0.0,
@@ -48,6 +57,7 @@ def replay(
     """Answer from a recorded data set, with its lengths and its right and wrong, at a settable speed.
 
     For what-if tests of a pool on one's own log and for load tests: point the endpoints of a pool file here.
+    Batches of OpenAI's form (/v1/files, /v1/batches) are answered too, for the batch lane of `eccos run`.
 
     \b
     eccos replay records.parquet --speed 200 --slots 32 --fault-rate 0.01
@@ -66,6 +76,9 @@ def replay(
             faults=tuple(part for word in faults.split(",") if (part := word.strip())),
             unknown=unknown,
             seed=seed,
+            batch_seconds=batch_seconds,
+            requests_per_minute=requests_per_minute,
+            tokens_per_minute=tokens_per_minute,
         )
     except InputError as error:
         raise typer.BadParameter(str(error)) from None

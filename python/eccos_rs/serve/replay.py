@@ -16,13 +16,16 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from eccos_rs.dialects.chat import chat_query
+from eccos_rs.domain.window import Window
 from eccos_rs.errors import InputError
 from eccos_rs.records.grouping import normalise
+from eccos_rs.serve.replay_batches import Batches, batch_routes
 from eccos_rs.serve.wire import (
     CLIENT_LEFT,
     DONE,
     RequestError,
     cancel_on_disconnect,
+    error_body,
     error_response,
     event,
     read_body,
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
+    from eccos_rs.domain.query import Query
     from eccos_rs.records.table import RecordTable
 
 __all__ = ["FAULTS", "Replay", "ReplaySettings", "build_replay_app"]
@@ -64,6 +68,11 @@ class ReplaySettings:
         What happens to a query that the data set does not have: 404, or an answer of the model's mean length.
     seed : int
         Of the faults.
+    batch_seconds : float
+        From the creation of a batch to its last row.
+    requests_per_minute, tokens_per_minute : int, optional
+        Of each model; what is beyond, counted over a sliding minute when a request comes, is answered with
+        429. Tokens are those of the prompt and of the recorded answer.
     """
 
     tokens_per_second: float = 50.0
@@ -73,6 +82,9 @@ class ReplaySettings:
     faults: tuple[str, ...] = ("500", "429", "drop")
     unknown: str = "error"
     seed: int = 0
+    batch_seconds: float = 1.0
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
 
     def __post_init__(self) -> None:
         if not self.tokens_per_second > 0:
@@ -83,6 +95,11 @@ class ReplaySettings:
             raise InputError(f"ttft must be a finite number of at least 0 seconds, got {self.ttft}")
         if self.slots is not None and self.slots < 1:
             raise InputError(f"slots must be at least 1, got {self.slots}")
+        if not (math.isfinite(self.batch_seconds) and self.batch_seconds >= 0):
+            raise InputError(f"batch_seconds must be a finite number of at least 0, got {self.batch_seconds}")
+        for name in ("requests_per_minute", "tokens_per_minute"):
+            if (limit := getattr(self, name)) is not None and limit < 1:
+                raise InputError(f"{name} must be at least 1, got {limit}")
         if not 0 <= self.fault_rate <= 1:
             raise InputError(f"fault_rate must lie in [0, 1], got {self.fault_rate}")
         for fault in self.faults:
@@ -119,6 +136,11 @@ class Replay:
         self.settings = settings
         self.running = dict.fromkeys(table.models, 0)
         self.served = 0
+        self.limited = 0
+        limits = settings.requests_per_minute, settings.tokens_per_minute
+        self._windows = {
+            name: [None if limit is None else Window(limit) for limit in limits] for name in table.models
+        }
         self._column = {name: at for at, name in enumerate(table.models)}
         self._row: dict[str, int] = {}
         for row, text in enumerate(table.query):
@@ -146,6 +168,39 @@ class Replay:
             raise RequestError(404, "query_not_found", f"no answer of {model!r} to this query is recorded")
         return Answer(math.nan, max(1, len(text) // 4), max(1, round(float(self._mean_tokens[column]))))
 
+    def take(self, model: str, tokens: int) -> None:
+        """Count a request in the minute of its model.
+
+        Raises
+        ------
+        RequestError
+            429: it is beyond the requests or the tokens per minute.
+        """
+        now, amounts = time.monotonic(), (1, tokens)
+        windows = [(each, use) for each, use in zip(self._windows[model], amounts, strict=True) if each]
+        wait = max((window.seconds_until(use, now) for window, use in windows), default=0.0)
+        if wait > 0:
+            self.limited += 1
+            later = {} if math.isinf(wait) else {"Retry-After": str(math.ceil(wait))}
+            raise RequestError(429, "rate_limit_exceeded", f"{model}: its minute is used up", headers=later)
+        for window, use in windows:
+            window.add(use, now)
+
+    def batched(self, body: dict[str, Any]) -> tuple[int, dict[str, Any]] | None:
+        """Answer a row of a batch with a status and a body; None: by a fault it is never answered."""
+        try:
+            model, query, answer = _asked(self, body)
+        except RequestError as error:
+            return error.status, error_body(error.status, error.code, str(error))
+        fault = self.fault()
+        if fault in ("429", "500"):
+            return int(fault), error_body(int(fault), "fault", "a fault, as asked for")
+        if fault is not None:
+            return None
+        self.served += 1
+        key = _key(model, query.prompt)
+        return 200, _Stream(self, model, answer, query.max_output_tokens, None, key).completion()
+
     def fault(self) -> str | None:
         """Draw whether this request meets a fault; the same seed draws the same sequence."""
         if not self.settings.fault_rate:
@@ -159,8 +214,9 @@ class Replay:
 def build_replay_app(table: RecordTable, settings: ReplaySettings | None = None) -> Starlette:
     """Make the application that answers from `table`.
 
-    Routes are ``/v1/chat/completions`` (streaming and not), ``/v1/models`` and ``/healthz``. An answer says
-    whether the record was right in its text, and in the header ``x-replay-quality``.
+    Routes are ``/v1/chat/completions`` (streaming and not), ``/v1/files`` and ``/v1/batches``,
+    ``/v1/models`` and ``/healthz``. An answer says whether the record was right in its text, and in the
+    header ``x-replay-quality``.
     """
     replay = Replay(table, settings or ReplaySettings())
 
@@ -177,25 +233,34 @@ def build_replay_app(table: RecordTable, settings: ReplaySettings | None = None)
         return JSONResponse({"object": "list", "data": rows})
 
     async def health(_: Request) -> Response:
-        return JSONResponse({"status": "ok", "running": replay.running, "served": replay.served})
+        counts = {"running": replay.running, "served": replay.served, "limited": replay.limited}
+        return JSONResponse({"status": "ok", **counts})
 
     app = Starlette(
         routes=[
             Route("/v1/chat/completions", completions, methods=["POST"]),
             Route("/v1/models", models),
             Route("/healthz", health),
+            *batch_routes(Batches(replay.batched, replay.settings.batch_seconds)),
         ]
     )
     app.state.replay = replay
     return app
 
 
-async def _complete(replay: Replay, body: dict[str, Any]) -> Response:
+def _asked(replay: Replay, body: dict[str, Any]) -> tuple[str, Query, Answer]:
     model = body.get("model")
     if not isinstance(model, str):
         raise RequestError(400, "invalid_model", f"model must be a text, got {model!r}")
     query = chat_query(body)
-    answer = replay.answer(model, query.prompt)
+    return model, query, replay.answer(model, query.prompt)
+
+
+async def _complete(replay: Replay, body: dict[str, Any]) -> Response:
+    model, query, answer = _asked(replay, body)
+    most = query.max_output_tokens
+    given = answer.output_tokens if most is None else min(answer.output_tokens, most)
+    replay.take(model, answer.input_tokens + given)
     fault = replay.fault()
     slots = replay.settings.slots
     if fault == "429" or (slots is not None and replay.running[model] >= slots):
@@ -264,6 +329,10 @@ class _Stream:
             self.replay.served += 1
         finally:
             self.replay.running[self.model] -= 1
+        return self.completion()
+
+    def completion(self) -> dict[str, Any]:
+        """Return the answer in one piece."""
         text = "".join(itertools.islice(self._words(), self._tokens))
         message = {"role": "assistant", "content": text}
         choice = {"index": 0, "message": message, "finish_reason": self._finish()}
