@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from eccos_rs.errors import InputError, StoreError
-from eccos_rs.session.store import LeaseRow, open_store
+from eccos_rs.session.store import LeaseRow, Served, open_store
 
 VECTOR = np.array([0.6, -0.8], dtype=np.float32)
 DURABLE = ["path", "sqlite", "redis"]
@@ -72,6 +72,21 @@ def test_judged_is_in_the_order_of_the_judgements(opened, kind):
         store.feedback(name, quality).result(5)
         time.sleep(0.002)
     assert [(each.lease.id, each.quality) for each in store.judged()] == [("a", 0.5), ("d", 0.0), ("c", 0.75)]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_all_decisions_come_back_with_what_became_of_them(opened, kind):
+    store = opened(kind)
+    for name, at in (("b", TODAY + 2), ("a", TODAY + 1), ("c", TODAY + 3)):
+        store.lease(a_lease(name, at=at, model=f"model {name}"))
+    store.settle("a", 42.0, 0.5, False)
+    store.settle("c", 0.0, 0.0, True)
+    store.feedback("b", 0.75).result(5)
+    assert store.served() == [
+        Served("model a", TODAY + 1, 0.6, 0.001, 0.5, None),
+        Served("model b", TODAY + 2, 0.6, 0.001, None, 0.75),
+        Served("model c", TODAY + 3, 0.6, 0.001, 0.0, None),
+    ]
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import time
+from contextlib import closing
 
 import pytest
 
 from eccos_rs.cli.main import main
+from eccos_rs.session.store import LeaseRow, open_store
 from tests.helpers.grading import question
 
 POOL = """schema_version = 1
@@ -137,3 +140,61 @@ def test_a_pool_of_batch_lanes_alone(folder, capsys):
     code, _, err = run(capsys)
     assert code == 1
     assert "every model of the pool is a batch lane" in err
+
+
+def a_store(url, count=60, models=("gpt-5", "gpt-5-mini", "gpt-5-mini")):
+    """One request a minute; the first two are judged, all cost a third more than was forecast."""
+    began = time.time() - 86_400  # a store forgets what is months old
+    with closing(open_store(url)) as store:
+        for number in range(count):
+            name, at = f"lease {number}", began + 60.0 * number
+            store.lease(LeaseRow(name, models[number % len(models)], at, 0.8, 0.8, 100.0, 0.003, None))
+            store.settle(name, 130.0, 0.004, False)
+        for number in range(2):
+            store.feedback(f"lease {number}", 1.0 - number).result(5)
+        store.flush()
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "redis"])
+def test_a_store_says_how_many_came_and_when_and_who_answered(folder, capsys, kind, request):
+    url = "sqlite:///gateway.sqlite" if kind == "sqlite" else request.getfixturevalue("redis_url")
+    a_store(url)
+    code, out, err = run(capsys, "--store", url, "--if", "traffic 2", "--json")
+    assert (code, err) == (0, "")
+    told = json.loads(out)
+    assert told["log"]["days"] == pytest.approx(1 / 24)
+    assert told["log"]["requests_per_day"] == pytest.approx(60 * 24)
+    assert told["waiting_by"] == "arrival times"
+    remarks = " ".join(told["log"]["remarks"])
+    assert "60 requests of the store; it holds no texts" in remarks
+    assert "60 of them really cost US$ 0.24, forecast were US$ 0.18" in remarks
+    assert "2 were judged: mean success 50.0 %, forecast were 80.0 %" in remarks
+
+
+def test_of_a_long_store_a_fair_sample_is_looked_at(folder, capsys):
+    a_store("long.sqlite", 400)
+    _, out, _ = run(capsys, "--store", "long.sqlite", "--sample", "100", "--json")
+    told = json.loads(out)
+    assert told["log"]["requests_per_day"] == pytest.approx(60 * 24)
+    assert told["waiting_by"] == "M/M/c"
+    assert told["log"]["rows"] == 100
+
+
+def test_a_store_that_is_none_is_told_and_not_made(folder, capsys):
+    for url, words in (
+        ("sqlite:///none.sqlite", "there is no file none.sqlite"),
+        ("memory://", "ends with its process"),
+        ("http://x", "wanted memory://, sqlite:///path"),
+        ("log.jsonl", "not a database"),
+    ):
+        code, _, err = run(capsys, "--store", url)
+        assert code == (1 if url == "log.jsonl" else 2)
+        assert words in err
+    assert not (folder / "none.sqlite").exists()
+    with closing(open_store("empty.sqlite")):
+        pass
+    assert "holds no decision yet" in run(capsys, "--store", "empty.sqlite")[2]
+    a_store("gone.sqlite", 6, ("gpt-4o",))
+    _, out, _ = run(capsys, "--store", "gone.sqlite", "--json")
+    assert "not in the pool any more: gpt-4o" in " ".join(json.loads(out)["log"]["remarks"])
+    assert run(capsys, "--store", "gone.sqlite", "--days", "2")[0] == 2

@@ -64,6 +64,15 @@ def plan(
         int, typer.Option(min=1, help="Rows of the log that are looked at: a fair sample of a longer one.")
     ] = 5_000,
     column: Annotated[str | None, typer.Option(help="The column with the text or the messages.")] = None,
+    store: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="The store of sessions or a gateway (sqlite:///path, redis://host:port/db): how many "
+            "requests came and when, who answered, what they cost. It holds no texts; those of LOG stand for "
+            "them.",
+        ),
+    ] = None,
     days: Annotated[
         float | None, typer.Option(help="Days that the log spans, where its rows do not say when they came.")
     ] = None,
@@ -86,6 +95,7 @@ def plan(
     \b
     eccos plan log.jsonl --pool pool.toml --if "price gpt-5=x0.5" --if "outage large"
     eccos plan log.jsonl --pool pool.toml --if "slots large=+10" --if "batch 50%; traffic 2" -o plan.html
+    eccos plan log.jsonl --pool pool.toml --store sqlite:///gateway.sqlite --if "traffic 3"
 
     \b
     price MODEL=IN/OUT, price MODEL=xFACTOR     US dollars per million tokens
@@ -106,20 +116,26 @@ def plan(
     from eccos_rs.whatif.forecast import forecast
     from eccos_rs.whatif.report import as_dict, sections
     from eccos_rs.whatif.scenario import TODAY, Scenario
+    from eccos_rs.whatif.served import read_served, served_traffic
     from eccos_rs.whatif.traffic import live_pool, read_traffic
     from eccos_rs.whatif.wording import build_worlds
 
     _check_usage(
         {"min-quality": min_quality, "relative-quality": relative_quality, "budget": budget}, out or []
     )
+    if store is not None and days is not None:
+        raise typer.BadParameter("--days is for a log without times; --store says when requests came")
     own = Pool.load(pool)
     live = live_pool(own)
+    served = None if store is None else read_served(store)
     named, added = _asked(what_if or [], scenarios, live)
     with standard_input() if log == "-" else nullcontext(log) as source:
         traffic = read_traffic(
             source, live, added=added, bundle=bundle, device=device, sample=sample, column=column, days=days,
             tokens_per_second=tokens_per_second, utilisation=utilisation, seed=seed,
         )  # fmt: skip
+    if served is not None:
+        traffic = served_traffic(traffic, served, live, sample=sample, seed=seed)
     if budget is not None:
         goal = ("budget", budget)
     elif min_quality is not None:

@@ -41,6 +41,32 @@ class LeaseRow(NamedTuple):
     embedding: NDArray[np.float32] | None
 
 
+class Served(NamedTuple):
+    """A request that was decided and what became of it.
+
+    Attributes
+    ----------
+    model : str
+    at : float
+        Seconds since 1970, when it was decided.
+    expected : float
+        Success as it was forecast, in [0, 1].
+    cost : float
+        US dollars as they were forecast.
+    real_cost : float or None
+        As it was settled; None where it was not.
+    quality : float or None
+        As it was judged; None where nobody did.
+    """
+
+    model: str
+    at: float
+    expected: float
+    cost: float
+    real_cost: float | None
+    quality: float | None
+
+
 @dataclass(frozen=True, slots=True)
 class Judged:
     """A lease with its feedback.
@@ -113,6 +139,10 @@ class Store(Protocol):
 
     def judged(self) -> list[Judged]:
         """Read all feedback, the oldest first; waits for the store."""
+        ...
+
+    def served(self) -> list[Served]:
+        """Read all decisions with what became of them, the oldest first; waits for the store."""
         ...
 
     def spend(self, period: float, usd: float, state: dict[str, str]) -> None:

@@ -8,7 +8,7 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING
 
 from eccos_rs.errors import InputError, StoreError
-from eccos_rs.session.store.base import Judged, unknown_lease
+from eccos_rs.session.store.base import Judged, Served, unknown_lease
 
 if TYPE_CHECKING:
     from eccos_rs.session.store.base import LeaseRow
@@ -22,11 +22,12 @@ _REMEMBERED = 10_000
 class _Known:
     """A lease, what it really took, and its feedback."""
 
-    __slots__ = ("at", "quality", "real_tokens", "row")
+    __slots__ = ("at", "quality", "real_cost", "real_tokens", "row")
 
     def __init__(self, row: LeaseRow) -> None:
         self.row = row
         self.real_tokens: float | None = None
+        self.real_cost: float | None = None
         self.quality: float | None = None
         self.at = 0
 
@@ -64,7 +65,7 @@ class MemoryStore:
         """Remember the tokens that a lease really took."""
         known = self._known.get(lease)
         if known is not None:
-            known.real_tokens = tokens
+            known.real_tokens, known.real_cost = tokens, cost
 
     def feedback(self, lease: str, quality: float) -> Future[Judged]:
         """Remember a judgement; the future is done at once."""
@@ -91,6 +92,17 @@ class MemoryStore:
             for _, each in rows
             if each.quality is not None
         ]
+
+    def served(self) -> list[Served]:
+        """Return the decisions that are remembered, the oldest first."""
+        with self._lock:
+            known = list(self._known.values())
+        served = [
+            Served(row.model, row.at, row.expected, row.cost, each.real_cost, each.quality)
+            for each in known
+            for row in (each.row,)
+        ]
+        return sorted(served, key=lambda each: each.at)
 
     def spend(self, period: float, usd: float, state: dict[str, str]) -> None:
         """Remember the state; nobody else asks for the spend."""

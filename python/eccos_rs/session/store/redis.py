@@ -18,7 +18,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from eccos_rs.errors import InputError, StoreError
 from eccos_rs.session.redis_client import RedisClient
-from eccos_rs.session.store.base import Judged, LeaseRow, pack_embedding, unknown_lease, unpack_embedding
+from eccos_rs.session.store.base import (
+    Judged,
+    LeaseRow,
+    Served,
+    pack_embedding,
+    unknown_lease,
+    unpack_embedding,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -193,6 +200,26 @@ class RedisStore:
             self._client.command("ZREM", self._address.key("judged"), *gone)
         return found
 
+    def served(self) -> list[Served]:
+        """Read all decisions with what became of them, the oldest first; waits for the server."""
+        return self._ask(self._all_served).result()
+
+    def _all_served(self) -> list[Served]:
+        # A key may be met twice while the server grows its table.
+        found: dict[bytes, Served] = {}
+        cursor: Any = 0
+        while True:
+            cursor, keys = self._client.command(
+                "SCAN", cursor, "MATCH", self._lease_key("*"), "COUNT", _BATCH
+            )
+            read = self._client.pipeline([("HGETALL", key) for key in keys]) if keys else []
+            for key, fields in zip(keys, read, strict=True):
+                record = _record(fields)
+                if "model" in record:  # else it expired meanwhile
+                    found[bytes(key)] = _served(record)
+            if int(cursor) == 0:
+                return sorted(found.values(), key=lambda each: each.at)
+
     def spent_elsewhere(self, period: float) -> Future[float]:
         """Ask what all other sessions have spent in a period, in US dollars."""
         return self._ask(lambda: self._spent(period))
@@ -266,6 +293,12 @@ def _failed(error: Exception) -> Future[Any]:
 def _record(found: Any) -> dict[str, str]:
     pairs = found.items() if isinstance(found, dict) else zip(found[::2], found[1::2], strict=True)
     return {name.decode(): value.decode() for name, value in pairs}
+
+
+def _served(record: Mapping[str, str]) -> Served:
+    at, expected, cost = (float(record[name]) for name in ("at", "expected", "cost"))
+    real, quality = (None if name not in record else float(record[name]) for name in ("real_cost", "quality"))
+    return Served(record["model"], at, expected, cost, real, quality)
 
 
 def _judged(lease: str, record: Mapping[str, str], quality: float, previous: float | None) -> Judged:

@@ -5,13 +5,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from eccos_rs.errors import InputError
-from eccos_rs.session.store.base import Judged, LeaseRow, pack_embedding, unknown_lease, unpack_embedding
+from eccos_rs.session.store.base import (
+    Judged,
+    LeaseRow,
+    Served,
+    pack_embedding,
+    unknown_lease,
+    unpack_embedding,
+)
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterator, Sequence
 
-__all__ = ["all_judged", "insert_lease", "judge_lease", "settle_lease"]
+__all__ = ["all_judged", "all_served", "insert_lease", "judge_lease", "settle_lease"]
 
 _LEASE = "id, model, at, predicted, expected, output_tokens, cost, embedding"
 
@@ -56,6 +63,15 @@ def all_judged(db: sqlite3.Connection) -> Iterator[Judged]:
     )
     for row in rows:
         yield Judged(_lease_row(row), row[9], row[8], True, None)
+
+
+def all_served(db: sqlite3.Connection) -> list[Served]:
+    """Read all decisions, the oldest first."""
+    rows = db.execute(
+        "SELECT lease.model, lease.at, lease.expected, lease.cost, lease.real_cost, feedback.quality "
+        "FROM lease LEFT JOIN feedback ON feedback.lease = lease.id ORDER BY lease.at"
+    )
+    return [Served(*row) for row in rows]
 
 
 def _lease_row(row: Sequence[Any]) -> LeaseRow:

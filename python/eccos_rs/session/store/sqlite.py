@@ -21,14 +21,14 @@ from typing import TYPE_CHECKING, Any
 
 from eccos_rs.errors import InputError, StoreError
 from eccos_rs.session.store.pruning import Pruner
-from eccos_rs.session.store.rows import all_judged, insert_lease, judge_lease, settle_lease
+from eccos_rs.session.store.rows import all_judged, all_served, insert_lease, judge_lease, settle_lease
 from eccos_rs.session.store.schema import FileGoneError, FileIdentity, open_database
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from os import PathLike
 
-    from eccos_rs.session.store.base import Judged, LeaseRow
+    from eccos_rs.session.store.base import Judged, LeaseRow, Served
 
 __all__ = ["SqliteStore"]
 
@@ -161,6 +161,10 @@ class SqliteStore:
     def judged(self) -> list[Judged]:
         """Read all feedback, oldest first."""
         return list(self._ask(lambda db: list(all_judged(db))).result())
+
+    def served(self) -> list[Served]:
+        """Read all decisions with what became of them, the oldest first."""
+        return list(self._ask(all_served).result())
 
     def flush(self) -> None:
         """Wait until everything said so far is on the disk.
