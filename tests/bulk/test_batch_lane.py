@@ -115,8 +115,9 @@ def test_before_the_deadline_a_batch_is_cancelled_and_the_rest_asked_live(tmp_pa
     write(tmp_path, 30)
     unfinished = frozenset({"Question 1", "Question 4", "Question 7"})
     with batch_provider(seconds=1e9, unfinished=unfinished) as provider:
+        run = execution(tmp_path, provider.url, hours=0.001, deadline=16.0)
         started = time.monotonic()
-        report = execution(tmp_path, provider.url, hours=0.001, deadline=16.0).run()
+        report = run.run()
         assert time.monotonic() - started < 16.0
         assert unfinished <= set(provider.asked)
         assert len(set(provider.asked)) == len(provider.asked)
