@@ -44,6 +44,14 @@ def test_few_queries_decide_nothing():
     assert (verdict.decision, verdict.reason, verdict.needed) == ("undecided", "few", 30)
 
 
+@pytest.mark.parametrize("rows", [1, 2, 3])
+def test_one_query_cannot_be_off_by_more_than_everything(rows):
+    verdict = judged(rows)
+    for each in (verdict.quality, verdict.over_mix):
+        assert -1.0 <= each.low <= each.value <= each.high <= 1.0
+    assert "±300" not in verdict.sentence
+
+
 def test_where_today_is_cheap_the_gain_is_better_answers():
     """Nothing is cheaper than the smallest model; at its cost no better answers are to be had either."""
     verdict = judged(600, reference=SMALL)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from eccos_rs import LLM, Policy, Pool, PoolError, Prediction, Query, QueryError, Router
+from eccos_rs.pools.columns import find_column, join_options, split_options
 from eccos_rs.pools.pool import Limit, PriceStep
 
 LOW, HIGH = (LLM("o3", 2.0, 8.0, effort=effort) for effort in ("low", "high"))
@@ -130,3 +131,34 @@ def test_a_query_that_allows_a_model_allows_every_effort_of_it() -> None:
     assert [row.model for row in plan] == ["o3@high", "a"]
     with pytest.raises(QueryError, match="'o4', which is not in the pool"):
         router.route([Query("x", models=("o4",))])
+
+
+@pytest.mark.parametrize(
+    ("name", "loose", "strict"),
+    [
+        ("o3@low", "o3@low", "o3@low"),
+        ("openai/o3@high", "o3@high", "o3@high"),
+        ("o3 (high)", "o3@high", "o3@high"),
+        ("o3", None, None),  # which of the two is not told
+        ("o3@medium", None, None),
+        ("gpt-5.4", "gpt-5.4", "gpt-5.4"),
+        ("gpt-5.4@none", "gpt-5.4", "gpt-5.4"),  # where nobody says, it works at none
+        ("gpt-5.4@high", "gpt-5.4", None),
+        ("gpt-5-mini", "gpt-5-mini", "gpt-5-mini"),  # in one lane alone
+        ("gpt-5-mini@batch", "gpt-5-mini", "gpt-5-mini"),
+        ("anthropic/claude-sonnet-4-5-20250929", "claude-sonnet-4.5", "claude-sonnet-4.5"),
+        ("zz@low", None, None),
+        ("", None, None),
+    ],
+)
+def test_a_name_means_the_column_at_its_effort_and_in_its_lane(
+    name: str, loose: str | None, strict: str | None
+) -> None:
+    pool = Pool.of("o3@low", "o3@high", "gpt-5.4", "gpt-5-mini@batch", "claude-sonnet-4.5")
+    found = [find_column(name, pool), find_column(name, pool, strict=True)]
+    assert [None if at < 0 else pool.names[at] for at in found] == [loose, strict]
+
+
+@pytest.mark.parametrize("text", ["o3", "o3@low", "o3@batch", "o3@high@flex", "claude-opus-4@20250514"])
+def test_options_are_split_and_joined_again(text: str) -> None:
+    assert join_options(*split_options(text)) == text

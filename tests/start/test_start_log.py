@@ -157,3 +157,64 @@ def test_more_money_asks_the_same_and_more_and_weights_recover_the_log():
     share = np.bincount(label[order[:80]], weights=np.ones(80)) / 80
     wanted = np.bincount(label, weights=tells) / tells.sum()
     assert np.abs(share - wanted).max() < 0.04
+
+
+def test_pieces_of_keys_and_addresses_are_no_words():
+    secrets = "sk-live-SECRETkey password=hunter ada@example.org"
+    texts = [f"please rotate {secrets} now {number}" for number in range(20)]
+    (kind,) = describe(np.zeros(20, dtype=int), np.ones(20), [*texts[:-1], "else"], None)
+    assert kind.words == () or set(kind.words) <= {"please", "rotate", "now"}
+    two = describe(np.repeat([0, 1], 20), np.ones(40), [*texts, *["name a river"] * 20], None)
+    words = {word for each in two for word in each.words}
+    assert words >= {"river", "rotate"}
+    assert not words & {"secretkey", "live", "password", "hunter", "ada", "example", "org"}
+
+
+USAGES = [
+    {"prompt_tokens": 30, "completion_tokens": 70},
+    {"usage": {"prompt_tokens": 30, "completion_tokens": 70, "total_tokens": 100}},
+    {"usage": {"input_tokens": 30, "output_tokens": 70}},
+    {"usage": {"input_tokens": 10, "cache_read_input_tokens": 20, "output_tokens": 70}},
+    {"response": {"id": "c", "usage": {"prompt_tokens": 30, "completion_tokens": 70}}},
+    {"response": {"status_code": 200, "body": {"usage": {"prompt_tokens": 30, "completion_tokens": 70}}}},
+    {"response": json.dumps({"usage": {"prompt_tokens": 30, "completion_tokens": 70}})},
+    {"prompt_tokens": "30", "completion_tokens": "70.0"},
+]
+NO_USAGES = [
+    {},
+    {"prompt_tokens": 30},
+    {"prompt_tokens": 30, "completion_tokens": 0},
+    {"prompt_tokens": -3, "completion_tokens": 70},
+    {"prompt_tokens": "many", "completion_tokens": 70},
+    {"prompt_tokens": float("nan"), "completion_tokens": 70},
+    {"usage": None, "response": "an answer"},
+    {"usage": {"usage": {"usage": {"usage": {"prompt_tokens": 30, "completion_tokens": 70}}}}},
+]
+
+
+@pytest.mark.parametrize("counted", USAGES)
+def test_what_answers_took_is_read_in_every_form(tmp_path, counted):
+    row = {"model": "gpt-4o", "messages": CHAT, **counted}
+    (entry,) = read_log(written(tmp_path / "log.jsonl", [row, row]), sample=9).entries
+    assert (entry.used["gpt-4o"].answers, entry.used["gpt-4o"].means) == (2, (30.0, 70.0))
+
+
+@pytest.mark.parametrize("counted", NO_USAGES)
+def test_what_cannot_be_a_count_is_none(tmp_path, counted):
+    row = {"model": "gpt-4o", "messages": CHAT, **counted}
+    (entry,) = read_log(written(tmp_path / "log.jsonl", [row]), sample=9).entries
+    assert entry.used == {}
+
+
+@pytest.mark.parametrize(
+    ("more", "today"),
+    [
+        ({"reasoning_effort": "high"}, "o3@high"),
+        ({"reasoning": {"effort": "low"}, "service_tier": "flex"}, "o3@low@flex"),
+        ({"service_tier": "auto", "reasoning_effort": None}, "o3"),
+    ],
+)
+def test_the_effort_and_the_lane_are_part_of_who_answered(tmp_path, more, today):
+    row = {"model": "o3", "messages": CHAT, **more}
+    (entry,) = read_log(written(tmp_path / "log.jsonl", [row]), sample=9).entries
+    assert entry.today == today

@@ -37,7 +37,7 @@ REQUEST_KEYS = frozenset(
     reasoning reasoning_effort service_tier modalities audio prediction verbosity safety_identifier timeout
     prompt_cache_key prompt_cache_retention extra_body extra_headers top_k min_p repetition_penalty best_of
     echo suffix web_search_options input instructions previous_response_id truncation include thinking system
-    stop_sequences
+    stop_sequences prompt_tokens completion_tokens total_tokens input_tokens output_tokens usage
     """.split()  # noqa: SIM905 - a list of fifty strings is not read
 )
 

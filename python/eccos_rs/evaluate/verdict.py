@@ -106,7 +106,7 @@ class Verdict:
                 "mix": f"not better than {names} ({mixed}): do not",
                 "cost": f"no cheaper than {self.reference} ({_share(self.cost)} of its spend): do not",
                 "quality": f"quality is lost ({quality}) {found}: do not",
-            }[self.reason] + ("" if self.measured else " (forecast, nothing was measured)")
+            }[self.reason] + ("" if self.measured else " (forecast, no answer was graded)")
         basis = f"{self.queries:,} queries" if self.measured else "published scores alone"
         more = f"; {self.needed:,} labelled queries in all would decide it" if self.needed else ""
         if self.needed and self.price is not None:
@@ -239,7 +239,11 @@ def decide(
         if needed is None:
             # No number of labels that anybody would pay for tells it from the mix.
             decision, reason = "do not", reason if reason in ("cost", "quality") else "mix"
-    return Verdict(decision, reason, reference, queries, *figures, tolerance, needed, measured=measured)
+    quality, cost, over_mix, mix = figures
+    return Verdict(
+        decision, reason, reference, queries, _bounded(quality), cost, _bounded(over_mix), mix, tolerance,
+        needed, measured=measured,
+    )  # fmt: skip
 
 
 def _decision(queries: int, figures: Figures, tolerance: float, *, measured: bool) -> tuple[Decision, str]:
@@ -302,6 +306,11 @@ def _share(estimate: Estimate) -> str:
 def _half(estimate: Estimate) -> float | None:
     half = 0.5 * (estimate.high - estimate.low)
     return half if math.isfinite(half) else None
+
+
+def _bounded(estimate: Estimate) -> Estimate:
+    """Return a difference of two shares within -1 to 1: a handful of queries cannot say more than nothing."""
+    return Estimate(*(min(max(each, -1.0), 1.0) for each in estimate))
 
 
 def _finite(value: float) -> float | None:

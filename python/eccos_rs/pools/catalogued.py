@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from eccos_rs.catalogue.dated import dated_prices
 from eccos_rs.catalogue.models import CatalogueModel, ModelPrices, catalogue, days_old
-from eccos_rs.catalogue.names import EFFORTS, parse_name
+from eccos_rs.catalogue.names import parse_name
 from eccos_rs.catalogue.scores import knowledge
 from eccos_rs.domain.llm import LANES, LLM, Endpoint, PriceStep
 from eccos_rs.domain.validation import shown
 from eccos_rs.errors import PoolError
+from eccos_rs.pools.columns import split_options
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -153,7 +154,7 @@ def llm_of_name(name: str) -> LLM:
 def _named(text: object, price_date: str | None = None) -> tuple[LLM, CatalogueModel]:
     if not isinstance(text, str) or not text.strip():
         raise PoolError(f"a model is a name or an LLM, got {shown(text)}")
-    name, effort, lane = _options(text.strip())
+    name, effort, lane = split_options(text.strip())
     table = catalogue()
     entry = table.model(name)
     effort = effort or parse_name(name).effort
@@ -177,21 +178,6 @@ def _named(text: object, price_date: str | None = None) -> tuple[LLM, CatalogueM
             "the pool file: an unknown price taken as 0 would send everything there"
         )
     return _llm(name, entry, prices, effort, lane), entry
-
-
-def _options(text: str) -> tuple[str, str | None, str | None]:
-    """Split ``name@effort@lane``; an ``@`` that is part of a name (``claude-opus-4@20250514``) stays."""
-    name, effort, lane = text, None, None
-    while (parts := name.rpartition("@"))[0]:
-        word = parts[2].lower()
-        if word in LANES and lane is None:
-            lane = word
-        elif word in EFFORTS and effort is None:
-            effort = word
-        else:
-            break
-        name = parts[0]
-    return name, effort, None if lane == "standard" else lane
 
 
 def _llm(name: str, entry: CatalogueModel, prices: ModelPrices, effort: str | None, lane: str | None) -> LLM:

@@ -48,7 +48,7 @@ class KnowledgeRow:
     points : float
         The same in points of quality, about: one standard deviation.
     labels : int
-        Outcomes learned since.
+        Graded outcomes learned since.
     tells_apart : bool
         Whether it is told from the others query by query, or only ordered among them.
     tokens : str
@@ -105,10 +105,10 @@ def pool_knowledge(
 ) -> Knowledge:
     """Return what forecasts of models rest on: their priors, else the labels they were trained on."""
     make_prior = {prior.name: prior for prior in priors}
-    counts = {} if learned is None else learned.labels
+    counts, answers = ({}, {}) if learned is None else (learned.labels, learned.counts)
     rows = []
     for name in names:
-        prior, labels = make_prior.get(name), counts.get(name, 0)
+        prior, labels, counted = make_prior.get(name), counts.get(name, 0), answers.get(name, 0)
         std = TRAINED_STD if prior is None else prior.level_std
         std = std if learned is None else learned.level_std_for(name)
         rows.append(
@@ -119,7 +119,7 @@ def pool_knowledge(
                 round(100 * _FLIP * std, 1),
                 labels,
                 prior is None or prior.basis == "category scores" or labels >= TELLING_LABELS,
-                "labels" if prior is None else "counts" if prior.tokens_told else "other models",
+                "labels" if prior is None else "counts" if prior.tokens_told or counted else "other models",
                 "queries like those it was trained on" if prior is None else _traffic(prior.basis),
                 "" if prior is None else prior.note,
             )

@@ -21,7 +21,8 @@ _ROUNDS = 25
 _WORDS, _SHARED_BY, _SHARE = 4, 3, 0.15
 """Words that name a cluster: at most so many, each in at least so many different requests and in so large a
 share, so that nothing that one request alone says (a name, a key) stands in a report."""
-_WORD = re.compile(r"[^\W\d_]{3,20}")
+_WORD = re.compile(r"(?<!\S)[(\"'¿¡«„“]*([^\W\d_]{3,20})[)\"'.,;:!?…»“”؟。？]*(?!\S)")
+"""A word that stands by itself: pieces of keys, addresses and ``name=value`` are none."""
 
 
 @dataclass(frozen=True, slots=True)

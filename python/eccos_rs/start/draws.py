@@ -35,7 +35,7 @@ class ForecastDraws:
     prediction : Prediction
         (N, M).
     told : ndarray of bool, shape (M,)
-        See `lengths_told`.
+        See `lengths_told`; where the prediction says what its lengths rest on, that counts.
     count : int
         Draws beside the forecast itself.
     seed : int
@@ -52,13 +52,15 @@ class ForecastDraws:
         level = np.full(models, _TRAINED_LEVEL_STD) if made.level_std is None else made.level_std
         away = np.zeros(len(made)) if made.familiar is None else 1.0 - made.familiar.astype(np.float64)
         far = 0.0 if made.familiar is None else away_share(made.familiar)
-        own = np.where(told, TOLD_TOKENS_STD, OTHER_TOKENS_STD)
+        own, common = np.where(told, TOLD_TOKENS_STD, OTHER_TOKENS_STD), AWAY_LENGTH_STD * far
+        if made.shared is not None:
+            own = made.shared.length.astype(np.float64)
+            common = common if made.shared.common_length is None else made.shared.common_length
         self._levels = rng.normal(size=(count + 1, models)) * level
         self._common = rng.normal(size=(count + 1, 1)) * AWAY_LEVEL_STD * far
         self._foreign = rng.normal(size=(count + 1, models)) * FOREIGN_SD
         self.tokens: Floats = np.exp(
-            rng.normal(size=(count + 1, models)) * own
-            + rng.normal(size=(count + 1, 1)) * AWAY_LENGTH_STD * far
+            rng.normal(size=(count + 1, models)) * own + rng.normal(size=(count + 1, 1)) * common
         )
         for each in (self._levels, self._common, self._foreign):
             each[0] = 0.0

@@ -56,7 +56,8 @@ def learn_answers(
                     float(answers.tokens[row, column]),
                 )
             )
-    learned = base if isinstance(base, LearnedPredictor) else LearnedPredictor(base)
+    # The base stays as it was: what one part of the queries teaches must not reach another's forecasts.
+    learned = base.copy() if isinstance(base, LearnedPredictor) else LearnedPredictor(base)
     learned.learn(queries, outcomes)
     return learned
 

@@ -5,22 +5,27 @@ from __future__ import annotations
 import json
 import random
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eccos_rs.bulk.queries import RowReader
 from eccos_rs.bulk.requests import from_cell, unwrap_request
+from eccos_rs.catalogue.names import EFFORTS
+from eccos_rs.domain.llm import LANES
 from eccos_rs.domain.times import parse_time
 from eccos_rs.errors import InputError, QueryError, RecordError
+from eccos_rs.pools.columns import join_options
 from eccos_rs.records.collect.numbers import parse_number
 from eccos_rs.records.collect.task import LETTERS, Task
 from eccos_rs.records.files import iter_values
 from eccos_rs.records.forms import detect_layout
 from eccos_rs.records.grouping import normalise
+from eccos_rs.start.usage import Used, read_usage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
     from eccos_rs.routing.query import Query
 
@@ -52,6 +57,8 @@ class Entry:
         The model that answered it most often, as the log names it.
     times : tuple of float
         When each of its rows came, seconds since 1970; of the rows that say so.
+    used : dict of str to Used
+        By model, as the log names it: what its answers to this request took; of the rows that count it.
     """
 
     query: Query
@@ -59,6 +66,7 @@ class Entry:
     count: int
     today: str | None
     times: tuple[float, ...] = ()
+    used: dict[str, Used] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +152,9 @@ def read_log(path: str | Path, *, sample: int, column: str | None = None, seed: 
         requests[one.key].times += one.times
         if one.spent is not None:
             spent.append(one.spent)
+        if one.today is not None and one.usage is not None:
+            held = requests[one.key].used
+            held[one.today] = held.get(one.today, Used()) + one.usage
     if not requests:
         what = "is empty" if errors.first is None else f"holds no request: {errors.first}"
         raise InputError(f"{path}: {what}")
@@ -198,13 +209,16 @@ class _Request:
     task: Task
     today: str | None
     spent: float | None
+    usage: Used | None
     times: tuple[float, ...] = ()
     count: int = 0
     by: Counter[str] = field(default_factory=Counter)
+    used: dict[str, Used] = field(default_factory=dict)
 
     def entry(self) -> Entry:
         most = self.by.most_common(1)
-        return Entry(self.query, self.task, self.count, most[0][0] if most else None, self.times)
+        today = most[0][0] if most else None
+        return Entry(self.query, self.task, self.count, today, self.times, self.used)
 
 
 def _request(reader: RowReader, place: str, value: Any) -> _Request:
@@ -223,12 +237,26 @@ def _request(reader: RowReader, place: str, value: Any) -> _Request:
         query = replace(query, text=task.text)
     # A schema or tools make another request of the same words.
     key = "\n".join([normalise(task.text) or task.text, json.dumps(fields, sort_keys=True, default=str)])
-    today = row.own.get("model_group") or row.own.get("model") or body.get("model")
+    today = _asked_of(row.own, body)
     time = parse_time(next((row.own[name] for name in TIMES if row.own.get(name) not in (None, "")), None))
     return _Request(
-        key, query, task, str(today) if today else None, _dollars(row.own.get("spend")),
+        key, query, task, today, _dollars(row.own.get("spend")), read_usage(row.own),
         () if time is None else (time,),
     )  # fmt: skip
+
+
+def _asked_of(own: Mapping[str, Any], body: Mapping[str, Any]) -> str | None:
+    """Return the model that a row names, with the effort and the lane that it was asked at."""
+    model = own.get("model_group") or own.get("model") or body.get("model")
+    if not model:
+        return None
+    reasoning = body.get("reasoning")
+    effort = body.get("reasoning_effort") or (
+        reasoning.get("effort") if isinstance(reasoning, Mapping) else None
+    )
+    lane = body.get("service_tier")
+    known = effort if effort in EFFORTS else None
+    return join_options(str(model), known, lane if lane in LANES else None)
 
 
 def _asked(messages: Iterable[Mapping[str, Any]], place: str) -> tuple[Mapping[str, Any], ...]:

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from eccos_rs.catalogue.names import parse_name
 from eccos_rs.evaluate.curves import Estimate, summarise
 from eccos_rs.evaluate.outcomes import Figures, blind_mix, route_like
 from eccos_rs.evaluate.verdict import Verdict, decide
+from eccos_rs.pools.columns import find_column
 from eccos_rs.start.draws import ForecastDraws, lengths_told
+from eccos_rs.start.measured import Measured, measured_costs, sum_counts
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -28,7 +29,6 @@ __all__ = [
     "Reference",
     "Traffic",
     "build_traffic",
-    "find_column",
     "look_ahead",
     "pick_reference",
 ]
@@ -50,6 +50,10 @@ class Traffic:
         (N, M), with embeddings.
     cost : ndarray, shape (N, M)
         US dollars expected.
+    counted : dict of str to Measured
+        What the log counts of the pool's models.
+    measured : ndarray, shape (N, M)
+        US dollars at the pool's prices for the tokens that the log counts; NaN where it counts none.
     left_out : int
         Rows whose requests some model may not take (vision, tools, a window too small).
     """
@@ -58,7 +62,14 @@ class Traffic:
     mass: Floats
     prediction: Prediction
     cost: Floats
+    counted: dict[str, Measured]
+    measured: Floats
     left_out: int
+
+    @property
+    def paid(self) -> Floats:
+        """US dollars of each request at each model, (N, M): measured where the log counts them."""
+        return np.where(np.isfinite(self.measured), self.measured, self.cost)
 
     @property
     def quality(self) -> NDArray[np.float32]:
@@ -121,6 +132,8 @@ def build_traffic(log: Log, router: Router) -> Traffic:
         counts[rows],
         prediction.rows(rows),
         router.costs(prediction, queries)[rows],
+        sum_counts(log.entries, router.pool),
+        measured_costs(entries, router.pool),
         int(counts[~takes].sum()),
     )
 
@@ -138,17 +151,6 @@ def pick_reference(traffic: Traffic, pool: Pool) -> Reference:
     columns[columns < 0] = int(mass.argmax())
     names = [pool.names[at] for at in np.flatnonzero(mass)]
     return Reference(names[0] if len(names) == 1 else "today's models", columns, from_log=True)
-
-
-def find_column(name: str, pool: Pool) -> int:
-    """Return the column that a log's spelling of a model means; -1 for none."""
-    words = parse_name(name).identity
-    for at, model in enumerate(pool):
-        upstream = None if model.endpoint is None else model.endpoint.model
-        if name in (model.name, model.identity, upstream):
-            return at
-    found = [at for at, model in enumerate(pool) if parse_name(model.identity).identity == words]
-    return found[0] if len(found) == 1 else -1
 
 
 def look_ahead(
@@ -200,7 +202,7 @@ class _Drawn:
         told = []
         mix: tuple[int, ...] = ()
         for draw in range(DRAWS + 1):
-            p, cost = self._draws.success(draw), self._traffic.cost * self.tokens[draw]
+            p, cost = self._draws.success(draw), self._cost(draw)
             routed, paid = float(share @ p[rows, pick]), float(share @ cost[rows, pick])
             before, spent = float(share @ p[rows, columns]), float(share @ cost[rows, columns])
             mixed, used = blind_mix(share @ p, share @ cost, paid)
@@ -211,6 +213,11 @@ class _Drawn:
 
     def spend(self, pick: NDArray[np.intp], scale: float) -> Estimate:
         """Return US dollars of the whole log at these models."""
-        paid = self._traffic.mass * self._traffic.cost[self._rows, pick]
-        by_model = np.bincount(pick, weights=paid, minlength=self.tokens.shape[1])
-        return summarise(scale * (self.tokens @ by_model))
+        traffic, rows = self._traffic, self._rows
+        paid = np.array([traffic.mass @ self._cost(draw)[rows, pick] for draw in range(DRAWS + 1)])
+        return summarise(scale * paid)
+
+    def _cost(self, draw: int) -> Floats:
+        """Return US dollars in a draw, (N, M): what was measured is not drawn."""
+        measured = self._traffic.measured
+        return np.where(np.isfinite(measured), measured, self._traffic.cost * self.tokens[draw])

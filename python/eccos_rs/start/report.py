@@ -48,7 +48,20 @@ def _log_lines(plan: StartPlan) -> Iterator[str]:
         yield f"none of these is in the pool; compared with its strongest, {plan.reference.name}"
     if log.spent is not None:
         yield f"the log states US$ {log.spent:.4f} for the rows looked at"
+    yield from _counted_lines(plan)
     yield f"{len(plan.clusters)} kinds of requests:"
+
+
+def _counted_lines(plan: StartPlan) -> Iterator[str]:
+    """Yield what was measured: what the log counts is not forecast."""
+    for name, (used, cost) in plan.traffic.counted.items():
+        sent, answer = used.means
+        yield (
+            f"measured, {name}: {used.answers:,} answers of {answer:,.0f} tokens to prompts of {sent:,.0f} "
+            f"on average, US$ {cost:.4f} at the pool's prices"
+        )
+    if plan.traffic.counted:
+        yield f"today's spend is measured for {plan.measured:.0%} of the requests, other lengths by ratio"
 
 
 def _forecast_lines(plan: StartPlan) -> Iterator[str]:
@@ -144,6 +157,7 @@ def _figures(result: StartResult) -> Table:
     basis = f"{verdict.queries:,} requests answered by all" if verdict.measured else "forecasts alone"
     rows = [
         ["compared with", verdict.reference],
+        ["its spend", f"measured for {100 * result.plan.measured:.0f} % of the requests, else forecast"],
         ["rests on", basis],
         ["success minus today's, points", difference(verdict.quality)],
         ["spend as a part of today's, %", with_interval(verdict.cost, 0)],

@@ -56,6 +56,13 @@ class StartPlan:
         spending = self.spending
         return None if spending is None or not spending.requests else spending.total / spending.requests
 
+    @property
+    def measured(self) -> float:
+        """Share of the requests whose cost today the log itself counts."""
+        traffic, rows = self.traffic, np.arange(len(self.traffic.entries))
+        known = np.isfinite(traffic.measured[rows, self.reference.columns])
+        return float(np.average(known, weights=traffic.mass))
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain data, ready for JSON."""
         log, outlook, spending = self.log, self.outlook, self.spending
@@ -64,6 +71,14 @@ class StartPlan:
                 "name": log.name, "rows": log.rows, "looked_at": log.read, "unreadable": log.unreadable,
                 "problem": log.problem, "distinct": len(log.entries), "models": dict(log.models),
                 "stated_spend_usd": log.spent, "left_out": self.traffic.left_out,
+            },
+            "measured": {
+                "share": self.measured,
+                "models": {
+                    name: {"answers": used.answers, "input_tokens": used.input_tokens,
+                           "output_tokens": used.output_tokens, "cost_usd": cost}
+                    for name, (used, cost) in self.traffic.counted.items()
+                },
             },
             "clusters": [
                 {name: getattr(each, name) for name in ("requests", "distinct", "familiar", "words")}

@@ -25,6 +25,7 @@ from eccos_rs.start.clusters import describe, find_clusters
 from eccos_rs.start.judge import JudgeReport, find_judge, judge_column, self_preference
 from eccos_rs.start.learning import answering, judge_by_folds, learn_answers
 from eccos_rs.start.log import read_log
+from eccos_rs.start.measured import teach_lengths
 from eccos_rs.start.options import StartOptions
 from eccos_rs.start.outlook import build_traffic, look_ahead, pick_reference
 from eccos_rs.start.report import as_html
@@ -96,12 +97,18 @@ class Start:
     def __init__(self, log: str | Path, pool: Pool | str | Path, options: StartOptions) -> None:
         self.options = options
         own = pool if isinstance(pool, Pool) else Pool.load(pool)
+        if len(own) < 2:
+            raise PoolError(
+                f"the pool holds {own.names[0]!r} alone, so there is nothing to choose between; add a model "
+                "(eccos pool add)"
+            )
         read = read_log(log, sample=options.sample, column=options.column, seed=options.seed)
         self.router = (
             Router.day_one(own, device=options.device)
             if options.bundle is None
             else Router.load(options.bundle, pool=own, device=options.device)
         )
+        teach_lengths(self.router, read)
         traffic = build_traffic(read, self.router)
         if not traffic.entries:
             raise PoolError(

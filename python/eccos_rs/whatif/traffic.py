@@ -9,12 +9,12 @@ import numpy as np
 
 from eccos_rs.domain.validation import check_number
 from eccos_rs.errors import InputError, PoolError
+from eccos_rs.pools.columns import find_column
 from eccos_rs.pools.pool import Pool
 from eccos_rs.records import RecordTable
 from eccos_rs.routing.router import Router
 from eccos_rs.start.draws import lengths_told
 from eccos_rs.start.log import read_log
-from eccos_rs.start.outlook import find_column
 
 if TYPE_CHECKING:
     from pathlib import Path

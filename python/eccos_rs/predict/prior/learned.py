@@ -86,10 +86,22 @@ class LearnedPredictor:
 
     @property
     def labels(self) -> dict[str, int]:
-        """Outcomes kept of each model, feedback included."""
-        columns = self._kept.get("model", np.empty(0, dtype=np.int64))
-        counts = np.bincount(columns, minlength=len(self.models))
-        return dict(zip(self.models, counts.tolist(), strict=True))
+        """Graded outcomes kept of each model, feedback included."""
+        return self._count("good")
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Answers kept of each model whose tokens were counted."""
+        return self._count("output_tokens")
+
+    def copy(self) -> LearnedPredictor:
+        """Return one that has learned the same, and may go on to learn something else."""
+        other = LearnedPredictor(self.base)
+        with self._lock:
+            # What is learned makes new arrays, so that the old ones may be shared.
+            other._channels, other._kept, other._new = list(self._channels), dict(self._kept), self._new
+            other._posterior, other._tokens, other._known = self._posterior, self._tokens, self._known
+        return other
 
     def level_std_for(self, model: str) -> float:
         """Return the standard deviation of a model's level, log odds."""
@@ -207,6 +219,12 @@ class LearnedPredictor:
             made._refit()
         return made
 
+    def _count(self, field: str) -> dict[str, int]:
+        counts = np.zeros(len(self.models), dtype=np.int64)
+        if self._kept:
+            np.add.at(counts, self._kept["model"][np.isfinite(self._kept[field])], 1)
+        return dict(zip(self.models, counts.tolist(), strict=True))
+
     def _number(self, channel: str) -> int:
         if channel not in self._channels:
             self._channels.append(channel)
@@ -214,7 +232,8 @@ class LearnedPredictor:
 
     def _keep(self, new: dict[str, NDArray[Any]]) -> None:
         joined = {n: np.concatenate([self._kept[n], v]) for n, v in new.items()} if self._kept else new
-        rows = _newest_of_each(joined["model"], joined["channel"], MOST_OUTCOMES)
+        kind = joined["model"], joined["channel"], np.isfinite(joined["good"])
+        rows = _newest_of_each(np.column_stack(kind), MOST_OUTCOMES)
         self._kept = {name: values[rows] for name, values in joined.items()}
 
     def _refit(self) -> None:
@@ -249,11 +268,11 @@ class LearnedPredictor:
         return getattr(self.base, name)
 
 
-def _newest_of_each(model: NDArray[Any], channel: NDArray[Any], most: int) -> NDArray[np.intp]:
-    """Return the rows to keep, at most `most` and in order: a flood drives out nothing but its own."""
-    if len(model) <= most:
-        return np.arange(len(model))
-    group = np.unique(np.column_stack([model, channel]), axis=0, return_inverse=True)[1].ravel()
+def _newest_of_each(kind: NDArray[Any], most: int) -> NDArray[np.intp]:
+    """Return the rows to keep, at most `most` and in order: a flood of a kind drives out its own alone."""
+    if len(kind) <= most:
+        return np.arange(len(kind))
+    group = np.unique(kind, axis=0, return_inverse=True)[1].ravel()
     # How many newer outcomes of its own group stand behind each row: what the fullest groups have beyond the
     # others goes first.
     newer = np.empty(len(group), dtype=np.intp)
