@@ -60,8 +60,14 @@ test: test-rust test-python ## Run every test
 test-rust: tools
 	cargo test --workspace --quiet
 
-test-python: $(VENV)/.develop $(VENV)/.release
-	$(BIN)/python -m pytest -q
+# A client that wants older versions of what the other tests use.
+$(VENV)-instructor/.done: | tools
+	$(PYTHON) -m venv $(VENV)-instructor
+	PIP_CONSTRAINT= $(VENV)-instructor/bin/python -m pip install -q instructor==1.17.0
+	@touch $@
+
+test-python: $(VENV)/.develop $(VENV)/.release $(VENV)-instructor/.done
+	ECCOS_INSTRUCTOR=$(abspath $(VENV)-instructor)/bin/python $(BIN)/python -m pytest -q
 
 test-latest: ## Run every test with the newest versions of everything, in a .venv of its own
 	$(MAKE) test VENV=.venv-latest CONSTRAINTS=
