@@ -5,8 +5,7 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from eccos_rs.dialects.usage import Usage
-from eccos_rs.serve.conversations import Conversations, conversation_key
+from eccos_rs.serve.conversations import conversation_key
 from tests.helpers.scripted import plain
 from tests.serve.test_endpoint_faults import good, row, served
 
@@ -87,9 +86,6 @@ def test_stickiness_can_be_turned_off():
         assert model(turn(front)) == ("small", "chosen")
 
 
-PRICED = {"cached_input_price": 0.1, "cache_lifetime": 300.0}
-
-
 def test_what_the_cache_holds_is_weighed_where_its_price_is_known():
     """A long prefix holds a conversation where it is; a short one lets it move."""
     small, large = ({"cached_input_price": price, "tools": True} for price in (0.1, 1.0))
@@ -101,69 +97,6 @@ def test_what_the_cache_holds_is_weighed_where_its_price_is_known():
         assert model(turn(front, messages=tool, session="loop", floor=0.8))[0] == "large"
         got = turn(front, messages=tool, session="loop")
         assert model(got) == ("large", "kept"), "a model was changed in the middle of a tool loop"
-
-
-def shared(now, **fields):
-    from eccos_rs.pools.pool import LLM
-
-    models = [LLM("small", 1.0, 4.0, **fields), LLM("large", 10.0, 40.0, **fields)]
-    return Conversations(models, 300.0, most=2, clock=lambda: now[0])
-
-
-def note(known, key, at, **usage):
-    counted = Usage(**{"input_tokens": 1000, "output_tokens": 100, "stated": True, **usage})
-    known.note(key, at, price=0.01, forecasts=[0.6, 0.9], usage=counted, prompt=1000)
-
-
-def test_a_cache_lives_for_a_while():
-    now = [0.0]
-    known = shared(now)
-    note(known, "a", 1)
-    now[0] = 300.0
-    assert known.last("a") == "large"
-    now[0] = 300.1
-    assert known.last("a") is None
-    for key in "bcd":
-        note(known, key, 0)
-    assert len(known) == 2
-    assert known.last("b") is None
-    now[0] += 4000.0
-    note(known, "e", 0)
-    assert len(known) == 1  # those that went silent have come to their end
-
-
-def test_the_cost_of_a_turn_counts_what_a_cache_holds():
-    now = [0.0]
-    known = shared(now, **PRICED)
-
-    def costs(key="a"):
-        return known.costing(key)(input_tokens=2000, output_tokens=[100.0, 100.0], quality=[0.6, 0.9])[0]
-
-    cold = [(2000 * 1 + 400) / 1e6, (2000 * 10 + 4000) / 1e6]
-    assert costs() == pytest.approx(cold)
-    note(known, "a", 1)
-    assert costs() == pytest.approx([cold[0], (1000 * 0.1 + 1000 * 10 + 4000) / 1e6])
-    now[0] = 301.0
-    assert costs() == pytest.approx(cold)
-    # An endpoint that says its cache held nothing is counted on less and less.
-    now[0] = 302.0
-    note(known, "a", 1)
-    for _ in range(20):
-        note(known, "a", 1, cached_tokens=0)
-    assert costs()[1] == pytest.approx(cold[1], rel=0.01)
-    short = shared(now, **PRICED, cache_minimum=4096)
-    note(short, "a", 1)
-    got = short.costing("a")(input_tokens=2000, output_tokens=[100.0, 100.0], quality=[0.6, 0.9])[0]
-    assert got == pytest.approx(cold)  # below the provider's minimum nothing is cached
-
-
-def test_a_move_has_its_price_ahead():
-    now = [0.0]
-    known = shared(now, **PRICED)
-    note(known, "a", 0)
-    _, ahead = known.costing("a")(input_tokens=50_000, output_tokens=[100.0, 100.0], quality=[0.6, 0.61])
-    assert min(ahead) == 0
-    assert ahead[1] > ahead[0]  # at the dear model, later turns cost more
 
 
 def test_clients_do_not_meet_in_one_session_id():

@@ -60,6 +60,9 @@ class Query:
         The tenant or task it counts for.
     id : str, optional
         Named in rows and errors.
+    session : str, optional
+        The conversation that it is a turn of, apart for every `group`: a `Session` counts what the prompt
+        caches hold of it. Its messages are the whole chat, the earlier answers among them.
 
     Raises
     ------
@@ -87,6 +90,7 @@ class Query:
     id: str | None = None
     extra_input_tokens: int = 0
     n: int = 1
+    session: str | None = None
 
     def __post_init__(self) -> None:
         # A plain text is the usual query of a large batch, and there is nothing more to check about it.
@@ -110,7 +114,7 @@ class Query:
         _check_int("extra_input_tokens", self.extra_input_tokens, least=0, optional=False)
         _check_int("n", self.n, least=1, most=_MOST_CHOICES, optional=False)
         _check_unit("min_quality", self.min_quality)
-        for name in ("group", "id"):
+        for name in ("group", "id", "session"):
             value = getattr(self, name)
             if value is not None and not isinstance(value, str):
                 raise QueryError(f"{name} must be a str, got {value!r}")
@@ -211,7 +215,7 @@ _MARKS = " .,!?…"
 
 _FIELDS = tuple(field.name for field in fields(Query))
 _REST = attrgetter(*(name for name in _FIELDS if name != "text"))
-_NOTHING_ELSE = (None, None, False, False, None, None, 0, None, None, None, 0, 1)
+_NOTHING_ELSE = (None, None, False, False, None, None, 0, None, None, None, 0, 1, None)
 """What `_REST` gives for a query that is a text and nothing else."""
 
 

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from eccos_rs.pools.pool import LLM
+    from eccos_rs.routing.prefix import Prefix
 
-__all__ = ["CacheTerms", "ConversationPolicy", "ConversationState", "StreamShape"]
+__all__ = ["CacheTerms", "CachedPrompt", "ConversationPolicy", "ConversationState", "StreamShape"]
 
 _HORIZON = 8
 """Turns that are looked ahead: what lies behind is too uncertain to decide by."""
@@ -33,6 +34,9 @@ _FLATTEN = 1.15
 
 _MEMORY = 0.02
 """Weight of a new turn in the means over the stream."""
+
+_MOST_FORKS = 4
+"""Prompts of one conversation that a cache is taken to hold: a client may fork it and go on with both."""
 
 _MOST_TURNS = 64
 _PRIOR_TURNS = 8.0
@@ -51,7 +55,7 @@ class CacheTerms:
     minimum : int
         Tokens of the shortest prefix that is cached.
     lifetime : float
-        Seconds for which a prefix is held after its last use.
+        Seconds for which a prefix is held after its last use; 0: nothing is held.
     """
 
     fresh: float
@@ -78,6 +82,29 @@ class CacheTerms:
         return held * self.read + (prompt - held) * self.write + answer * self.answer
 
 
+@dataclass(frozen=True, slots=True)
+class CachedPrompt:
+    """A prompt that a cache was last given.
+
+    Attributes
+    ----------
+    tokens : float
+    used : float
+        When it was last used, in seconds.
+    prefix : Prefix, optional
+        Its marks; without them every later prompt is taken to go on from it.
+    """
+
+    tokens: float
+    used: float
+    prefix: Prefix | None = None
+
+    def held(self, prompt: float, prefix: Prefix | None) -> float:
+        """Return the tokens of a prompt that it begins with."""
+        alike = 1.0 if prefix is None or self.prefix is None else self.prefix.share_in(prefix)
+        return min(alike * self.tokens, prompt)
+
+
 @dataclass(slots=True)
 class ConversationState:
     """What is known of one conversation.
@@ -88,8 +115,8 @@ class ConversationState:
         Turns that were answered.
     last : int
         Index of the last turn's model; -1 before the first.
-    caches : dict of int to (float, float)
-        By model: tokens that its cache holds, and when they were last used, in seconds.
+    caches : dict of int to tuple of CachedPrompt
+        By model, the newest last.
     logits : list of float
         Sum over the turns of each model's forecast, as logits.
     tokens : float
@@ -98,9 +125,14 @@ class ConversationState:
 
     turns: int = 0
     last: int = -1
-    caches: dict[int, tuple[float, float]] = field(default_factory=dict)
+    caches: dict[int, tuple[CachedPrompt, ...]] = field(default_factory=dict)
     logits: list[float] = field(default_factory=list)
     tokens: float = 0.0
+
+    def used(self, model: int) -> float:
+        """Return when a model's cache was last used; -inf: never."""
+        cached = self.caches.get(model)
+        return cached[-1].used if cached else -math.inf
 
 
 class StreamShape:
@@ -178,17 +210,29 @@ class ConversationPolicy:
         self._horizon = horizon
         self._hits = [1.0] * len(self.terms)
 
-    def held(self, state: ConversationState, prompt: float, now: float) -> list[float]:
+    def is_alive(self, model: int, used: float, now: float) -> bool:
+        """Whether a model's cache may still hold what was last used at a moment."""
+        return self.terms[model].lifetime > 0 and now - used <= self.terms[model].lifetime
+
+    def held(
+        self, state: ConversationState, prompt: float, now: float, prefix: Prefix | None = None
+    ) -> list[float]:
         """Return for each model the tokens of a prompt that its cache is expected to hold."""
         held = [0.0] * len(self.terms)
-        for at, (tokens, used) in state.caches.items():
-            terms = self.terms[at]
-            if now - used <= terms.lifetime and min(tokens, prompt) >= terms.minimum:
-                held[at] = self._hits[at] * min(tokens, prompt)
+        for at, cached in state.caches.items():
+            alive = [each for each in cached if self.is_alive(at, each.used, now)]
+            most = max((each.held(prompt, prefix) for each in alive), default=0.0)
+            if most >= max(self.terms[at].minimum, 1):
+                held[at] = self._hits[at] * most
         return held
 
     def costs(
-        self, state: ConversationState, prompt: float, answers: Sequence[float], now: float
+        self,
+        state: ConversationState,
+        prompt: float,
+        answers: Sequence[float],
+        now: float,
+        prefix: Prefix | None = None,
     ) -> list[float]:
         """Return US dollars of the next turn at each model, with what the caches hold counted.
 
@@ -201,8 +245,10 @@ class ConversationPolicy:
             Expected output tokens.
         now : float
             Seconds, on the clock of `ConversationState.caches`.
+        prefix : Prefix, optional
+            Of the prompt: where it parts from the earlier ones, caches end.
         """
-        held = self.held(state, prompt, now)
+        held = self.held(state, prompt, now, prefix)
         return [
             terms.cost(prompt, cached, answer)
             for terms, cached, answer in zip(self.terms, held, answers, strict=True)
@@ -247,7 +293,8 @@ class ConversationPolicy:
                 held = self._hits[at] * before if before >= each.minimum else 0.0
                 warm = held * each.read + (size - held) * each.write
                 best = min(best, cold + rest)
-                stay.append(shape.alive * warm + (1 - shape.alive) * cold + rest)
+                alive = shape.alive if each.lifetime > 0 else 0.0
+                stay.append(alive * warm + (1 - alive) * cold + rest)
             chance = goes_on[step - 1]
             ahead = [chance * min(value, best) for value in stay]
         least = min(ahead)
@@ -273,6 +320,7 @@ class ConversationPolicy:
         quality: Sequence[float],
         now: float,
         cached: float | None = None,
+        prefix: Prefix | None = None,
     ) -> None:
         """Enter an answered turn.
 
@@ -290,15 +338,18 @@ class ConversationPolicy:
         cached : float, optional
             Tokens that the provider says its cache held: a cache that does not hold what was expected is
             counted on less.
+        prefix : Prefix, optional
+            Of the prompt.
         """
-        expected = self.held(state, prompt, now)[model]
+        expected = self.held(state, prompt, now, prefix)[model]
         if cached is not None and expected > 0:
-            hit = min(cached / (expected / self._hits[model] or 1.0), 1.0) if self._hits[model] else 0.0
-            self._hits[model] = max(0.01, self._hits[model] + 0.2 * (hit - self._hits[model]))
+            hit = min(cached * self._hits[model] / expected, 1.0)
+            # A prompt that parted from the earlier ones at its beginning says little of what is held.
+            weight = 0.2 * min(expected / self._hits[model] / prompt, 1.0)
+            self._hits[model] = max(0.01, self._hits[model] + weight * (hit - self._hits[model]))
         alive = None
-        if state.last >= 0:
-            used = state.caches.get(state.last, (0.0, -math.inf))[1]
-            alive = now - used <= self.terms[state.last].lifetime
+        if state.last >= 0 and self.terms[state.last].lifetime > 0:
+            alive = self.is_alive(state.last, state.used(state.last), now)
         state.turns += 1
         added = prompt - state.tokens if state.tokens and prompt >= state.tokens else None
         self.shape.note_turn(state.turns, added, answer, alive)
@@ -306,7 +357,12 @@ class ConversationPolicy:
         state.logits = [a + b for a, b in zip(state.logits or [0.0] * len(logits), logits, strict=True)]
         state.last, state.tokens = model, prompt + answer
         # The answer is new to the cache when it comes back as a part of the next prompt.
-        state.caches[model] = (prompt, now)
+        kept = None if prefix is None else prefix.kept()
+        others = () if prefix is None else tuple(
+            each for each in state.caches.get(model, ())
+            if each.prefix is not None and each.prefix.share_in(prefix) < 1
+        )  # fmt: skip
+        state.caches[model] = (*others, CachedPrompt(prompt, now, kept))[-_MOST_FORKS:]
 
 
 def _logit(value: float) -> float:

@@ -22,7 +22,7 @@ from eccos_rs.routing.router import Router
 from eccos_rs.serve.board import SAMPLE_SECONDS, Board
 from eccos_rs.serve.breaker import Breakers
 from eccos_rs.serve.columns import check_live
-from eccos_rs.serve.conversations import Conversations
+from eccos_rs.serve.conversations import Answers
 from eccos_rs.serve.gateway import Gateway
 from eccos_rs.serve.keys import Keys, read_keys
 from eccos_rs.serve.metrics import Metrics
@@ -168,6 +168,8 @@ def build_app(
         def install(gateway: Gateway) -> Gateway:
             old: Gateway = app.state.gateway
             gateway.metrics.board.follow(old.metrics.board)
+            gateway.answers = old.answers
+            gateway.session.conversations.follow(old.session.conversations)
             app.state.gateway = gateway
             return old
 
@@ -234,6 +236,7 @@ async def _make_gateway(
         store=settings.store,
         on_store_loss=settings.on_store_loss,
         window=settings.window,
+        stickiness=settings.stickiness,
     )
     breakers = Breakers(router.pool.names, upstream.answers, down=session.down, up=session.up)
     goal, value = session.policy.goal
@@ -241,8 +244,7 @@ async def _make_gateway(
     await asyncio.to_thread(_warm_up, router)
     return Gateway(
         session, upstream, breakers, Metrics(session, breakers, board, keys),
-        Conversations(router.pool, settings.stickiness),
-        settings.attempts, settings.wait, settings.body_timeout, keys, Tracer(settings.traces),
+        Answers(), settings.attempts, settings.wait, settings.body_timeout, keys, Tracer(settings.traces),
     )  # fmt: skip
 
 

@@ -30,14 +30,12 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from eccos_rs.dialects.usage import Usage
-    from eccos_rs.domain.query import Query
     from eccos_rs.serve.breaker import Breakers
-    from eccos_rs.serve.conversations import Conversations
+    from eccos_rs.serve.conversations import Answers
     from eccos_rs.serve.metrics import Metrics
     from eccos_rs.serve.shadow.runner import Shadow
     from eccos_rs.serve.upstream import Upstream
     from eccos_rs.session import Lease, Session
-    from eccos_rs.session.request import Costing
 
 __all__ = ["Gateway"]
 
@@ -63,8 +61,8 @@ class Gateway:
         Which endpoints are out.
     metrics : Metrics
         What is counted.
-    conversations : Conversations
-        Which model each conversation is with.
+    answers : Answers
+        Which model holds each response.
     attempts : int
         Models that are asked for one request before it fails.
     wait : float
@@ -83,7 +81,7 @@ class Gateway:
     upstream: Upstream
     breakers: Breakers
     metrics: Metrics
-    conversations: Conversations
+    answers: Answers
     attempts: int = 3
     wait: float = 30.0
     body_timeout: float = 30.0
@@ -118,15 +116,9 @@ class Gateway:
 
         copy = None if self.shadow is None else self.shadow.copy(wanted)
 
-        def answered(usage: Usage) -> None:
+        def answered() -> None:
             if reply.dialect == "responses" and relay.answer_id is not None:
-                self.conversations.keep_answer(relay.answer_id, relay.model)
-            if not wanted.conversation:
-                return
-            self.conversations.note(
-                wanted.conversation, lease.index, price=lease.quality_price, forecasts=lease.forecasts,
-                usage=usage, prompt=lease.input_tokens,
-            )  # fmt: skip
+                self.answers.keep(relay.answer_id, relay.model)
 
         def ended(usage: Usage, cost: float | None, failed: bool) -> None:
             if self.shadow is not None:
@@ -174,8 +166,8 @@ class Gateway:
             400: there is none; the members are named that cannot be translated.
         """
         if wanted.previous is not None:
-            holder = self.conversations.holder(wanted.previous)
-            if holder is None:
+            holder = self.answers.holder(wanted.previous)
+            if holder is None or holder not in self.session.pool.names:
                 raise RequestError(
                     400, "previous_response_not_found", f"no response {wanted.previous!r} is known here",
                     param="previous_response_id",
@@ -264,45 +256,13 @@ class Gateway:
         self.metrics.board.failed(model, error.reason)
 
     async def _choose(self, wanted: RoutingRequest, *, exclude: list[str]) -> tuple[Lease, str]:
-        """Get a model, with what the conversation's prompt caches hold counted.
-
-        A conversation stays with its last turn's model, while its cache may live and it can be had now, in
-        the middle of a tool loop, and where the price of cached input is not known. Otherwise what the
-        caches hold, and what a move makes later turns cost, stand in the cost of each model.
+        """Get a model; a turn of a conversation as `Session.acquire` has it.
 
         Returns
         -------
         lease : Lease
         how : {"chosen", "kept", "moved"}
             For a first turn, or one whose caches are gone; by the last turn's model; by another.
-        """
-        query, known = wanted.query, self.conversations
-        continues = wanted.continues and not wanted.named
-        last = known.last(wanted.conversation) if continues else None
-        allowed = query.models
-        sticks = wanted.in_tool_loop or (last is not None and not known.counts_cache(last))
-        if last is not None and sticks and last not in exclude and (allowed is None or last in allowed):
-            with suppress(NoModelError, Overloaded):
-                same, costing = replace(query, models=(last,)), known.costing(wanted.conversation)
-                return await self.acquire(
-                    same, max_cost=wanted.max_cost, timeout=0.0, costing=costing
-                ), "kept"
-        costing = None if wanted.named else known.costing(wanted.conversation)
-        lease = await self.acquire(
-            query, exclude=exclude, max_cost=wanted.max_cost, timeout=self.wait, costing=costing
-        )
-        return lease, "chosen" if last is None else "kept" if lease.model == last else "moved"
-
-    async def acquire(
-        self,
-        query: Query,
-        *,
-        max_cost: float | None,
-        timeout: float,
-        exclude: list[str] | None = None,
-        costing: Costing | None = None,
-    ) -> Lease:
-        """Get a model for a query.
 
         Raises
         ------
@@ -311,12 +271,16 @@ class Gateway:
         Overloaded
             Nothing fits within the time.
         """
-        lease = await self.session.acquire(
-            query, exclude=exclude or (), max_cost=max_cost, timeout=timeout, costing=costing
+        session, turn = self.session, None
+        if wanted.conversation:
+            continues = wanted.continues and not wanted.named
+            turn = session.conversations.turn(wanted.query, wanted.conversation, continues=continues)
+        lease = await session.acquire(
+            wanted.query, exclude=exclude, max_cost=wanted.max_cost, timeout=self.wait, turn=turn
         )
         if lease.deferred:
             raise Overloaded("nothing fits now", retry_after=lease.retry_after)
-        return lease
+        return lease, lease.conversation
 
     async def decide(self, request: Request) -> Response:
         """Serve ``POST /v1/route``: the decision alone; nothing is taken and nothing is spent."""

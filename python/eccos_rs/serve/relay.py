@@ -56,7 +56,7 @@ class Relay:
     pool : Pool
         Whose prices it is billed at.
     on_answer : callable
-        Told the usage of an answer that came to its end.
+        Called when an answer has come to its end.
     on_spent : callable
         Told US dollars and tokens, once.
     on_end : callable
@@ -74,7 +74,7 @@ class Relay:
         arrived: float,
         allowance: Allowance,
         pool: Pool,
-        on_answer: Callable[[Usage], None],
+        on_answer: Callable[[], None],
         on_spent: Callable[[float, int], None],
         on_end: Callable[[Usage, float | None, bool], None],
         copy: Callable[[bytes], None] | None = None,
@@ -122,7 +122,8 @@ class Relay:
         assert self.lease.llm is not None
         paid = answer_cost(billed_as(self._pool, self.lease.llm, usage.tier), usage)
         self.lease.release(
-            output_tokens=usage.output_tokens, cost=paid,
+            output_tokens=usage.output_tokens, cost=paid, input_tokens=usage.input_tokens,
+            cached_tokens=usage.cached_tokens if usage.stated else None,
             failed=failed, abandoned=side == "client",
         )  # fmt: skip
         used = (usage.input_tokens or 0) + (usage.output_tokens or 0)
@@ -137,7 +138,7 @@ class Relay:
                 self._metrics.tokens.labels(self.model, direction).inc(count)
         if not failed:
             self._metrics.board.answered(self.lease, paid, self.reply.ttft, time.monotonic() - self._arrived)
-            self._on_answer(usage)
+            self._on_answer()
         elif side != "client":
             self._metrics.board.failed(self.model, "broken")
 

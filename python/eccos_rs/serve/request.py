@@ -58,8 +58,6 @@ class RoutingRequest:
         Whether it is a later turn of a conversation, or its client has named one.
     named : bool
         The client has chosen the model itself.
-    in_tool_loop : bool
-        A tool has just answered: to change the model now would break what it is doing.
     chat : ChatRequest or None
         The request as a chat completion request; None for a dialect that is passed through alone.
     previous : str or None
@@ -79,7 +77,6 @@ class RoutingRequest:
     conversation: str = ""
     continues: bool = False
     named: bool = False
-    in_tool_loop: bool = False
     chat: ChatRequest | None = None
     previous: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -141,7 +138,6 @@ def read_request(request: Request, body: JsonBody, pool: Pool, dialect: str = "c
         ),
         continues=bool(session or values.get("prompt_cache_key")) or _has_answer(values),
         named=named,
-        in_tool_loop=_after_tool(values),
         chat=chat,
         previous=previous if isinstance(previous, str) else None,
         headers={name: request.headers[name] for name in _DIALECT_HEADERS if name in request.headers},
@@ -176,11 +172,6 @@ def _read_plain(request: Request, body: JsonBody, pool: Pool, dialect: str) -> R
         raise RequestError(400, "invalid_request", str(error)) from error
     ceiling = _number(request, "x-eccos-max-cost", math.inf)
     return RoutingRequest(body, query, dialect, max_cost=ceiling, named=named)
-
-
-def _after_tool(values: Mapping[str, Any]) -> bool:
-    messages = values.get("messages") or [None]
-    return isinstance(messages[-1], dict) and messages[-1].get("role") in ("tool", "function")
 
 
 def _has_answer(values: Mapping[str, Any]) -> bool:

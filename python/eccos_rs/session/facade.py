@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 from eccos_rs.domain.query import Query
-from eccos_rs.errors import EccosError, Overloaded, StoreError
+from eccos_rs.errors import EccosError, NoModelError, Overloaded, StoreError
 from eccos_rs.session.checks import checked_limits, checked_number, checked_policy, checked_prediction
 from eccos_rs.session.control.clock import WallClock
 from eccos_rs.session.control.dual import DualController
 from eccos_rs.session.control.pacing import make_pacer
+from eccos_rs.session.conversations import Conversations
 from eccos_rs.session.home import Home
 from eccos_rs.session.learning import Learner
 from eccos_rs.session.ledger import Ledger
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
     from eccos_rs.routing.router import Router
     from eccos_rs.session.control.pacing import Pacer
     from eccos_rs.session.control.tracking import Alarm
+    from eccos_rs.session.conversations import Turn
     from eccos_rs.session.lease import FeedbackReceipt, Lease, LeaseReport
     from eccos_rs.session.limits.base import RateLimiter
     from eccos_rs.session.limits.shared import OnStoreLoss
@@ -77,6 +81,9 @@ class Session:
         Queries in the session without a model, at most; beyond, `Overloaded`.
     learn : bool
         Update the predictor's retrieval index with feedback.
+    stickiness : float
+        Seconds for which a conversation's cache is taken to live where the pool does not say (see
+        `Query.session`); 0: conversations are not known.
     on_alarm : callable, optional
         Called with an `Alarm` when a promise that binds drifts, and when it holds again.
 
@@ -107,6 +114,7 @@ class Session:
         max_batch: int = 256,
         max_waiting: int = 100_000,
         learn: bool = True,
+        stickiness: float = 300.0,
         on_alarm: Callable[[Alarm], None] | None = None,
     ) -> None:
         self.router = router
@@ -116,6 +124,8 @@ class Session:
         self._home = Home()
         self._clock = self._home.clock
         checked_policy(self.policy, self.pool)
+        stickiness = checked_number("stickiness", stickiness)
+        self.conversations = Conversations(self.pool, stickiness, clock=self._clock)
         sizes = checked_number("window", window), int(checked_number("max_batch", max_batch)) or 1
         wall = WallClock(self._clock)
         self._pacer = pacer = make_pacer(self.policy, wall) if pacer is None else pacer
@@ -198,8 +208,13 @@ class Session:
         max_cost: float | None = None,
         timeout: float | None = None,
         costing: Costing | None = None,
+        turn: Turn | None = None,
     ) -> Lease:
         """Choose a model for a query and take a slot of it.
+
+        A turn of a conversation stays with its model, while its cache may live and it can be had now, in the
+        middle of a tool loop, and where the price of cached input is not known. Otherwise what the caches
+        hold, and what a move makes later turns cost, stand in the cost of each model.
 
         Parameters
         ----------
@@ -215,6 +230,8 @@ class Session:
             whatever the timeout is.
         costing : Costing, optional
             What the query costs at each model, where that is not its tokens at their prices.
+        turn : Turn, optional
+            Of a conversation; by default that of `Query.session`. `costing` takes its place.
 
         Returns
         -------
@@ -232,12 +249,34 @@ class Session:
         EccosError
             The session is closed.
         """
+        query, exclude = Query.of(query), (exclude,) if isinstance(exclude, str) else tuple(exclude)
+        turn = self.conversations.turn(query) if turn is None and costing is None else turn
         known = None if prediction is None else checked_prediction(prediction, self.pool)
-        request = self._arrive(Query.of(query), exclude, max_cost, timeout, costing)
-        if known is None:
+        grant = partial(self._grant, prediction=known, max_cost=max_cost, costing=costing or turn)
+        lease = None
+        if turn is not None and turn.last is not None and turn.stays(query, exclude, self.pool):
+            with suppress(NoModelError, Overloaded):
+                lease = await grant(replace(query, models=(turn.last,)), timeout=0.0)
+        if lease is None or lease.deferred:
+            lease = await grant(query, exclude=exclude, timeout=timeout)
+        lease.turn = turn
+        return lease
+
+    async def _grant(
+        self,
+        query: Query,
+        *,
+        prediction: Prediction | None,
+        max_cost: float | None,
+        timeout: float | None,
+        costing: Costing | None,
+        exclude: Iterable[str] = (),
+    ) -> Lease:
+        request = self._arrive(query, exclude, max_cost, timeout, costing)
+        if prediction is None:
             self._predictions.put(request)
         else:
-            self._scheduler.put(request, known)
+            self._scheduler.put(request, prediction)
         try:
             lease: Lease = await request.outcome
         except asyncio.CancelledError:

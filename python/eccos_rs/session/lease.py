@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from eccos_rs.pools.pool import LLM
+    from eccos_rs.session.conversations import Turn
     from eccos_rs.session.limits.base import Grant
     from eccos_rs.session.request import PendingRequest
 
@@ -81,6 +82,8 @@ class LeaseReport:
         The lease was never used.
     dropped : bool
         The lease was collected without a release.
+    input_tokens, cached_tokens : float or None
+        As in `Lease.release`.
     """
 
     output_tokens: float | None = None
@@ -90,6 +93,8 @@ class LeaseReport:
     blamed: bool = False
     cancelled: bool = False
     dropped: bool = False
+    input_tokens: float | None = None
+    cached_tokens: float | None = None
 
 
 class Lease:
@@ -109,6 +114,8 @@ class Lease:
         When, on the session's clock.
     retry_after : float or None
         Seconds after which a deferred query may fit.
+    turn : Turn or None
+        Of its conversation, where the query is a turn of one.
     """
 
     __slots__ = (
@@ -124,6 +131,7 @@ class Lease:
         "prices",
         "retry_after",
         "runner",
+        "turn",
     )
 
     def __init__(
@@ -150,6 +158,12 @@ class Lease:
         self.granted = granted
         self.prices = prices
         self.retry_after = retry_after
+        self.turn: Turn | None = None
+
+    @property
+    def conversation(self) -> str:
+        """``"kept"`` or ``"moved"``: at, or away from, the conversation's model; ``"chosen"``: by itself."""
+        return "chosen" if self.turn is None else self.turn.how(self.model)
 
     @property
     def deferred(self) -> bool:
@@ -260,6 +274,8 @@ class Lease:
         output_tokens: float | None = None,
         quality: float | None = None,
         cost: float | None = None,
+        input_tokens: float | None = None,
+        cached_tokens: float | None = None,
         failed: bool = False,
         abandoned: bool = False,
     ) -> FeedbackReceipt:
@@ -272,7 +288,10 @@ class Lease:
         quality : float, optional
             How good the answer was, in [0, 1]. Stored; see the return value.
         cost : float, optional
-            US dollars really paid; by default computed from `output_tokens`, else the prediction.
+            US dollars really paid; by default computed from the tokens, else the prediction.
+        input_tokens, cached_tokens : float, optional
+            Tokens of the prompt as the endpoint counted them, and those of them that its cache held: they
+            settle the cost, and tell what a conversation's caches hold.
         failed : bool
             The model gave no answer: nothing was spent unless `output_tokens` or `cost` say so, and the
             prediction does not count towards the promised quality.
@@ -294,8 +313,9 @@ class Lease:
         on_release, self._on_release = self._on_release, None
         if on_release is not None:
             report = LeaseReport(
-                output_tokens, quality, cost, failed=failed or abandoned, blamed=failed and not abandoned
-            )
+                output_tokens, quality, cost, failed=failed or abandoned, blamed=failed and not abandoned,
+                input_tokens=input_tokens, cached_tokens=cached_tokens,
+            )  # fmt: skip
             self._receipt = on_release(self, report)
         return self._receipt or FeedbackReceipt()
 

@@ -81,6 +81,8 @@ class Settlement:
             tokens = _checked("output_tokens", report.output_tokens)
             paid = _checked("cost", report.cost)
             quality = _checked("quality", report.quality, most=1.0)
+            for name in ("input_tokens", "cached_tokens"):
+                _checked(name, getattr(report, name))
         except EccosError:
             self._on_loop(self._settle, lease, None, None, LeaseReport(failed=True, blamed=report.blamed))
             raise
@@ -108,8 +110,7 @@ class Settlement:
         now = self._clock()
         real = 0.0 if failed and tokens is None else tokens
         if cost is None and real is not None:
-            prompt = 0 if failed and tokens is None else lease.input_tokens
-            cost = model_cost(self._pool[grant.model], prompt, real)
+            cost = self._cost(lease, report, real, asked=not failed or tokens is not None)
         used = (
             grant.tokens if real is None else grant.tokens + math.ceil(real) - math.ceil(lease.output_tokens)
         )
@@ -117,7 +118,24 @@ class Settlement:
         paid = lease.cost if cost is None else cost
         self._ledger.settled(lease, tokens, paid, failed=failed, blamed=report.blamed)
         self._recorder.settled(lease, tokens, paid, failed)
+        if lease.turn is not None and (not failed or report.input_tokens is not None):
+            lease.turn.answered(
+                lease.index, price=lease.quality_price, forecasts=lease.forecasts,
+                prompt=report.input_tokens or lease.input_tokens, cached=report.cached_tokens,
+                answer=lease.output_tokens if tokens is None else tokens,
+            )  # fmt: skip
         self._settled()
+
+    def _cost(self, lease: Lease, report: LeaseReport, written: float, *, asked: bool) -> float:
+        """Return US dollars of an answer whose tokens are known."""
+        model, read = self._pool[lease.index], report.input_tokens
+        if asked and read is None and report.cached_tokens is None and lease.turn is not None:
+            # What the caches hold is as expected; the answer is as long as it is.
+            return max(
+                lease.cost + model_cost(model, 0, written) - model_cost(model, 0, lease.output_tokens), 0.0
+            )
+        prompt = 0.0 if not asked else lease.input_tokens if read is None else read
+        return model_cost(model, prompt, written, cached_tokens=report.cached_tokens or 0)
 
     def judge(self, lease_id: str, quality: float) -> FeedbackReceipt:
         """Store how good an answer was; the receipt is done when that is durable."""
