@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
 import io
 import json
@@ -163,6 +164,32 @@ def test_own_columns_and_ids_pass_through(tmp_path):
     assert rows[0]["model"] != "gpt-4"
     assert run("route", tmp_path / "log.csv", "-f", "parquet", "-o", tmp_path / "plan.parquet") == 0
     assert pq.read_table(tmp_path / "plan.parquet").to_pylist()[1]["team"] == "blue"
+
+
+@pytest.mark.parametrize(
+    ("name", "begins"),
+    [("p.jsonl", "{"), ("p.NDJSON", "{"), ("p.json", "{\n"), ("p.csv", "index,"), ("p.txt", " "), ("p", " ")],
+)
+def test_the_name_of_the_output_says_its_format(tmp_path, name, begins):
+    (tmp_path / "log.csv").write_text('query,team\n"What is 1 + 1?",red\n', encoding="utf-8")
+    assert run("route", tmp_path / "log.csv", "-o", tmp_path / name) == 0
+    assert (tmp_path / name).read_text("utf-8").startswith(begins)
+    assert run("route", tmp_path / "log.csv", "-f", "jsonl", "-o", tmp_path / name) == 0
+    assert (tmp_path / name).read_text("utf-8").startswith("{")
+
+
+def test_csv_holds_the_columns_and_nested_cells_as_json(tmp_path):
+    rows = [
+        {"query": 'Say "a, b".\nTwice.', "team": "red", "tags": ["x", "y"]},
+        {"messages": [{"role": "user", "content": "Où ?"}], "team": None},
+    ]
+    (tmp_path / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    assert run("route", tmp_path / "log.jsonl", "-o", tmp_path / "plan.csv") == 0
+    with (tmp_path / "plan.csv").open(encoding="utf-8", newline="") as stream:
+        first, second = csv.DictReader(stream)
+    assert (first["query"], first["team"], json.loads(first["tags"])) == (rows[0]["query"], "red", ["x", "y"])
+    assert (json.loads(second["messages"]), second["team"], second["tags"]) == (rows[1]["messages"], "", "")
+    assert 0.0 < float(first["quality"]) < 1.0
 
 
 def test_lone_surrogates_of_any_field_are_replaced(tmp_path):

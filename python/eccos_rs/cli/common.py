@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import os
 import re
@@ -15,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, TextIO, cast, get_args
 from eccos_rs.errors import MissingExtraError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from rich.console import Console
 
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = [
     "INPUT_FORMS",
     "console",
+    "csv_lines",
     "is_utf8",
     "json_text",
     "needing_extra",
@@ -182,6 +185,19 @@ def write_lines(path: Path | None, lines: Iterable[str]) -> None:
     with write_whole(path) as stream:
         for line in lines:
             stream.write(f"{line}\n".encode("utf-8", "replace"))
+
+
+def csv_lines(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Return rows as lines of CSV under a header; lists and objects in a cell are JSON, nothing is empty."""
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    line = io.StringIO()
+    writer = csv.writer(line, lineterminator="")
+    table: list[list[Any]] = [names, *([row.get(name) for name in names] for row in rows)]
+    for cells in table:
+        writer.writerow([json_text(cell) if isinstance(cell, list | dict) else cell for cell in cells])
+        yield line.getvalue()
+        line.seek(0)
+        line.truncate()
 
 
 def json_text(value: Any, *, indent: int | None = None, out: Path | None = None) -> str:

@@ -17,6 +17,7 @@ from eccos_rs.bulk.source import Source, find_files
 from eccos_rs.cli.common import (
     INPUT_FORMS,
     console,
+    csv_lines,
     json_text,
     progress_bar,
     read_rows,
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
 
 __all__ = ["route"]
 
-_FORMATS = ("table", "json", "jsonl", "parquet")
+_FORMATS = ("table", "json", "jsonl", "csv", "parquet")
 
 
 def route(
@@ -125,7 +126,12 @@ def route(
             "were sent at once; by default they are limits of live traffic alone.",
         ),
     ] = False,
-    output_format: Annotated[str, typer.Option("--format", "-f", help=", ".join(_FORMATS))] = "table",
+    output_format: Annotated[
+        str | None,
+        typer.Option(
+            "--format", "-f", help=f"{', '.join(_FORMATS)}; by default as the name of --out ends, else table."
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Write there instead of to standard output.")
@@ -166,14 +172,14 @@ def route(
     eccos route questions.txt                         97 % of the strongest model's quality, at least cost
     eccos route questions.jsonl --min-quality 0.8     a promised mean success
     eccos route questions.jsonl --budget 0.50         the best that half a dollar buys
-    cat log.jsonl | eccos route - --format jsonl -o plan.jsonl
-    eccos route log.csv --column question -f parquet -o plan.parquet
+    cat log.jsonl | eccos route - -o plan.jsonl
+    eccos route log.csv --column question -o plan.parquet
     eccos route logs/ --budget 400 --out-dir routed   files of any size; --resume after a kill
 
-    The columns of the input pass through to JSON and Parquet. Exit status 3 when queries were deferred: no
-    capacity was left, or no model may take them.
+    The columns of the input pass through to JSON, CSV and Parquet. Exit status 3 when queries were deferred:
+    no capacity was left, or no model may take them.
     """  # noqa: D301 - \b keeps typer from joining the lines
-    form = "json" if as_json else output_format
+    form = "json" if as_json else output_format or _named_format(out)
     folder = None if out_dir is None else Folder(out_dir, resume, parse_shard(shard))
     if folder is None and (resume or shard is not None or len(sources) > 1):
         raise typer.BadParameter("several files, --resume and --shard need --out-dir FOLDER")
@@ -220,6 +226,13 @@ def route(
     if len(plan.deferred):
         _tell_deferred(plan)
         raise typer.Exit(DEFERRED)
+
+
+def _named_format(out: Path | None) -> str:
+    """Return the format that the name of a file promises; a table for people where it promises none."""
+    promised = "" if out is None else out.suffix.lower().removeprefix(".")
+    promised = {"ndjson": "jsonl", "pq": "parquet"}.get(promised, promised)
+    return promised if promised in _FORMATS else "table"
 
 
 def _check(form: str, input_form: str, out: Path | None, tokens_per_second: float) -> None:
@@ -313,9 +326,10 @@ def _tell_deferred(plan: Plan) -> None:
 def _write(
     plan: Plan, own: list[dict[str, Any]], form: str, out: Path | None, *, why: bool, tokens_per_second: float
 ) -> None:
-    if form == "jsonl":
-        rows = (merged(mine, row) for mine, row in zip(own, plan.to_dicts(), strict=True))
-        write_lines(out, (json_text(plain_json(row), out=out) for row in rows))
+    if form in ("jsonl", "csv"):
+        rows = [plain_json(merged(mine, row)) for mine, row in zip(own, plan.to_dicts(), strict=True)]
+        lines = csv_lines(rows) if form == "csv" else (json_text(row, out=out) for row in rows)
+        write_lines(out, lines)
     elif form == "json":
         write_lines(out, [json_text(whole_plan(plan, own, tokens_per_second), indent=2, out=out)])
     elif form == "parquet" and out is not None:
