@@ -283,7 +283,7 @@ def _cut(rows: Sequence[BatchRow]) -> Iterator[list[BatchRow]]:
 
 
 def _window(model: LLM) -> str:
-    return f"{24.0 if model.lane_hours is None else model.lane_hours:g}h"
+    return f"{model.lane_seconds / 3600.0:g}h"
 
 
 def _reply(body: Any) -> Reply:

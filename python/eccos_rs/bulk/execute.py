@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import time
 from collections import deque
 from dataclasses import dataclass, field
@@ -42,7 +43,6 @@ __all__ = ["ExecuteOptions", "Execution", "RunReport"]
 MOST_ERRORS = 20
 _LIVE = 0.25
 """Share of the time until the deadline that is kept for rows that the batch lane does not bring."""
-_BATCH_HOURS = 24.0
 
 
 @dataclass(slots=True)
@@ -77,6 +77,7 @@ class Execution:
     _callers: dict[str, Caller] = field(default_factory=dict)
     _ledger: Ledger = field(default_factory=Ledger)
     _end: float | None = None
+    _late: set[str] = field(default_factory=set)
 
     def run(self, progress: Callable[[str, int], object] | None = None) -> RunReport:
         """Ask what is missing, write the answers of whole parts, and report.
@@ -117,6 +118,8 @@ class Execution:
         self.report.found = len(self.state.answered)
         self._end = None if options.deadline is None else time.monotonic() + options.deadline
         try:
+            if self.state.began is None:
+                await self._record(log, {"event": "began", "at": round(time.time(), 3)})
             for row, amount in [] if doubtful else list(self.state.open.items()):
                 event = {"event": "unsure", "row": row, "unsure_usd": amount, **earlier.cut_off(row)}
                 await self._record(log, event)
@@ -200,7 +203,8 @@ class Execution:
 
     async def _ask_all(self, log: Journal, rows: list[_Row], tell: Callable[[str, int], object]) -> None:
         queues: dict[str, deque[_Row]] = {name: deque() for name in self._callers}
-        for row in rows:
+        # Those that are wanted soonest first.
+        for row in sorted(rows, key=lambda row: row.query.deadline or math.inf):
             if row.models:
                 queues[row.models[0]].append(row)
             else:
@@ -221,8 +225,22 @@ class Execution:
     def _over(self) -> bool:
         return self._ledger.closed or (self._end is not None and time.monotonic() >= self._end)
 
+    def _until(self, query: Query) -> float:
+        """Return until when a query may be asked, on the monotonic clock."""
+        own = math.inf
+        if query.deadline is not None:
+            assert self.state.began is not None  # the run has begun
+            own = time.monotonic() + self.state.began + query.deadline - time.time()
+        return min(own, math.inf if self._end is None else self._end)
+
+    def _is_late(self, query: Query) -> bool:
+        return query.deadline is not None and time.monotonic() >= self._until(query)
+
     async def _row(self, log: Journal, row: _Row) -> bool:
         """Ask a row's models one after another until one answers."""
+        if self._is_late(row.query):
+            self._late.add(row.key)
+            return False
         reason = "no model answered"
         for at, name in enumerate(row.models):
             caller = self._callers[name]
@@ -235,7 +253,7 @@ class Execution:
                 )
             except CallError as error:
                 reason = f"{name}: {error}"
-            if self._over():
+            if self._over() or self._is_late(row.query):
                 break
         self._fail(reason)
         await self._record(log, {"event": "failed", "row": row.key, "error": reason})
@@ -248,8 +266,11 @@ class Execution:
         attempt = 0
         while True:
             attempt += 1
-            async with caller.turn(messages, limit, self._end) as turn:
+            async with caller.turn(messages, limit, self._until(row.query)) as turn:
                 if self._over():
+                    return False
+                if self._is_late(row.query):
+                    self._late.add(row.key)
                     return False
                 most = model_cost(caller.model, most_input_tokens(messages), limit)
                 held = await self._ledger.reserve(most)
@@ -319,7 +340,8 @@ class Execution:
                 event = found.get(at)
                 row: dict[str, Any] = {"file": part.file.name, "row": part.first + at + 1, "id": query.id}
                 if event is None:
-                    row["status"] = "in doubt" if f"{part.number}:{at}" in doubtful else "missing"
+                    missing = "late" if self._is_late(query) else "missing"
+                    row["status"] = "in doubt" if f"{part.number}:{at}" in doubtful else missing
                 else:
                     row |= {"status": "answered", "model": event["model"], "answer": event["text"]}
                     names = ("finish", "input_tokens", "output_tokens", "cost_usd", "seconds")
@@ -337,11 +359,12 @@ class Execution:
         report.answered = len(state.answered)
         report.spent_usd, report.unsure_usd = state.spent, state.unsure
         report.in_doubt, report.in_doubt_usd = len(doubtful), sum(doubtful.values())
+        report.late = len(self._late)
         report.cut, report.refused = state.tallies["cut"], state.tallies["refused"]
         report.moved, report.models = state.tallies["moved"], dict(state.models)
         report.batched = state.tallies["batch"]
         if report.answered < report.rows:
-            late = self._end is not None and time.monotonic() >= self._end
+            late = bool(self._late) or (self._end is not None and time.monotonic() >= self._end)
             report.stopped = "max_cost" if self._ledger.closed else "deadline" if late else "failed"
         with replacing(self.job.out / "report.json") as beside:
             beside.write_text(json.dumps(report.to_dict(), indent=1, ensure_ascii=False), encoding="utf-8")
@@ -350,9 +373,7 @@ class Execution:
 
 def capacity_until(model: LLM, seconds: float) -> float:
     """Return how many requests a model may take within some seconds by its requests per minute."""
-    if model.lane == "batch" and seconds < 3600.0 * (
-        _BATCH_HOURS if model.lane_hours is None else model.lane_hours
-    ):
+    if seconds < model.lane_seconds:
         # It may answer too late.
         return 0.0
     per_minute = model.requests_per_minute

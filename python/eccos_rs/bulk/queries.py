@@ -23,7 +23,7 @@ __all__ = ["QueryRow", "RowReader", "read_query_rows"]
 
 FIELDS = frozenset(each.name for each in fields(Query)) - {"text", "messages", "n"}
 NUMBERS = frozenset(
-    {"context_tokens", "extra_input_tokens", "max_output_tokens", "min_quality", "n", "priority"}
+    {"context_tokens", "deadline", "extra_input_tokens", "max_output_tokens", "min_quality", "n", "priority"}
 )
 LIMITS = ("max_output_tokens", "max_completion_tokens", "max_tokens")
 """Keys of the answer's longest length, the one that counts first."""
@@ -101,7 +101,7 @@ class RowReader:
         if is_blank(content):
             raise QueryError(f"the column {text!r} is empty; wanted a text or messages")
         values["messages" if isinstance(content, list) else "text"] = content
-        for name in sorted(FIELDS & row.keys()):
+        for name in sorted((FIELDS & row.keys()) - set(self.own)):
             cell = row[name]
             if not is_blank(cell) and cell != "" and name != text:
                 values[name] = _field(name, cell)

@@ -72,11 +72,14 @@ class RunReport:
     Attributes
     ----------
     stopped : {"done", "max_cost", "deadline", "failed"}
-        Every row has an answer; the ceiling or the deadline was reached; or some rows failed for good.
+        Every row has an answer; the ceiling, the deadline or a row's own was reached; or some rows failed for
+        good.
     rows, answered, found : int
         Rows to be asked, answers there now, and those that an earlier run had left.
     planned_usd, spent_usd, unsure_usd : float
         What the plan foresaw; what the answers cost; what calls without an answer may have cost at most.
+    late : int
+        Rows that were not asked before their own deadline.
     in_doubt, in_doubt_usd : int, float
         Rows left alone because a kill cut their call off (``skip``), and what those may have cost at most.
     cut, refused, moved, batched : int
@@ -95,6 +98,7 @@ class RunReport:
     planned_usd: float = 0.0
     spent_usd: float = 0.0
     unsure_usd: float = 0.0
+    late: int = 0
     in_doubt: int = 0
     in_doubt_usd: float = 0.0
     cut: int = 0
@@ -120,12 +124,17 @@ class RunState:
     spent: float = 0.0
     unsure: float = 0.0
     batches: BatchState = field(default_factory=BatchState)
+    began: float | None = None
+    """Seconds since 1970, when the job's first run began."""
 
     def apply(self, event: Mapping[str, Any]) -> None:
         """Take in one event, in the order of the journal."""
         if self.batches.apply(event):
             return
         kind, row = event.get("event"), str(event.get("row"))
+        if kind == "began":
+            self.began = float(event["at"]) if self.began is None else self.began
+            return
         if kind == "asked":
             self.open[row] = float(event["hold_usd"])
             return

@@ -116,7 +116,10 @@ def route(
     ] = None,
     own: Annotated[
         list[str] | None,
-        typer.Option(metavar="COLUMN", help="A column of your own whose name looks like a slip; repeatable."),
+        typer.Option(
+            metavar="COLUMN",
+            help="A column of your own whose name is, or looks like, that of a need; repeatable.",
+        ),
     ] = None,
     live_limits: Annotated[
         bool,

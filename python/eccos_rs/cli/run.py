@@ -81,6 +81,10 @@ def run(
         float, typer.Option(min=0.01, help="Seconds between two looks at the batches of a batch lane.")
     ] = 30.0,
     column: Annotated[str | None, typer.Option(help="The column with the text or the messages.")] = None,
+    own: Annotated[
+        list[str] | None,
+        typer.Option(metavar="COLUMN", help="A column of your own with the name of a need; repeatable."),
+    ] = None,
     bundle: BundleName = None,
     predictor: PredictorKind = "hybrid",
     device: Device = "auto",
@@ -129,7 +133,7 @@ def run(
         retry=Retry(attempts), timeout=timeout, batch_poll=batch_poll,
     )  # fmt: skip
     router = Router.load(bundle, predictor=predictor, device=device, pool=models, threads=threads)
-    source = Source(find_files(sources), RowReader(column), rows=part_rows)
+    source = Source(find_files(sources), RowReader(column, tuple(own or ())), rows=part_rows)
     settings = {"bundle": Bundle.load(bundle).digest, "predictor": predictor, "command": "run"}
     job = FileJob(source, router, check_policy(policy, router.pool), out_dir, settings=settings)
     job.open(resume=True)
@@ -171,6 +175,7 @@ def _lines(report: RunReport, out: Path) -> Iterator[str]:
         (report.moved, "given by another model than planned"),
         (report.cut, "cut off by the limit of tokens"),
         (report.refused, "refused"),
+        (report.late, "not asked before their own deadline"),
         (report.in_doubt, f"in doubt and not asked again, up to US$ {report.in_doubt_usd:.4f}"),
     ):
         if count:

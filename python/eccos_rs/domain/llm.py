@@ -28,6 +28,8 @@ LANES = ("standard", "batch", "flex", "priority")
 """Ways in which a provider sells the same model: now, within hours at about half the price, when there is
 room, first."""
 _PERCENT = 100
+_BATCH_HOURS = 24.0
+"""What a batch lane takes where nobody says so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +178,14 @@ class LLM:
     def identity(self) -> str:
         """Which model it is, whatever the effort and the lane: what an endpoint is asked for by default."""
         return self.name if self.model is None else self.model
+
+    @property
+    def lane_seconds(self) -> float:
+        """Within which its lane answers; 0 for at once."""
+        hours = (
+            (_BATCH_HOURS if self.lane == "batch" else 0.0) if self.lane_hours is None else self.lane_hours
+        )
+        return 3600.0 * hours
 
     @property
     def key(self) -> tuple[str, str | None, str | None]:

@@ -58,6 +58,9 @@ class Query:
         A floor in [0, 1] on this query's own predicted success.
     group : str, optional
         The tenant or task it counts for.
+    deadline : float, optional
+        Seconds within which its answer is wanted: lanes that may take longer are closed to it. `eccos run`
+        counts them from the start of the job, and asks no row after its own.
     id : str, optional
         Named in rows and errors.
     session : str, optional
@@ -91,6 +94,7 @@ class Query:
     extra_input_tokens: int = 0
     n: int = 1
     session: str | None = None
+    deadline: float | None = None
 
     def __post_init__(self) -> None:
         # A plain text is the usual query of a large batch, and there is nothing more to check about it.
@@ -114,6 +118,10 @@ class Query:
         _check_int("extra_input_tokens", self.extra_input_tokens, least=0, optional=False)
         _check_int("n", self.n, least=1, most=_MOST_CHOICES, optional=False)
         _check_unit("min_quality", self.min_quality)
+        if self.deadline is not None:
+            check_number(
+                "deadline", self.deadline, error=QueryError, above=True, wanted="be seconds, more than 0"
+            )
         for name in ("group", "id", "session"):
             value = getattr(self, name)
             if value is not None and not isinstance(value, str):
@@ -215,7 +223,7 @@ _MARKS = " .,!?…"
 
 _FIELDS = tuple(field.name for field in fields(Query))
 _REST = attrgetter(*(name for name in _FIELDS if name != "text"))
-_NOTHING_ELSE = (None, None, False, False, None, None, 0, None, None, None, 0, 1, None)
+_NOTHING_ELSE = (None, None, False, False, None, None, 0, None, None, None, 0, 1, None, None)
 """What `_REST` gives for a query that is a text and nothing else."""
 
 

@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from eccos_rs.domain.pricing import cost_matrix
 from eccos_rs.domain.query import all_plain
-from eccos_rs.domain.validation import did_you_mean
-from eccos_rs.errors import NoModelError, QueryError
+from eccos_rs.errors import NoModelError
 from eccos_rs.routing import workload
+from eccos_rs.routing.needs import allowed_models, own_floor, pool_columns, why_none
 from eccos_rs.routing.side_limits import side_rows
 from eccos_rs.routing.uncertainty import Uncertainty
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
     from eccos_rs.domain.query import Query
-    from eccos_rs.pools.pool import LLM, Pool
+    from eccos_rs.pools.pool import Pool
     from eccos_rs.predict.protocol import Prediction
     from eccos_rs.routing.policy import Policy
     from eccos_rs.solver.limits import Commitment, Overage, PooledCapacity, SideRow
@@ -178,7 +177,7 @@ def call_costs(
     pool: Pool, input_tokens: NDArray[Any], output_tokens: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """Return what each query costs at each model of the pool, US dollars, (N, M)."""
-    return cost_matrix(input_tokens, output_tokens, _pool_columns(pool).prices)
+    return cost_matrix(input_tokens, output_tokens, pool_columns(pool).prices)
 
 
 def build_problem(pool: Pool, prediction: Prediction, queries: Sequence[Query], policy: Policy) -> Problem:
@@ -208,14 +207,14 @@ def build_problem(pool: Pool, prediction: Prediction, queries: Sequence[Query], 
     plain = all_plain(queries)
     output = expected_output_tokens(prediction, None if plain else queries)
     prompt = expected_input_tokens(prediction, None if plain else queries)
-    allowed = _allowed(
+    allowed = allowed_models(
         pool, prediction, () if plain else queries, prompt=prompt, output=output, policy=policy
     )
     unroutable: dict[int, str] = {}
     for row in () if allowed.all() else np.flatnonzero(~allowed.any(axis=1)).tolist():
-        reason = _why_none(
+        reason = why_none(
             pool, prediction.quality[row], queries[row], prompt=int(prompt[row]),
-            floor=_floor(queries[row], policy), output=output[row],
+            floor=own_floor(queries[row], policy), output=output[row],
         )  # fmt: skip
         if policy.unroutable == "raise":
             name = "" if queries[row].id is None else f" (id {queries[row].id!r})"
@@ -272,116 +271,6 @@ def _as_counted(prediction: Prediction, prompt: NDArray[np.int64]) -> NDArray[An
     return prompt if prediction.input_factor is None else prompt[:, None] * prediction.input_factor
 
 
-@dataclass(frozen=True, eq=False)
-class _Columns:
-    """A pool as arrays, one number a model; infinity for no limit."""
-
-    prices: NDArray[np.float64]
-    """Input and output price, (M, 2)."""
-    window: NDArray[np.float64]
-    vision: NDArray[np.bool_]
-    tools: NDArray[np.bool_]
-
-
-@lru_cache(maxsize=64)
-def _pool_columns(pool: Pool) -> _Columns:
-    def numbers(values: Iterable[float | None]) -> NDArray[np.float64]:
-        return np.array([np.inf if value is None else value for value in values], dtype=np.float64)
-
-    return _Columns(
-        prices=np.array([(model.input_price, model.output_price) for model in pool], dtype=np.float64),
-        window=numbers(model.context_window for model in pool),
-        vision=np.array([model.vision for model in pool], dtype=np.bool_),
-        tools=np.array([model.tools for model in pool], dtype=np.bool_),
-    )
-
-
-def _allowed(
-    pool: Pool,
-    prediction: Prediction,
-    queries: Sequence[Query],
-    *,
-    prompt: NDArray[np.int64],
-    output: NDArray[np.float64],
-    policy: Policy,
-) -> NDArray[np.bool_]:
-    """Return who may take which query; no `queries` stand for ones without needs."""
-    columns = _pool_columns(pool)
-    needed = prompt[:, None] + output
-    if not queries:
-        allowed: NDArray[np.bool_] = needed <= columns.window
-        if policy.query_floor:
-            allowed &= prediction.quality >= policy.query_floor
-        return allowed
-    extra = np.array([[query.context_tokens or 0] for query in queries], dtype=np.int64)
-    allowed = needed + extra <= columns.window
-    for ability in ("vision", "tools"):
-        asked = np.array([[getattr(query, ability)] for query in queries], dtype=np.bool_)
-        if asked.any():
-            allowed &= ~asked | getattr(columns, ability)
-    for row, query in enumerate(queries):
-        if query.models is not None:
-            allowed[row] &= np.isin(np.arange(len(pool)), _columns(pool, query, row))
-    floors = np.array([[_floor(query, policy)] for query in queries], dtype=np.float64)
-    if floors.any():
-        allowed &= prediction.quality >= floors
-    return allowed
-
-
-def _floor(query: Query, policy: Policy) -> float:
-    floor = policy.query_floor if query.min_quality is None else query.min_quality
-    return 0.0 if floor is None else floor
-
-
-def _columns(pool: Pool, query: Query, row: int) -> list[int]:
-    names = query.models or ()
-    known = {*pool.names, *(model.identity for model in pool)}
-    unknown = [name for name in names if name not in known]
-    if unknown:
-        raise QueryError(
-            f"query {row} allows {unknown[0]!r}, which is not in the pool{_near(unknown[0], pool)}"
-        )
-    return [column for name in names for column in pool.columns(name)]
-
-
-def _why_none(
-    pool: Pool,
-    quality: NDArray[np.float32],
-    query: Query,
-    *,
-    prompt: int,
-    floor: float,
-    output: NDArray[np.float64],
-) -> str:
-    """Say for each model what rules it out, the first reason found."""
-    most = 6
-    reasons = []
-    for column, model in enumerate(pool):
-        needed = prompt + (query.context_tokens or 0) + float(output[column])
-        reason = _why_not(model, query, needed, prompt)
-        if reason is None:
-            reason = f"predicted success {quality[column]:.3f} is below the floor {floor:g}"
-        reasons.append(f"{model.name}: {reason}")
-    if len(reasons) > most:
-        reasons[most:] = [f"and {len(reasons) - most} more alike"]
-    return "; ".join(reasons)
-
-
-def _why_not(model: LLM, query: Query, needed: float, prompt: int) -> str | None:
-    if query.models is not None and not {model.name, model.identity} & set(query.models):
-        return "not among the models the query allows"
-    if query.vision and not model.vision:
-        return "no vision"
-    if query.tools and not model.tools:
-        return "no tools"
-    if model.context_window is not None and needed > model.context_window:
-        return (
-            f"context window of {model.context_window:,} tokens, needed are {needed:,.0f} "
-            f"({prompt:,} of prompt, the rest for the answer and what the query asks beyond)"
-        )
-    return None
-
-
 def _groups(queries: Sequence[Query], policy: Policy) -> tuple[NDArray[np.int64] | None, tuple[str, ...]]:
     if not policy.group_min_quality and not policy.group_budget:
         return None, ()
@@ -389,7 +278,3 @@ def _groups(queries: Sequence[Query], policy: Policy) -> tuple[NDArray[np.int64]
     names = tuple(sorted({query.group or "" for query in queries}))
     at = {name: number for number, name in enumerate(names)}
     return np.array([at[query.group or ""] for query in queries], dtype=np.int64), names
-
-
-def _near(name: str, pool: Pool) -> str:
-    return did_you_mean(name, pool.names, otherwise="it holds")
