@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from eccos_rs.errors import InputError
+from eccos_rs.pools.columns import find_column
 from eccos_rs.session.redis_client import is_redis_url
 from eccos_rs.session.store import open_store
 from eccos_rs.session.store.opening import sqlite_path
-from eccos_rs.start.outlook import find_column
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
