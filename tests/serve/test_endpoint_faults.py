@@ -35,8 +35,16 @@ def served(answer, *, policy=None, small=None, large=None, **settings):
     with running(there, lifespan="off", log_level="critical") as url:
         endpoint = {"base_url": f"{url}/v1", "timeout": 20.0}
         models = [
-            LLM("small", 1.0, 4.0, **{"endpoint": Endpoint(**endpoint), **(small or {})}),
-            LLM("large", 10.0, 40.0, **{"endpoint": Endpoint(**endpoint), **(large or {})}),
+            LLM(
+                name,
+                **{
+                    "input_price": price,
+                    "output_price": 4 * price,
+                    "endpoint": Endpoint(**endpoint),
+                    **(fields or {}),
+                },
+            )
+            for name, price, fields in (("small", 1.0, small), ("large", 10.0, large))
         ]
         with gateway(Pool(models), policy=policy, **{"wait": 0.3, **settings}) as front:
             yield front, there

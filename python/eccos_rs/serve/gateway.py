@@ -198,6 +198,7 @@ class Gateway:
             wanted.headers,
             dict(headers),
             keep_cache=wanted.continues,
+            routed=not wanted.named,
         )
         for _ in range(self.attempts):
             try:
@@ -347,6 +348,8 @@ def _nobody_left(failures: list[tuple[str, UpstreamError]]) -> RequestError:
         )
     if all(error.reason == "untranslatable" for _, error in failures):
         return RequestError(400, "untranslatable", str(last))
+    if all(error.reason == "effort" for _, error in failures):
+        return RequestError(400, "invalid_request", str(last), param="reasoning_effort")
     message = f"{len(failures)} of the pool's models failed, the last: {last}"
     if all(error.reason == "status_429" for _, error in failures):
         waits = [error.retry_after for _, error in failures if error.retry_after is not None]

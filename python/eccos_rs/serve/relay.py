@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from starlette.responses import StreamingResponse
@@ -36,6 +38,9 @@ _NOTABLE = (b'"usage"', b'"error"', b"usageMetadata", b"response.failed")
 
 
 _LAST = frozenset({"message_stop", "response.completed", "response.incomplete"})
+
+_FINISH = re.compile(rb'"(?:finish_reason|finishReason|stop_reason)"\s*:\s*"')
+"""In an event that says how the answer ends: what stops before it was cut off."""
 
 
 class Relay:
@@ -118,7 +123,7 @@ class Relay:
         if self._ended:
             return
         self._ended = True
-        usage = self._allowance.clamp(self._counted(), self.model)
+        usage = self._allowance.clamp(self._counted(cut=failed or side is not None), self.model)
         assert self.lease.llm is not None
         paid = answer_cost(billed_as(self._pool, self.lease.llm, usage.tier), usage)
         self.lease.release(
@@ -150,11 +155,14 @@ class Relay:
         self._on_end(Usage(), 0.0, True)
         self._metrics.requests.labels(self.model, str(self.reply.status)).inc()
 
-    def _counted(self) -> Usage:
+    def _counted(self, *, cut: bool) -> Usage:
         """Return the usage that was stated, with what was not stated estimated from what was passed on."""
         written = self._usage.output_tokens
-        estimate = Usage(self.lease.input_tokens, self._passed if written is None else written)
-        return self._usage.over(estimate)
+        if written is None:
+            return self._usage.over(Usage(self.lease.input_tokens, self._passed))
+        # What an answer states at its beginning is not what had come when it was cut.
+        whole = replace(self._usage, output_tokens=max(written, self._passed) if cut else written)
+        return whole.over(Usage(self.lease.input_tokens))
 
 
 class RelayedStream(StreamingResponse):
@@ -190,7 +198,7 @@ class RelayedStream(StreamingResponse):
         self._dialect = dialect
         self._translation = translation
         self._keep_usage = keep_usage
-        self._broken = self._done = False
+        self._broken = self._done = self._finished = False
         content = {**headers, "cache-control": "no-cache", "x-accel-buffering": "no"}
         content.setdefault("content-type", "text/event-stream; charset=utf-8")
         super().__init__(self._events(), relay.reply.status, content)
@@ -219,6 +227,8 @@ class RelayedStream(StreamingResponse):
                     for late in await relay.reply.after_done():
                         self._passes(late)
                     break
+            if not (self._done or self._finished or self._broken):
+                raise UpstreamDisconnected("it stopped before its end")
         except UpstreamDisconnected as error:
             _log.warning("model %s ended a stream early (%s)", relay.model, error)
             relay.end(failed=True, side="endpoint")
@@ -245,7 +255,8 @@ class RelayedStream(StreamingResponse):
         return self._translation.feed(parsed.name, parsed.json())
 
     def _passes(self, raw: bytes) -> bool:
-        """Note the usage or the error that an event states; say whether the event goes on to the client."""
+        """Note the usage, the end or the error that an event states; say whether it goes on to the client."""
+        self._finished = self._finished or _FINISH.search(raw) is not None
         if not any(mark in raw for mark in _NOTABLE):
             return True
         parsed = parse_event(raw)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from eccos_rs.dialects import checks
 from eccos_rs.dialects.chat import chat_query, parse_ask
 from eccos_rs.dialects.translate import to_chat
 from eccos_rs.dialects.usage import Allowance
+from eccos_rs.domain.attachments import image_tokens
 from eccos_rs.domain.query import Query
 from eccos_rs.errors import EccosError, InputError, NoModelError, Overloaded, PoolError, QueryError
 from eccos_rs.serve.columns import expand, model_names, narrow
@@ -126,6 +127,8 @@ def read_request(request: Request, body: JsonBody, pool: Pool, dialect: str = "c
         min_quality=_number(request, "x-eccos-min-quality", 1.0),
         priority=_priority(request.headers.get("x-eccos-priority", "0")),
     )
+    if dialect == "messages" and query.vision:
+        query = replace(query, extra_input_tokens=query.extra_input_tokens + _more_for_images(body, query))
     session = request.headers.get("x-session-id")
     previous = body.values.get("previous_response_id") if dialect == "responses" else None
     return RoutingRequest(
@@ -172,6 +175,20 @@ def _read_plain(request: Request, body: JsonBody, pool: Pool, dialect: str) -> R
         raise RequestError(400, "invalid_request", str(error)) from error
     ceiling = _number(request, "x-eccos-max-cost", math.inf)
     return RoutingRequest(body, query, dialect, max_cost=ceiling, named=named)
+
+
+def _more_for_images(body: JsonBody, query: Query) -> int:
+    """Return the tokens that images take as Messages counts them, beyond those of their translation."""
+
+    def count(value: Any) -> int:
+        if isinstance(value, list):
+            return sum(map(count, value))
+        if not isinstance(value, dict):
+            return 0
+        return image_tokens(value) if value.get("type") == "image" else count(value.get("content"))
+
+    counted = query.attached_tokens - query.extra_input_tokens
+    return max(count(body.values.get("messages")) - counted, 0)
 
 
 def _has_answer(values: Mapping[str, Any]) -> bool:

@@ -67,6 +67,8 @@ class Outbound:
         Of the client's, those that belong to the dialect; sent to endpoints of the same.
     trace : mapping of str to str
         Headers that pass a trace on.
+    routed : bool
+        Whether the gateway chose the model: what it refuses of the client's wishes, another may take.
     keep_cache : bool
         Ask for the prefix to be cached where the endpoint must be asked.
     sent : bool
@@ -79,6 +81,7 @@ class Outbound:
     headers: Mapping[str, str] = field(default_factory=dict)
     trace: Mapping[str, str] = field(default_factory=dict)
     keep_cache: bool = False
+    routed: bool = False
     sent: bool = False
 
     @property
@@ -183,6 +186,11 @@ class Upstream:
                 raise
             refused = _refused_additions(reply, added - config.refused)
             if not refused:
+                if outbound.routed and _refuses_effort(reply, outbound):
+                    reply.close()
+                    raise UpstreamError(
+                        "effort", f"{model}: its endpoint refuses the effort that is asked for"
+                    )
                 return reply
             if closed := refused & _TIERS:
                 # Asked without it, it would answer at the price of another lane.
@@ -326,6 +334,14 @@ def _refused_additions(reply: Reply, added: set[str]) -> set[str]:
     if reply.status not in (400, 422) or reply.whole is None:
         return set()
     return {name for name in added if _WORDS.get(name, name.encode()) in reply.whole}
+
+
+def _refuses_effort(reply: Reply, outbound: Outbound) -> bool:
+    """Whether an endpoint names the effort, which the client has asked for, in its refusal."""
+    if reply.status not in (400, 422) or reply.whole is None or outbound.chat is None:
+        return False
+    asked = any(outbound.chat.values.get(name) for name in ("reasoning_effort", "reasoning"))
+    return asked and any(word in reply.whole for word in (b"effort", b"thinking"))
 
 
 def _sent(raw: bytes) -> bytes | io.BytesIO:

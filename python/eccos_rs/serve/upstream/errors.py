@@ -50,7 +50,8 @@ class UpstreamError(Exception):
     Attributes
     ----------
     reason : str
-        One word for metrics: connect, tls, timeout, protocol, empty, error_in_200, key, overflow, status_NNN.
+        One word for metrics: connect, tls, timeout, protocol, empty, error_in_200, key, overflow,
+        effort, lane, status_NNN.
     retry_after : float or None
         Seconds that the endpoint asked for.
     charged : bool
@@ -77,7 +78,7 @@ class UpstreamError(Exception):
     @property
     def blames_model(self) -> bool:
         """Whether the breaker counts it: a request that is too long says nothing about the endpoint."""
-        return self.reason not in ("overflow", "untranslatable")
+        return self.reason not in ("overflow", "untranslatable", "effort")
 
     @property
     def needs_somebody(self) -> bool:
