@@ -34,6 +34,7 @@ SOURCES = {
     "llmrouter": "llmrouter.jsonl",
     "graphrouter": "graphrouter.csv",
     "aios": "aios.json",
+    "long": "long.csv",
 }
 
 

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 from eccos_rs.errors import RecordError
 from eccos_rs.records.columns import ColumnMap
-from eccos_rs.records.importers import aios, graphrouter, llmrouter, llmrouterbench, routellm, routerbench
+from eccos_rs.records.importers import (
+    aios,
+    graphrouter,
+    llmrouter,
+    llmrouterbench,
+    long,
+    routellm,
+    routerbench,
+)
 from eccos_rs.records.importers.base import ImportOptions
 from eccos_rs.records.read import read_records
 
@@ -88,6 +96,8 @@ FORMATS: dict[str, Format] = {
         "RouteLLM gsm8k_responses.csv", routellm.sniff_gsm8k, _each(routellm.read_gsm8k)
     ),
     "routellm-mmlu": Format("RouteLLM mmlu_*.csv", routellm.sniff_mmlu, _each(routellm.read_mmlu)),
+    # The last: what another form claims is its own.
+    "long": Format("one row per (query, model) under the usual names", long.sniff, long.read),
 }
 
 
@@ -108,7 +118,8 @@ def detect_format(path: str | Path, columns: ColumnMap | None = None) -> str:
             return name
     raise RecordError(
         f"{path}: no known form has the columns {', '.join(map(repr, first[1]))}; "
-        f"state one of {', '.join(FORMATS)} (--format) to learn what it lacks"
+        f"wanted at least a query, a model and its score in each row (rename them by --map COLUMN=FIELD, or "
+        f"state one of {', '.join(FORMATS)} by --format to learn what it lacks)"
     )
 
 
