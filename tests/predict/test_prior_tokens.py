@@ -118,7 +118,7 @@ def test_kinds_that_carry_different_texts_are_told_apart() -> None:
     assert after.input_tokens[20:].mean() == pytest.approx(2_000, rel=0.15)
 
 
-def test_labels_of_foreign_traffic_teach_lengths_and_make_it_known() -> None:
+def test_labels_of_foreign_traffic_update_lengths_and_make_it_known() -> None:
     before = Somewhere(0.2).predict(queries("alien", 40, 900))
     after = learned(0.2, outcomes(queries("alien", 50), sent=300, tokens=400)).predict(
         queries("alien", 40, 900)

@@ -1,4 +1,4 @@
-"""What a log counts is measured, not forecast: today's spend, and lengths that teach the other models'."""
+"""What a log counts is measured, not forecast: today's spend, and lengths that are learned from the other models'."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from eccos_rs.predict.prior.learned import LearnedPredictor
 from eccos_rs.start.asking import Answers
 from eccos_rs.start.learning import learn_answers
 from eccos_rs.start.log import read_log
-from eccos_rs.start.measured import sum_counts, teach_lengths
+from eccos_rs.start.measured import sum_counts, update_lengths
 from eccos_rs.start.options import StartOptions
 from eccos_rs.start.outlook import build_traffic
 from eccos_rs.start.report import plan_lines
@@ -61,7 +61,7 @@ def test_counts_of_one_model_teach_the_lengths_of_all(tmp_path):
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     log, router = read_log(path, sample=500), Router.day_one(pool(), device="cpu")
     before = build_traffic(log, router).prediction
-    teach_lengths(router, log)
+    update_lengths(router, log)
     after = build_traffic(log, router).prediction
     assert after.output_tokens[:, 0].mean() == pytest.approx(40, rel=0.25)
     assert (after.output_tokens[:, 1:].mean(axis=0) < 0.6 * before.output_tokens[:, 1:].mean(axis=0)).all()
@@ -114,7 +114,7 @@ def test_what_one_part_teaches_does_not_reach_the_forecasts_of_another(tmp_path)
         read_log(logged(tmp_path / "log.jsonl", 60), sample=60),
         Router.day_one(pool(), device="cpu"),
     )
-    teach_lengths(router, log)
+    update_lengths(router, log)
     traffic, base = build_traffic(log, router), router.predictor
     assert isinstance(base, LearnedPredictor)
     ones = np.zeros((60, 3))

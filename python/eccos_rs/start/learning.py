@@ -56,7 +56,7 @@ def learn_answers(
                     float(answers.tokens[row, column]),
                 )
             )
-    # The base stays as it was: what one part of the queries teaches must not reach another's forecasts.
+    # The base stays as it was: what is learned of one part of the queries must not reach another's forecasts.
     learned = base.copy() if isinstance(base, LearnedPredictor) else LearnedPredictor(base)
     learned.learn(queries, outcomes)
     return learned

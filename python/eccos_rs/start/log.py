@@ -237,7 +237,7 @@ def _request(reader: RowReader, place: str, value: Any) -> _Request:
         query = replace(query, text=task.text)
     # A schema or tools make another request of the same words.
     key = "\n".join([normalise(task.text) or task.text, json.dumps(fields, sort_keys=True, default=str)])
-    today = _asked_of(row.own, body)
+    today = _answering_model(row.own, body)
     time = parse_time(next((row.own[name] for name in TIMES if row.own.get(name) not in (None, "")), None))
     return _Request(
         key, query, task, today, _dollars(row.own.get("spend")), read_usage(row.own),
@@ -245,7 +245,7 @@ def _request(reader: RowReader, place: str, value: Any) -> _Request:
     )  # fmt: skip
 
 
-def _asked_of(own: Mapping[str, Any], body: Mapping[str, Any]) -> str | None:
+def _answering_model(own: Mapping[str, Any], body: Mapping[str, Any]) -> str | None:
     """Return the model that a row names, with the effort and the lane that it was asked at."""
     model = own.get("model_group") or own.get("model") or body.get("model")
     if not model:

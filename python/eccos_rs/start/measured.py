@@ -1,4 +1,4 @@
-"""What a log has counted: lengths that need no forecast, and what they teach of the other models'."""
+"""What a log has counted: lengths that need no forecast, and what they say of the other models'."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from eccos_rs.routing.router import Router
     from eccos_rs.start.log import Entry, Log
 
-__all__ = ["Measured", "measured_costs", "sum_counts", "teach_lengths"]
+__all__ = ["Measured", "measured_costs", "sum_counts", "update_lengths"]
 
 TEACHES = 1_000
-"""So many requests teach lengths, spread over the log: a model's level is settled by then."""
+"""So many requests are learned from, spread over the log: a model's level is settled by then."""
 
 
 class Measured(NamedTuple):
@@ -61,7 +61,7 @@ def measured_costs(entries: Sequence[Entry], pool: Pool) -> NDArray[np.float64]:
     return cost
 
 
-def teach_lengths(router: Router, log: Log) -> None:
+def update_lengths(router: Router, log: Log) -> None:
     """Let a router learn the lengths that a log counts: of its models, and by ratio of the others."""
     pool = router.pool
     counted = [entry for entry in log.entries if _columns(entry, pool)]

@@ -25,7 +25,7 @@ from eccos_rs.start.clusters import describe, find_clusters
 from eccos_rs.start.judge import JudgeReport, find_judge, judge_column, self_preference
 from eccos_rs.start.learning import answering, judge_by_folds, learn_answers
 from eccos_rs.start.log import read_log
-from eccos_rs.start.measured import teach_lengths
+from eccos_rs.start.measured import update_lengths
 from eccos_rs.start.options import StartOptions
 from eccos_rs.start.outlook import build_traffic, look_ahead, pick_reference
 from eccos_rs.start.report import as_html
@@ -108,7 +108,7 @@ class Start:
             if options.bundle is None
             else Router.load(options.bundle, pool=own, device=options.device)
         )
-        teach_lengths(self.router, read)
+        update_lengths(self.router, read)
         traffic = build_traffic(read, self.router)
         if not traffic.entries:
             raise PoolError(
