@@ -1,4 +1,4 @@
-"""What a log counts is measured, not forecast: today's spend, and lengths that are learned from the other models'."""
+"""What a log counts is measured, not forecast: today's spend, and lengths, also of the other models."""
 
 from __future__ import annotations
 
