@@ -195,6 +195,32 @@ def test_the_command_plans_and_carries_out(tmp_path, capsys):
     assert len(list((tmp_path / "done").glob("answers-*.jsonl"))) == 1
 
 
+def test_the_plan_gives_models_that_share_a_rate_no_more_rows_than_come_in_time(tmp_path, capsys):
+    write(tmp_path, 12)
+    names = ("gpt-4o", "gpt-4o-mini", "llama-3.1-8b")
+    pool = Pool.load(pool_toml(tmp_path / "pool.toml", *({"name": n, "url": "http://x/v1"} for n in names)))
+    pool = pool.with_limits(Limit("openai", names[:2], requests_per_minute=30))
+    (tmp_path / "pool.toml").write_text(pool.to_toml())
+
+    def planned(folder, *more):
+        line = [
+            "run",
+            str(tmp_path / "in.jsonl"),
+            "--pool",
+            str(tmp_path / "pool.toml"),
+            "--dry-run",
+            "--json",
+        ]
+        with pytest.raises(SystemExit):
+            main([*line, "--out-dir", str(tmp_path / folder), "--relative-quality", "1", *more])
+        models = json.loads(capsys.readouterr().out)["models"]
+        return sum(models.get(name, 0) for name in names[:2])
+
+    assert planned("free") > 8
+    # 30 a minute are 4 within 8 seconds.
+    assert planned("limited", "--deadline", "8") == 4
+
+
 KILLED = """
 import sys
 from pathlib import Path

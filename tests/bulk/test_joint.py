@@ -12,6 +12,7 @@ from eccos_rs import assign
 from eccos_rs.bulk.certificate import JointCertificate, shard_figures
 from eccos_rs.bulk.joint import solve_shards
 from eccos_rs.bulk.passes import Goal, Rows, choose, reduced_cost
+from eccos_rs.bulk.room import Room
 from eccos_rs.errors import InputError
 
 MODELS = 6
@@ -46,12 +47,22 @@ def spent(rows, model):
     return float(rows.cost[at, model].sum()), float(rows.quality[at, model].astype(np.float64).mean())
 
 
+def together(limit, own=np.inf):
+    """The three models in the middle share a capacity, and two of them another one."""
+    masks = np.zeros((2, MODELS), bool)
+    masks[0, 1:4] = masks[1, 2:4] = True
+    return Room(np.full(MODELS, own), masks, np.array([limit, 0.6 * limit]), ("gpu", "org"))
+
+
 GOALS = {
     "quality": (Goal("min_quality", 0.6), None),
     "budget": (Goal("budget", 40.0), None),
     "price": (Goal("quality_value", 1e-3), None),
     "quality and places": (Goal("min_quality", 0.6), np.full(MODELS, 6_000.0)),
     "price and places": (Goal("quality_value", 1e-3), np.full(MODELS, 5_500.0)),
+    "quality and shared places": (Goal("min_quality", 0.6), together(6_000.0)),
+    "price, places and shared places": (Goal("quality_value", 1e-3), together(9_000.0, 9_000.0)),
+    "budget and shared places": (Goal("budget", 40.0), together(6_000.0)),
 }
 
 
@@ -74,11 +85,17 @@ def test_the_answer_is_that_of_one_solve(name, count):
         assert quality >= goal.value - 1e-9
     elif goal.kind == "budget":
         assert cost <= goal.value * (1 + 1e-12)
-    if capacity is not None:
-        assert (np.bincount(model, minlength=MODELS) <= capacity).all()
+    room = Room.of(capacity)
+    if room is not None:
+        counts = np.bincount(model, minlength=MODELS)
+        assert (counts <= room.own).all()
+        assert (room.masks @ counts <= room.shared).all() if len(room.shared) else True
+        # A capacity that nothing came near would hold by itself.
+        assert (answer.prices.places > 0).any()
+        assert (answer.prices.pools > 0).any() == bool(len(room.shared))
     whole = assign(
-        rows.cost, rows.quality, allowed=rows.allowed, capacity=capacity, tolerance=1e-9,
-        **{goal.kind: goal.value},
+        rows.cost, rows.quality, allowed=rows.allowed, tolerance=1e-9,
+        **({} if room is None else room.options()), **{goal.kind: goal.value},
     )  # fmt: skip
     if goal.kind == "budget":
         assert quality == pytest.approx(whole.quality, rel=1e-5)
@@ -104,7 +121,8 @@ def test_a_certificate_is_checked_shard_by_shard(name):
     goal, capacity = GOALS[name]
     parts = shards(problem(8_000), 3)
     goal = goal if goal.kind != "budget" else Goal("budget", 10.0)
-    capacity = None if capacity is None else np.full(MODELS, 2_000.0)
+    if capacity is not None:
+        capacity = together(1_800.0) if isinstance(capacity, Room) else np.full(MODELS, 2_000.0)
     answer = solve_shards(parts, goal, capacity=capacity, sample=3_000, listed=15_000)
     chosen = [
         choose(part.load(), answer.goal, answer.prices, settled)
@@ -127,6 +145,11 @@ def test_a_certificate_is_checked_shard_by_shard(name):
         assert not read.check(number, part.load(), moved)
     dearer = replace(read, shards=[replace(each, cost=1.2 * each.cost) for each in read.shards])
     assert not all(dearer.claims()) or goal.kind == "budget"
+    if isinstance(capacity, Room):
+        freed = replace(read, prices=replace(prices, pools=0 * prices.pools))
+        assert not all(freed.claims())
+        tight = replace(read, capacity=together(100.0))
+        assert "gpu: " in str([claim for claim in tight.claims() if not claim])
     with pytest.raises(InputError, match="no certificate"):
         JointCertificate.from_dict({"goal": ["min_quality", 0.5]})
 

@@ -51,12 +51,30 @@ def router():
     return Router(Pool([LLM(name, *price) for name, price in zip(NAMES, prices, strict=True)]), ByText())
 
 
-def test_a_capacity_of_models_that_share_a_limit_is_refused_by_name():
+def test_a_capacity_that_nobody_has_is_refused_by_name():
     pool = router().pool.with_limits(Limit("gpu", ("small", "mid"), slots=2))
-    with pytest.raises(PolicyError, match=r"capacity names 'gpu', a limit that several models share"):
-        joint_capacity(Policy(min_quality=0.5, capacity={"gpu": 3}), pool)
     with pytest.raises(PolicyError, match=r"'gpi', which is not in the pool"):
         joint_capacity(Policy(min_quality=0.5, capacity={"gpi": 3}), pool)
+
+
+def test_models_that_share_a_limit_keep_to_a_capacity_together(tmp_path):
+    source = folder_of_files(tmp_path / "in", 600)
+    free = run(job(source, tmp_path / "free"))
+    made = job(source, tmp_path / "out", policy=Policy(min_quality=0.65, capacity={"gpu": 60}))
+    limit = Limit("gpu", ("mid", "large"), slots=2)  # whose slots are none of a file's
+    made.router = Router(made.router.pool.with_limits(limit), ByText())
+    summary = run(made)
+    table = read(tmp_path / "out")
+    assert table["model"].isin(["mid", "large"]).sum() == 60
+    assert summary.status == "quality_unreachable"
+    wider = job(source, tmp_path / "wide", policy=Policy(min_quality=0.65, capacity={"gpu": 250}))
+    wider.router = made.router
+    summary = run(wider)
+    assert summary.status in ("optimal", "feasible")
+    assert free.models["mid"] + free.models["large"] > 250 >= summary.models["mid"] + summary.models["large"]
+    manifest = json.loads((tmp_path / "wide" / "manifest.json").read_text())
+    assert manifest["certificate"]["shared"] == [{"name": "gpu", "models": [1, 2], "capacity": 250.0}]
+    assert all(JointCertificate.from_dict(manifest["certificate"]).claims(1e-2))
 
 
 def rows(n):

@@ -16,6 +16,7 @@ from eccos_rs.bulk.passes import (
     reduced_cost,
     relative_gap,
 )
+from eccos_rs.bulk.room import Room
 from eccos_rs.errors import InputError
 from eccos_rs.solver.certificate import Claim
 
@@ -108,7 +109,8 @@ class JointCertificate:
         As it was applied.
     prices : Prices
         Whatever found them: any prices of at least 0 prove a bound.
-    capacity : ndarray of float64, shape (M,), or None
+    capacity : ndarray of float64, shape (M,), or Room, or None
+        Rows that each model may take, and several together.
     shards : sequence of ShardFigures
 
     Examples
@@ -122,8 +124,13 @@ class JointCertificate:
 
     goal: Goal
     prices: Prices
-    capacity: NDArray[np.float64] | None
+    capacity: NDArray[np.float64] | Room | None
     shards: Sequence[ShardFigures]
+
+    @property
+    def room(self) -> Room | None:
+        """The same as `capacity`, in one form."""
+        return Room.of(self.capacity)
 
     @property
     def rows(self) -> int:
@@ -159,7 +166,7 @@ class JointCertificate:
     def bound(self) -> float:
         """What no assignment can go below, in the unit of `objective`."""
         dual = sum(each.dual for each in self.shards)
-        return dual - limits_value(self.goal, self.prices, self.capacity, self.rows)
+        return dual - limits_value(self.goal, self.prices, self.room, self.rows)
 
     @property
     def gap(self) -> float:
@@ -181,9 +188,11 @@ class JointCertificate:
         elif self.goal.kind == "budget":
             kept = self.cost <= self.goal.value * (1 + ROUNDING)
             found.append(Claim("budget", kept, f"US$ {self.cost:.6f} of {self.goal.value:.6f}"))
-        if self.capacity is not None:
-            kept = bool((self.counts <= self.capacity).all())
-            found.append(Claim("capacity", kept, f"{self.counts.tolist()} of {self.capacity.tolist()}"))
+        if (room := self.room) is not None:
+            told = [f"{self.counts.tolist()} of {room.own.tolist()}"]
+            for name, mask, limit in zip(room.names, room.masks, room.shared.tolist(), strict=True):
+                told.append(f"{name}: {int(self.counts[mask].sum())} of {limit:g}")
+            found.append(Claim("capacity", room.holds(self.counts), "; ".join(told)))
         found.append(Claim("gap", self.gap <= tolerance, f"{self.gap:.1e}, wanted {tolerance:.0e}"))
         return tuple(found)
 
@@ -213,18 +222,24 @@ class JointCertificate:
         return Claim(name, True, f"{said.rows:,} rows add up")
 
     def _priced(self) -> bool:
-        return bool(self.prices.goal >= 0 and (self.prices.places >= 0).all())
+        prices = self.prices
+        pools = prices.pools
+        plain = prices.goal >= 0 and (prices.places >= 0).all() and (pools >= 0).all()
+        # Of a place's price only what its own limit costs may be left beside the shared ones.
+        own = prices.places if self.room is None else prices.places - self.room.spread(pools)
+        most = ROUNDING * float(prices.places.max(initial=0.0))
+        limited = np.zeros(len(own), bool) if self.room is None else np.isfinite(self.room.own)
+        return bool(plain and (own >= -most).all() and (own[~limited] <= most).all())
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data, ready for JSON."""
-        limits = None
-        if self.capacity is not None:
-            limits = [float(each) if np.isfinite(each) else None for each in self.capacity]
+        limits = {"capacity": None} if self.room is None else self.room.to_dict()
         return {
             "goal": [self.goal.kind, self.goal.value],
             "goal_price": self.prices.goal,
             "place_prices": self.prices.places.tolist(),
-            "capacity": limits,
+            "pool_prices": self.prices.pools.tolist(),
+            **limits,
             "shards": [asdict(each) for each in self.shards],
         }
 
@@ -240,10 +255,11 @@ class JointCertificate:
         try:
             capacity = told["capacity"]
             if capacity is not None:
-                capacity = np.array([np.inf if each is None else each for each in capacity], dtype=np.float64)
+                capacity = Room.from_dict(capacity, told.get("shared", ()))
+            pools = np.array(told.get("pool_prices", ()), dtype=np.float64)
             return cls(
                 Goal(*told["goal"]),
-                Prices(float(told["goal_price"]), np.array(told["place_prices"], dtype=np.float64)),
+                Prices(float(told["goal_price"]), np.array(told["place_prices"], dtype=np.float64), pools),
                 capacity,
                 [ShardFigures(**each) for each in told["shards"]],
             )

@@ -19,6 +19,7 @@ from eccos_rs.bulk.columns import plain_json
 from eccos_rs.bulk.passes import reduced_cost
 from eccos_rs.bulk.run_state import ExecuteOptions, RunReport, RunState
 from eccos_rs.bulk.source import Part
+from eccos_rs.domain.llm import LLM
 from eccos_rs.domain.pricing import model_cost
 from eccos_rs.records.collect.earlier import EarlierCalls, stamp
 from eccos_rs.records.collect.endpoint import Caller, CallError
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from eccos_rs.bulk.job import FileJob
     from eccos_rs.bulk.joint import JointAnswer
     from eccos_rs.domain.query import Query
-    from eccos_rs.pools.pool import LLM
+    from eccos_rs.pools.pool import Limit
 
 __all__ = ["ExecuteOptions", "Execution", "RunReport"]
 
@@ -371,10 +372,10 @@ class Execution:
         return report
 
 
-def capacity_until(model: LLM, seconds: float) -> float:
-    """Return how many requests a model may take within some seconds by its requests per minute."""
-    if seconds < model.lane_seconds:
+def capacity_until(limits: LLM | Limit, seconds: float) -> float:
+    """Return how many requests a model, or several together, may take within some seconds by their rate."""
+    if isinstance(limits, LLM) and seconds < limits.lane_seconds:
         # It may answer too late.
         return 0.0
-    per_minute = model.requests_per_minute
+    per_minute = limits.requests_per_minute
     return float("inf") if per_minute is None else max(1.0, per_minute * seconds / 60.0)

@@ -345,6 +345,8 @@ def _save(stream: Any, answer: JointAnswer) -> None:
         figures=np.array(json.dumps(figures)),
         prices=np.array([answer.prices.goal, *answer.prices.places]),
         bound_prices=np.array([bound.goal, *bound.places]),
+        pool_prices=answer.prices.pools,
+        bound_pool_prices=bound.pools,
         bounds=np.array(answer.bounds),
         counts=answer.counts,
         sizes=np.array([len(index) for index, _ in answer.settled], dtype=np.int64),
@@ -364,10 +366,16 @@ def _load(place: Path, parts: int) -> JointAnswer:
         raise InputError(f"{place}: is of {len(settled)} parts, there are {parts}")
     return JointAnswer(
         goal=goal,
-        prices=Prices(float(arrays["prices"][0]), arrays["prices"][1:]),
-        bound_prices=Prices(float(arrays["bound_prices"][0]), arrays["bound_prices"][1:]),
+        prices=_prices(arrays, ""),
+        bound_prices=_prices(arrays, "bound_"),
         settled=settled,
         counts=arrays["counts"],
         bounds=arrays["bounds"].tolist(),
         **figures,
     )
+
+
+def _prices(arrays: Mapping[str, Any], kind: str) -> Prices:
+    whole = arrays[f"{kind}prices"]
+    # An answer of an earlier release knows no shared capacities.
+    return Prices(float(whole[0]), whole[1:], arrays.get(f"{kind}pool_prices", np.zeros(0)))

@@ -27,6 +27,7 @@ from eccos_rs.bulk.passes import (
     objective,
     relative_gap,
 )
+from eccos_rs.bulk.room import Room
 from eccos_rs.errors import InputError
 from eccos_rs.solver.assignment import assign
 
@@ -103,7 +104,7 @@ def solve_shards(
     shards: Sequence[Shard] | Passes,
     goal: Goal,
     *,
-    capacity: NDArray[np.float64] | None = None,
+    capacity: NDArray[np.float64] | Room | None = None,
     confidence: float | None = None,
     sample: int = SAMPLE,
     listed: int = LISTED,
@@ -116,8 +117,8 @@ def solve_shards(
     shards : sequence of Shard, or Passes
         The latter makes the passes elsewhere (see `eccos_rs.integrations.ray`).
     goal : Goal
-    capacity : ndarray of float64, shape (M,), optional
-        Rows that each model may take.
+    capacity : ndarray of float64, shape (M,), or Room, optional
+        Rows that each model may take, and several together.
     confidence : float, optional
         With a mean quality: keep it for these very rows with this probability.
     sample, listed : int
@@ -130,13 +131,14 @@ def solve_shards(
     InputError
         The capacities hold fewer rows than there are.
     """
+    room = Room.of(capacity)
     passes: Passes = LocalPasses(shards) if isinstance(shards, list | tuple) else shards  # type: ignore[assignment]
     if confidence is None or goal.kind != "min_quality":
-        return _Solve(passes, goal, capacity, (sample, listed, seed)).run()
+        return _Solve(passes, goal, room, (sample, listed, seed)).run()
     answer, margin, promised = None, 0.0, goal.value
     for _ in range(4):
         raised = replace(goal, value=min(1.0, promised + margin))
-        answer = _Solve(passes, raised, capacity, (sample, listed, seed)).run()
+        answer = _Solve(passes, raised, room, (sample, listed, seed)).run()
         spread = float(np.sqrt(answer_variance(passes, answer) / max(answer.rows, 1)))
         needed = NormalDist().inv_cdf(confidence) * spread / float(np.sqrt(max(answer.rows, 1)))
         if margin >= needed:
@@ -160,19 +162,20 @@ class _Solve:
         self,
         passes: Passes,
         goal: Goal,
-        capacity: NDArray[np.float64] | None,
+        room: Room | None,
         sizes: tuple[int, int, int],
+        nearest: bool = False,
     ) -> None:
-        self.passes, self.goal, self.capacity = passes, goal, capacity
-        self.sizes = sizes
+        self.passes, self.goal, self.room = passes, goal, room
+        self.sizes, self.nearest = sizes, nearest
         self.sample_rows, self.most, self.seed = sizes
 
     def run(self) -> JointAnswer:
         """Return the best assignment that the passes found."""
         models, total = self.passes.size()
-        if self.capacity is not None and self.capacity.sum() < total:
+        if self.room is not None and self.room.most < total:
             raise InputError(
-                f"capacity: the models hold {self.capacity.sum():,.0f} of {total:,} rows; raise a limit, "
+                f"capacity: the models hold {self.room.most:,.0f} of {total:,} rows; raise a limit, "
                 "or route fewer rows"
             )
         prices, covariance, drawn = self._from_sample(models, total)
@@ -181,7 +184,7 @@ class _Solve:
         share = 1.0
         for number in range(1, PASSES + 1):
             sums = self.passes.sums(self.goal, prices, covariance, share, True)
-            dual = sum(each.dual for each in sums) - limits_value(self.goal, prices, self.capacity, total)
+            dual = sum(each.dual for each in sums) - limits_value(self.goal, prices, self.room, total)
             if dual > bound:
                 bound, at_bound, parts = dual, prices, [each.dual for each in sums]
             near = sum(each.near for each in sums)
@@ -206,7 +209,7 @@ class _Solve:
                 )  # fmt: skip
                 if gap <= GAP or not near:
                     return best
-            prices = _dual_prices(found) if found is not True else prices
+            prices = self._prices(found) if found is not True else prices
             narrower = 2.0 * (near / max(total, 1)) * np.sqrt(drawn / max(handed, 1))
             covariance, share = covariance * min(1.0, narrower) ** 2, 1.0
         if best is None:
@@ -215,10 +218,10 @@ class _Solve:
 
     def _from_sample(self, models: int, total: int) -> tuple[Prices, NDArray[np.float64], int]:
         rows = Rows.joined(self.passes.sample(self.sample_rows / max(total, 1), self.seed))
-        if self.goal.kind == "quality_value" and self.capacity is None:
+        if self.goal.kind == "quality_value" and self.room is None:
             return Prices(self.goal.value, np.zeros(models)), np.zeros((1 + models,) * 2), len(rows)
         found = self._assign(rows, len(rows) / max(total, 1))
-        prices = _dual_prices(found)
+        prices = self._prices(found)
         if len(rows) >= total:
             # All rows are here: all are settled one by one.
             return prices, np.diag(np.full(1 + models, 1e18)), len(rows)
@@ -226,7 +229,7 @@ class _Solve:
         spread = []
         for part in np.array_split(mixed, PARTS):
             if len(part):
-                each = _dual_prices(self._assign(rows.take(part), len(part) / max(total, 1)))
+                each = self._prices(self._assign(rows.take(part), len(part) / max(total, 1)))
                 spread.append([each.goal, *each.places])
         covariance = np.atleast_2d(np.cov(np.array(spread).T)) / PARTS
         # A price that no part saw move is not known for certain.
@@ -235,16 +238,23 @@ class _Solve:
             covariance[0, :] = covariance[:, 0] = 0.0
         return prices, covariance, len(rows)
 
+    def _prices(self, found: Assignment) -> Prices:
+        places = np.asarray(found.duals.capacity, dtype=np.float64).reshape(-1)
+        places = np.where(np.isfinite(places), places, 0.0)
+        pools = np.where(np.isfinite(found.duals.pool), found.duals.pool, 0.0)
+        if self.room is not None:
+            places = places + self.room.spread(pools)
+        return Prices(float(found.duals.requirement), places, pools)
+
     def _assign(self, rows: Rows, share: float) -> Assignment:
         """Solve a share of all rows for the same share of every limit."""
         value = self.goal.value * share if self.goal.kind == "budget" else self.goal.value
-        capacity = None if self.capacity is None else np.ceil(self.capacity * share)
-        return self._solver(rows, value, capacity)
+        return self._solver(rows, value, None if self.room is None else self.room.share(share))
 
-    def _solver(self, rows: Rows, value: float, capacity: NDArray[np.float64] | None) -> Assignment:
-        limits: dict[str, Any] = {self.goal.kind: value}
+    def _solver(self, rows: Rows, value: float, room: Room | None) -> Assignment:
+        limits: dict[str, Any] = {self.goal.kind: value, **({} if room is None else room.options())}
         return assign(
-            rows.cost, rows.quality, capacity=capacity, tolerance=1e-9, unroutable="defer",
+            rows.cost, rows.quality, tolerance=1e-9, unroutable="defer",
             allowed=None if rows.allowed.all() else rows.allowed, **limits,
         )  # fmt: skip
 
@@ -264,13 +274,13 @@ class _Solve:
             value = (self.goal.value - sum(each.cost for each in sums)) * part
             if value < 0:
                 return None
-        capacity = None
-        if self.capacity is not None:
-            capacity = self.capacity - sum((each.counts for each in sums), np.zeros(len(self.capacity)))
-            if (capacity < 0).any():
+        room = None
+        if self.room is not None:
+            room = self.room.left(_counts(sums))
+            if room is None:
                 return None
-            capacity = capacity if part == 1.0 else np.ceil(capacity * part)
-        found = self._solver(rows, value, capacity)
+            room = room if part == 1.0 else room.share(part)
+        found = self._solver(rows, value, room)
         return None if str(found.status) in _UNREACHED or (found.model < 0).any() else found
 
     def _holds(self, sums: list[Sums], total: int) -> bool:
@@ -280,14 +290,11 @@ class _Solve:
             kept = sum(each.cost for each in sums) <= self.goal.value * (1 + 1e-12)
         else:
             kept = True
-        if self.capacity is None:
-            return kept
-        taken = sum((each.counts for each in sums), np.zeros(len(self.capacity)))
-        return kept and not (taken > self.capacity).any()
+        return kept and (self.room is None or self.room.holds(_counts(sums)))
 
     def _answer(self, sums: list[Sums], found: Any, prices: Prices, total: int, passes: int) -> JointAnswer:
         cost, quality = sum(each.cost for each in sums), sum(each.quality for each in sums)
-        counts = sum((each.counts for each in sums), np.zeros(len(prices.places)))
+        counts = _counts(sums)
         settled, start = [], 0
         for each in sums:
             size = len(each.listed)
@@ -312,14 +319,18 @@ class _Solve:
 
     def _out_of_reach(self, models: int, total: int) -> JointAnswer:
         """Return the nearest there is: the highest quality, or the least cost, within the capacities."""
+        if self.nearest:
+            raise InputError(
+                f"capacity: no way to place all of {total:,} rows was found where the models may take them; "
+                "raise a limit, or route fewer rows"
+            )
         kind: Any = "budget" if self.goal.kind == "min_quality" else "min_quality"
         limit = 1e300 if kind == "budget" else 0.0
-        solve = _Solve(self.passes, Goal(kind, limit), self.capacity, self.sizes)
+        solve = _Solve(self.passes, Goal(kind, limit), self.room, self.sizes, nearest=True)
         status = "quality_unreachable" if kind == "budget" else "budget_unreachable"
         return replace(solve.run(), status=status)
 
 
-def _dual_prices(found: Assignment) -> Prices:
-    places = np.asarray(found.duals.capacity, dtype=np.float64).reshape(-1)
-    models = found.models if hasattr(found, "models") else len(places)
-    return Prices(float(found.duals.requirement), np.where(np.isfinite(places), places, 0.0)[:models])
+def _counts(sums: Sequence[Sums]) -> NDArray[np.float64]:
+    """Return the decided rows at each model, (M,)."""
+    return np.asarray(np.sum([each.counts for each in sums], axis=0), dtype=np.float64)

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from eccos_rs.bulk.passes import Goal, strongest_quality
+from eccos_rs.bulk.room import Room
 from eccos_rs.errors import PolicyError
 from eccos_rs.routing.workload import refuse_priced, unknown_capacity
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from eccos_rs.bulk.passes import Passes
     from eccos_rs.pools.pool import Pool
     from eccos_rs.routing.policy import Policy
@@ -47,23 +46,25 @@ def joint_goal(policy: Policy, passes: Passes) -> Goal:
     return Goal(name, value)  # type: ignore[arg-type]
 
 
-def joint_capacity(policy: Policy, pool: Pool) -> NDArray[np.float64] | None:
-    """Return the rows that each model may take, (M,); limits of live traffic are none of a file's.
+def joint_capacity(policy: Policy, pool: Pool) -> Room | None:
+    """Return the rows that models may take, alone and together; limits of live traffic are none of a file's.
 
     Raises
     ------
     PolicyError
-        A name is not that of a model of the pool.
+        A name is neither that of a model of the pool nor of a limit that several share.
     """
     given, names = dict(policy.capacity or {}), pool.names
+    limits = {limit.name: limit for limit in pool.limits if limit.name not in names}
     for name in given:
-        if name in names:
-            continue
-        if name in {limit.name for limit in pool.limits}:
-            raise PolicyError(
-                f"capacity names {name!r}, a limit that several models share; over parts of files each model "
-                "has a capacity of its own. Name the models, or route a file that fits one call"
-            )
-        raise unknown_capacity(name, names)
-    limits = np.array([given.get(name, np.inf) for name in names], dtype=np.float64)
-    return limits if np.isfinite(limits).any() else None
+        if name not in names and name not in limits:
+            raise unknown_capacity(name, [*names, *limits])
+    shared = [limits[name] for name in given if name in limits and np.isfinite(given[name])]
+    own = np.array([given.get(name, np.inf) for name in names], dtype=np.float64)
+    if not shared and not np.isfinite(own).any():
+        return None
+    masks = np.zeros((len(shared), len(names)), dtype=np.bool_)
+    for mask, limit in zip(masks, shared, strict=True):
+        mask[[column for name in limit.models for column in pool.columns(name)]] = True
+    most = np.array([given[limit.name] for limit in shared], dtype=np.float64)
+    return Room(own, masks, most, tuple(limit.name for limit in shared))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from numpy.typing import NDArray
+
+    from eccos_rs.bulk.room import Room
 
 __all__ = [
     "Goal",
@@ -90,10 +92,21 @@ class Goal:
 
 @dataclass(frozen=True, slots=True)
 class Prices:
-    """Prices at which rows are decided: of the goal's limit, and of a place at each model, (M,)."""
+    """Prices at which rows are decided.
+
+    Attributes
+    ----------
+    goal : float
+        Of the goal's limit.
+    places : ndarray, shape (M,)
+        Of a place at each model, those of its shared capacities included.
+    pools : ndarray, shape (P,)
+        Of a place of each shared capacity.
+    """
 
     goal: float
     places: NDArray[np.float64]
+    pools: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,13 +151,10 @@ def reduced_cost(rows: Rows, goal: Goal, prices: Prices) -> NDArray[np.float64]:
     return value
 
 
-def limits_value(goal: Goal, prices: Prices, capacity: NDArray[np.float64] | None, rows: int) -> float:
+def limits_value(goal: Goal, prices: Prices, room: Room | None, rows: int) -> float:
     """Return what the limits over all rows are worth at these prices: what the dual value takes off."""
     limit = {"min_quality": -goal.value * rows, "budget": goal.value, "quality_value": 0.0}[goal.kind]
-    if capacity is None:
-        return prices.goal * limit
-    priced = prices.places > 0
-    return prices.goal * limit + float((prices.places[priced] * capacity[priced]).sum())
+    return prices.goal * limit + (0.0 if room is None else room.value(prices.places, prices.pools))
 
 
 def objective(goal: Goal, cost: float, good: float) -> float:

@@ -119,7 +119,7 @@ def run(
 
     models = Pool.load(pool)
     seconds = float("inf") if deadline is None else deadline
-    held = {model.name: capacity_until(model, seconds) for model in models}
+    held = {each.name: capacity_until(each, seconds) for each in (*models.limits, *models)}
     policy = make_policy(
         min_quality=min_quality, budget=budget, quality_value=quality_value,
         relative_quality=relative_quality, query_floor=query_floor,
