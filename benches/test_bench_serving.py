@@ -36,3 +36,8 @@ def test_streams_and_churn() -> None:
 @pytest.mark.skipif(not DATA.is_file(), reason="needs the labelled queries")
 def test_steering() -> None:
     assert "floor on every 64" in run("steering.py", str(DATA), "--floor", "0.7")
+
+
+@pytest.mark.skipif(not DATA.is_file(), reason="needs the labelled queries")
+def test_forecast_and_settled_cost() -> None:
+    assert run("settled.py", str(DATA)).count("median error") == 4

@@ -8,8 +8,10 @@ import httpx
 import openai
 import pytest
 
-from eccos_rs.errors import InputError
+from eccos_rs.errors import InputError, PoolError
+from eccos_rs.pools.pool import LLM, Pool
 from eccos_rs.serve.replay import ReplaySettings, build_replay_app
+from eccos_rs.serve.replay_caches import cache_models
 from tests.helpers.serving import TEXTS, chat, recorded, running
 
 FAST = {"tokens_per_second": float("inf"), "ttft": 0.0}
@@ -140,3 +142,70 @@ def test_body_that_is_no_request(address):
     assert httpx.post(path, json=[1]).status_code == 400
     assert httpx.post(path, json={"model": "small", "messages": []}).status_code == 400
     assert httpx.post(path, json={"messages": [{"role": "user", "content": "x"}]}).status_code == 400
+
+
+def talk(turns, system="Be brief. " * 400):
+    """A chat of so many questions that are recorded."""
+    said = [{"role": "system", "content": system}]
+    for number in range(turns):
+        said += [{"role": "user", "content": TEXTS[number]}, {"role": "assistant", "content": "right . ."}]
+    return said[:-1]
+
+
+CACHED = {"cached_input_price": 0.1, "cache_minimum": 256}
+
+
+def test_caches_are_kept_by_model_text_and_time(tmp_path):
+    now = [0.0]
+    models = {
+        "small": LLM("small", 1, 4, **CACHED, cache_lifetime=300.0),
+        "large": LLM("large", 1, 4, **CACHED, cache_write_price=1.25),
+    }
+    app = build_replay_app(recorded(), ReplaySettings(**FAST, caches=models))
+    app.state.replay.caches.clock = lambda: now[0]
+    with running(app) as url:
+
+        def ask(messages, model="small", **fields):
+            body = {"model": model, "messages": messages, **fields}
+            got = httpx.post(f"{url}/v1/chat/completions", json=body)
+            assert got.status_code == 200, got.text
+            usage = got.json()["usage"]
+            return usage["prompt_tokens"], usage["prompt_tokens_details"]
+
+        first, told = ask(talk(1))
+        assert told == {"cached_tokens": 0}
+        second, told = ask(talk(2))
+        assert second > first > 700
+        assert 128 * (first // 128) - 128 <= told["cached_tokens"] <= first
+        assert told["cached_tokens"] % 128 == 0
+        assert ask(talk(2, "Be long. " * 400))[1]["cached_tokens"] == 0
+        assert ask(talk(2), "large")[1] == {"cached_tokens": 0, "cache_write_tokens": second}
+        assert ask(talk(1, "Be brief."))[1]["cached_tokens"] == 0
+        assert ask(talk(1, "Be brief."))[1]["cached_tokens"] == 0  # below the shortest that is cached
+        now[0] = 299.0
+        assert ask(talk(2))[1]["cached_tokens"] > 0
+        now[0] = 598.0
+        assert ask(talk(2))[1]["cached_tokens"] > 0  # its last use counts
+        now[0] = 898.0
+        assert ask(talk(2))[1]["cached_tokens"] == 0
+        body = {
+            "model": "small",
+            "messages": talk(2),
+            "stream": True,
+            "stream_options": {"include_usage": True},
+        }
+        streamed = httpx.post(f"{url}/v1/chat/completions", json=body).text
+        assert '"cached_tokens":0' not in streamed
+        assert '"cached_tokens":' in streamed
+
+
+def test_whose_caches_are_kept(tmp_path):
+    path = tmp_path / "pool.toml"
+    path.write_text(Pool([LLM("small", 1, 4, **CACHED), LLM("large", 1, 4)]).to_toml())
+    assert list(cache_models(str(path), ["small", "large", "other"])) == ["small"]
+    with pytest.raises(PoolError, match="no model of the data has a cached_input_price"):
+        cache_models(str(path), ["large"])
+    with pytest.raises(PoolError, match="in catalogue"):
+        cache_models("catalogue", ["nobody-knows-it"])
+    known = cache_models("catalogue", ["gpt-5-mini", "nobody-knows-it"])["gpt-5-mini"]
+    assert known.cached_input_price < known.input_price

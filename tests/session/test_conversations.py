@@ -227,15 +227,31 @@ async def test_a_session_stays_and_counts_as_the_gateway_does():
 async def test_a_session_counts_the_cache_and_settles_by_it():
     async with Session(router()) as session:
         first = await session.acquire(talk(LONG), exclude=["small"])
-        first.release(output_tokens=100, input_tokens=2000, cached_tokens=0)
-        assert session.stats().spend == pytest.approx((2000 * 10 + 100 * 40) / 1e6)
+        first.release(output_tokens=100, input_tokens=8, cached_tokens=0)
+        assert session.stats().spend == pytest.approx((8 * 10 + 100 * 40) / 1e6)
         turn = talk(LONG, "An answer", "And then?")
         second = await session.acquire(turn, exclude=["small"])
         # FixedPredictor counts 8 tokens whatever is asked: all of them are held.
         assert second.cost == pytest.approx((8 * 1 + 24 * 40) / 1e6)
         second.release(output_tokens=50)
         more = (8 * 1 + 50 * 40) / 1e6
-        assert session.stats().spend == pytest.approx((2000 * 10 + 100 * 40) / 1e6 + more)
+        assert session.stats().spend == pytest.approx((8 * 10 + 100 * 40) / 1e6 + more)
+
+
+def test_how_a_model_counts_is_learned_from_what_it_states():
+    """The cost of a turn is that of the provider's tokens; a lie is believed twice as much at most."""
+    known = shared([0.0], **PRICED)
+    for number in range(60):
+        known.note(
+            str(number), 0, price=0.0, forecasts=[0.6, 0.9], prompt=1300, answer=10, estimated=1000,
+            prefix=Prefix.of(talk(f"{number} " * 50)),
+        )  # fmt: skip
+    small, large = costs(known, talk("Anew"), key="another")[0]
+    assert small == pytest.approx((2000 * 1.3 + 400) / 1e6, rel=0.02)
+    assert large == pytest.approx(COLD[1])
+    for _ in range(60):
+        known.note("lies", 0, price=0.0, forecasts=[0.6, 0.9], prompt=10**12, answer=10, estimated=1000)
+    assert costs(known, talk("Anew"), key="another")[0][0] == pytest.approx((2000 * 2 + 400) / 1e6)
 
 
 async def test_a_tool_loop_keeps_its_model_however_long_the_tool_takes():

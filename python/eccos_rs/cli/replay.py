@@ -51,6 +51,14 @@ def replay(
         str,
         typer.Option(help='A query that is not recorded: "error" answers 404, "mean" the mean length.'),
     ] = "error",
+    caches: Annotated[
+        str | None,
+        typer.Option(
+            metavar="POOL|catalogue",
+            help="Keep prompt caches, on the terms (minimum, lifetime) of this pool file or of the "
+            "catalogue, and state what they held in the usage.",
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of the faults.")] = 0,
     quiet: Annotated[bool, typer.Option("--quiet", help="Log warnings and errors alone.")] = False,
 ) -> None:
@@ -64,9 +72,12 @@ def replay(
     """  # noqa: D301 - \b keeps typer from joining the lines
     with needing_extra("serve", "the replay server"):
         from eccos_rs.serve.replay import ReplaySettings, build_replay_app
+        from eccos_rs.serve.replay_caches import cache_models
         from eccos_rs.serve.run import run
     from eccos_rs.records.table import RecordTable
 
+    names = None if models is None else [name for part in models.split(",") if (name := part.strip())]
+    table = RecordTable.read(data, names)
     try:
         settings = ReplaySettings(
             tokens_per_second=math.inf if speed == 0 else speed,
@@ -79,8 +90,8 @@ def replay(
             batch_seconds=batch_seconds,
             requests_per_minute=requests_per_minute,
             tokens_per_minute=tokens_per_minute,
+            caches={} if caches is None else cache_models(caches, table.models),
         )
     except InputError as error:
         raise typer.BadParameter(str(error)) from None
-    names = None if models is None else [name for part in models.split(",") if (name := part.strip())]
-    run(build_replay_app(RecordTable.read(data, names), settings), host, port, quiet=quiet)
+    run(build_replay_app(table, settings), host, port, quiet=quiet)

@@ -38,6 +38,9 @@ _MEMORY = 0.02
 _MOST_FORKS = 4
 """Prompts of one conversation that a cache is taken to hold: a client may fork it and go on with both."""
 
+_KNOWN_TOKENS = 2_000.0
+"""Tokens that a model's own counts weigh against, before they say how it counts."""
+
 _MOST_TURNS = 64
 _PRIOR_TURNS = 8.0
 
@@ -209,6 +212,7 @@ class ConversationPolicy:
         self.shape = StreamShape() if shape is None else shape
         self._horizon = horizon
         self._hits = [1.0] * len(self.terms)
+        self._counted = [(_KNOWN_TOKENS, _KNOWN_TOKENS)] * len(self.terms)
 
     def is_alive(self, model: int, used: float, now: float) -> bool:
         """Whether a model's cache may still hold what was last used at a moment."""
@@ -221,7 +225,7 @@ class ConversationPolicy:
         held = [0.0] * len(self.terms)
         for at, cached in state.caches.items():
             alive = [each for each in cached if self.is_alive(at, each.used, now)]
-            most = max((each.held(prompt, prefix) for each in alive), default=0.0)
+            most = max((each.held(self.scale(at) * prompt, prefix) for each in alive), default=0.0)
             if most >= max(self.terms[at].minimum, 1):
                 held[at] = self._hits[at] * most
         return held
@@ -250,9 +254,14 @@ class ConversationPolicy:
         """
         held = self.held(state, prompt, now, prefix)
         return [
-            terms.cost(prompt, cached, answer)
-            for terms, cached, answer in zip(self.terms, held, answers, strict=True)
+            terms.cost(self.scale(at) * prompt, cached, answer)
+            for at, (terms, cached, answer) in enumerate(zip(self.terms, held, answers, strict=True))
         ]
+
+    def scale(self, model: int) -> float:
+        """Return how a model counts tokens, as a multiple of the estimate, as far as it has told."""
+        estimated, counted = self._counted[model]
+        return min(max(counted / estimated, 0.5), 2.0)
 
     def surcharges(
         self,
@@ -321,6 +330,7 @@ class ConversationPolicy:
         now: float,
         cached: float | None = None,
         prefix: Prefix | None = None,
+        estimated: float | None = None,
     ) -> None:
         """Enter an answered turn.
 
@@ -340,8 +350,14 @@ class ConversationPolicy:
             counted on less.
         prefix : Prefix, optional
             Of the prompt.
+        estimated : float, optional
+            Tokens of the prompt before the provider counted them: tokenizers differ.
         """
-        expected = self.held(state, prompt, now, prefix)[model]
+        if estimated is not None:
+            before, counted = self._counted[model]
+            keep = 1 - _MEMORY
+            self._counted[model] = keep * before + estimated, keep * counted + prompt
+        expected = self.held(state, prompt / self.scale(model), now, prefix)[model]
         if cached is not None and expected > 0:
             hit = min(cached * self._hits[model] / expected, 1.0)
             # A prompt that parted from the earlier ones at its beginning says little of what is held.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from eccos_rs.domain.query import Query
 
@@ -48,6 +48,20 @@ class Prefix:
                 ends[mark] = end
         return cls(ends)
 
+    @property
+    def marks(self) -> tuple[int, ...]:
+        """The marks, from the beginning on."""
+        return tuple(self._ends)
+
+    def share_until(self, known: Callable[[int], bool]) -> float:
+        """Return the share of the prompt, by characters, up to its last mark that is known."""
+        total = 0
+        for mark, end in reversed(self._ends.items()):
+            total = total or end
+            if known(mark):
+                return end / total if total else 1.0
+        return 0.0
+
     def kept(self) -> Prefix:
         """Return it with few marks: most conversations part near their end, if at all."""
         marks = list(self._ends.items())
@@ -59,12 +73,7 @@ class Prefix:
 
     def share_in(self, prompt: Prefix) -> float:
         """Return the share of this prompt, by characters, that another begins with; 1: goes on from it."""
-        total = 0
-        for mark, end in reversed(self._ends.items()):
-            total = total or end
-            if mark in prompt._ends:
-                return end / total if total else 1.0
-        return 0.0
+        return self.share_until(prompt._ends.__contains__)
 
 
 def _pieces(message: Mapping[str, Any]) -> Iterator[str]:

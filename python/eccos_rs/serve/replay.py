@@ -7,7 +7,7 @@ import hashlib
 import itertools
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,10 +16,12 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from eccos_rs.dialects.chat import chat_query
+from eccos_rs.domain.attachments import text_tokens
 from eccos_rs.domain.window import Window
 from eccos_rs.errors import InputError
 from eccos_rs.records.grouping import normalise
 from eccos_rs.serve.replay_batches import Batches, batch_routes
+from eccos_rs.serve.replay_caches import PromptCaches
 from eccos_rs.serve.wire import (
     CLIENT_LEFT,
     DONE,
@@ -32,10 +34,11 @@ from eccos_rs.serve.wire import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Iterator, Mapping
 
     from starlette.requests import Request
 
+    from eccos_rs.domain.llm import LLM
     from eccos_rs.domain.query import Query
     from eccos_rs.records.table import RecordTable
 
@@ -73,6 +76,8 @@ class ReplaySettings:
     requests_per_minute, tokens_per_minute : int, optional
         Of each model; what is beyond, counted over a sliding minute when a request comes, is answered with
         429. Tokens are those of the prompt and of the recorded answer.
+    caches : mapping of str to LLM
+        Models with a prompt cache, on the terms of these; its counts stand in the usage.
     """
 
     tokens_per_second: float = 50.0
@@ -85,6 +90,7 @@ class ReplaySettings:
     batch_seconds: float = 1.0
     requests_per_minute: int | None = None
     tokens_per_minute: int | None = None
+    caches: Mapping[str, LLM] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.tokens_per_second > 0:
@@ -145,11 +151,12 @@ class Replay:
         self._row: dict[str, int] = {}
         for row, text in enumerate(table.query):
             self._row.setdefault(normalise(text), row)
+        self.caches = PromptCaches(settings.caches)
         self._mean_tokens = np.nanmean(table.output_tokens, axis=0)
         self._faults = itertools.count()
 
-    def answer(self, model: str, text: str) -> Answer:
-        """Look an answer up.
+    def answer(self, model: str, query: Query) -> Answer:
+        """Look an answer up: by the whole prompt, else by what is asked last, behind a longer prompt.
 
         Raises
         ------
@@ -160,10 +167,14 @@ class Replay:
             known = ", ".join(self.table.models)
             raise RequestError(404, "model_not_found", f"no model {model!r} is recorded; known are {known}")
         column = self._column[model]
+        text, more = query.prompt, query.attached_tokens
         row = self._row.get(normalise(text))
+        if row is None and query.messages is not None:
+            row = self._row.get(normalise(query.question))
+            more += text_tokens(text) - text_tokens(query.question)
         if row is not None and np.isfinite(self.table.output_tokens[row, column]):
-            tokens = int(self.table.output_tokens[row, column])
-            return Answer(float(self.table.quality[row, column]), int(self.table.input_tokens[row]), tokens)
+            tokens, read = int(self.table.output_tokens[row, column]), int(self.table.input_tokens[row])
+            return Answer(float(self.table.quality[row, column]), read + max(more, 0), tokens)
         if self.settings.unknown == "error":
             raise RequestError(404, "query_not_found", f"no answer of {model!r} to this query is recorded")
         return Answer(math.nan, max(1, len(text) // 4), max(1, round(float(self._mean_tokens[column]))))
@@ -253,7 +264,7 @@ def _asked(replay: Replay, body: dict[str, Any]) -> tuple[str, Query, Answer]:
     if not isinstance(model, str):
         raise RequestError(400, "invalid_model", f"model must be a text, got {model!r}")
     query = chat_query(body)
-    return model, query, replay.answer(model, query.prompt)
+    return model, query, replay.answer(model, query)
 
 
 async def _complete(replay: Replay, body: dict[str, Any]) -> Response:
@@ -268,6 +279,7 @@ async def _complete(replay: Replay, body: dict[str, Any]) -> Response:
     if fault == "500":
         raise RequestError(500, "fault", "a fault, as asked for")
     stream = _Stream(replay, model, answer, query.max_output_tokens, fault, _key(model, query.prompt))
+    stream.details = replay.caches.read(model, query, answer.input_tokens)
     headers = {"x-replay-quality": f"{answer.quality:g}"}
     if body.get("stream"):
         options = body.get("stream_options")
@@ -290,6 +302,7 @@ class _Stream:
     limit: int | None
     fault: str | None
     key: str
+    details: Mapping[str, int] | None = None
 
     def _head(self, kind: str) -> dict[str, Any]:
         return {"id": f"replay-{self.key}", "object": kind, "created": int(time.time()), "model": self.model}
@@ -300,12 +313,13 @@ class _Stream:
         return recorded if self.limit is None else min(recorded, self.limit)
 
     @property
-    def _usage(self) -> dict[str, int]:
-        return {
+    def _usage(self) -> dict[str, Any]:
+        usage = {
             "prompt_tokens": self.answer.input_tokens,
             "completion_tokens": self._tokens,
             "total_tokens": self.answer.input_tokens + self._tokens,
         }
+        return usage if self.details is None else {**usage, "prompt_tokens_details": dict(self.details)}
 
     def _finish(self) -> str:
         return "stop" if self._tokens == self.answer.output_tokens else "length"

@@ -164,6 +164,7 @@ class Conversations:
         answer: float,
         cached: float | None = None,
         prefix: Prefix | None = None,
+        estimated: float | None = None,
     ) -> None:
         """Enter a turn that was answered just now.
 
@@ -182,12 +183,14 @@ class Conversations:
             Of the prompt, those that the endpoint read from its cache; None where it does not say.
         prefix : Prefix, optional
             Of the prompt.
+        estimated : float, optional
+            Tokens of the prompt, where `prompt` is what the endpoint counted.
         """
         self._price = price
         state = self._states.setdefault(key, ConversationState())
         self.policy.note(
             state, model, prompt=prompt, answer=answer, quality=forecasts, now=self._clock(),
-            cached=None if cached is None else min(cached, prompt), prefix=prefix,
+            cached=None if cached is None else min(cached, prompt), prefix=prefix, estimated=estimated,
         )  # fmt: skip
         self._states.move_to_end(key)
         self._forget()

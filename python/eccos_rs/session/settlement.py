@@ -122,6 +122,7 @@ class Settlement:
             lease.turn.answered(
                 lease.index, price=lease.quality_price, forecasts=lease.forecasts,
                 prompt=report.input_tokens or lease.input_tokens, cached=report.cached_tokens,
+                estimated=lease.input_tokens if report.input_tokens else None,
                 answer=lease.output_tokens if tokens is None else tokens,
             )  # fmt: skip
         self._settled()
