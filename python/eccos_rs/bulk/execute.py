@@ -373,7 +373,7 @@ class Execution:
 
 
 def capacity_until(limits: LLM | Limit, seconds: float) -> float:
-    """Return how many requests a model, or several together, may take within some seconds by their rate."""
+    """Return how many requests the rate of a model, or of several together, lets through within a time."""
     if isinstance(limits, LLM) and seconds < limits.lane_seconds:
         # It may answer too late.
         return 0.0
