@@ -192,3 +192,14 @@ def test_rows_that_no_model_may_take_are_left_out():
     assert (model[::10] == -1).all()
     assert (np.delete(model, np.s_[::10]) >= 0).all()
     assert answer.rows == 1_800
+
+
+@pytest.mark.parametrize("goal", [Goal("min_quality", 0.5), Goal("budget", 1e9), Goal("quality_value", 1e-3)])
+def test_places_that_the_rows_may_not_take_are_said_to_be_none(goal):
+    """In sum the models hold all rows; half of these may take the first model alone, which holds a tenth."""
+    rows = problem(2_000, forbidden=0.0)
+    rows.allowed[::2, 1:] = False
+    room = np.full(MODELS, 2_000.0)
+    room[0] = 200.0
+    with pytest.raises(InputError, match="no way to place all of 2,000 rows"):
+        solve_shards(shards(rows, 3), goal, capacity=room, sample=500, listed=3_000)
