@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -91,13 +91,15 @@ class TextTokenizer:
         """Return the ids of each text and the number of its pieces."""
         if self._plain is None:
             return self._encode_any(texts)
-        plain, counts = self._plain.encode(texts, self._max_tokens, self._threads)
-        others = [row for row, each in enumerate(plain) if each is None]
+        made = self._plain.encode(texts, self._max_tokens, self._threads)
+        others = [row for row, each in enumerate(made) if each is None]
         if others:
-            ids, pieces = self._encode_any([texts[row] for row in others])
-            for row, made, count in zip(others, ids, pieces, strict=True):
-                plain[row], counts[row] = made, count
-        return cast("list[NDArray[np.int64]]", plain), counts
+            for row, ids, count in zip(
+                others, *self._encode_any([texts[row] for row in others]), strict=True
+            ):
+                made[row] = ids, count
+        done = [each for each in made if each is not None]
+        return [ids for ids, _ in done], [count for _, count in done]
 
     def _encode_any(self, texts: list[str]) -> tuple[list[NDArray[np.int64]], list[int]]:
         tokenizer = self._whole()

@@ -27,6 +27,20 @@ pub struct Duals {
 }
 
 impl Duals {
+    /// The multipliers of the requirement, and of the other limits in the order of the fields.
+    #[must_use]
+    pub fn from_parts(criterion: Criterion, requirement: f64, prices: [Vec<f64>; 6]) -> Self {
+        let [capacity, pool, group_quality, group_budget, row, priced] = prices;
+        Self { criterion, requirement, capacity, pool, group_quality, group_budget, row, priced }
+    }
+
+    /// What [`Duals::from_parts`] takes, the criterion apart.
+    #[must_use]
+    pub fn into_parts(self) -> (f64, [Vec<f64>; 6]) {
+        let prices = [self.capacity, self.pool, self.group_quality, self.group_budget, self.row, self.priced];
+        (self.requirement, prices)
+    }
+
     /// All zero, in the shape of a problem.
     pub(crate) fn zero(problem: &Problem<'_>, criterion: Criterion) -> Self {
         Self {

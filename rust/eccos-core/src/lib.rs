@@ -23,6 +23,7 @@
 #![allow(clippy::needless_range_loop, clippy::needless_for_each)]
 
 mod answer;
+mod boundary;
 mod control;
 mod deferral;
 mod dual;
@@ -39,7 +40,8 @@ mod simd;
 mod solve;
 mod tolerance;
 
-pub use answer::{Counterfactuals, Explanation, Named, Reason, Repair, Solution, Stats, Status};
+pub use answer::{Counterfactuals, Explanation, Named, Reason, Repair, RepairParts, Solution, Stats, Status};
+pub use boundary::{Interrupt, booleans, caught, time_limit};
 pub use duals::Duals;
 pub use frontier::{Frontier, frontier};
 pub use options::Options;

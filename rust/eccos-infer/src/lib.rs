@@ -2,7 +2,7 @@
 //! queries and calibration after it.
 //!
 //! - [`WordPieces`]: the ids of plain texts, as BERT's tokeniser gives them.
-//! - [`Vectors`]: exact search among unit vectors kept in half precision.
+//! - [`Vectors`]: exact search among unit vectors kept in half precision; [`SharedVectors`] for several threads.
 //! - [`neighbour_sums`] and [`Forecaster`]: labels of neighbours and outputs of heads to quality and tokens.
 //!
 //! Nothing here prints, keeps global state or knows Python. The numpy twins are `predict/labels.py`,
@@ -15,7 +15,7 @@ mod pieces;
 
 pub use forecast::{Calibration, Forecast, Forecaster, Heads, Neighbours, Shrinkage};
 pub use labels::{NeighbourSums, neighbour_sums};
-pub use nearest::{Found, Vectors};
+pub use nearest::{Found, SharedVectors, Vectors};
 pub use pieces::{Vocabulary, WordPieces};
 
 /// Arrays or settings that do not fit each other; says which and how.

@@ -1,6 +1,6 @@
 //! Exact search against sorting all products; independence of batch and threads; malformed input.
 
-use eccos_infer::Vectors;
+use eccos_infer::{SharedVectors, Vectors};
 use proptest::prelude::*;
 
 /// Numbers between -1 and 1 from a fixed sequence.
@@ -87,6 +87,29 @@ fn a_row_can_be_set_and_added() {
     assert_eq!(vectors.search(&[-1.0, 0.0], 2, 1).unwrap().row, [0, 2]);
     assert_eq!(vectors.to_vec(), [-3.0, 0.0, 0.0, 1.0, -1.0, 0.0]);
     assert_eq!((vectors.len(), vectors.dimension(), vectors.is_empty()), (3, 2, false));
+}
+
+#[test]
+fn threads_search_while_one_adds() {
+    let vectors = SharedVectors::new(&[1.0, 0.0], 2).unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(|| (1..500).for_each(|row| vectors.put(row, &[0.0, row as f32]).unwrap()));
+        for _ in 0..2 {
+            scope.spawn(|| {
+                for _ in 0..500 {
+                    let before = vectors.len();
+                    let found = vectors.search(&[0.0, 1.0], 1, 1).unwrap();
+                    assert!(found.row[0] + 1 >= before as i64, "a row that was there is found");
+                }
+            });
+        }
+    });
+    let (values, width) = vectors.to_vec();
+    assert_eq!((vectors.len(), vectors.is_empty(), values.len(), width), (500, false, 1000, 2));
+    assert_eq!(
+        vectors.put(501, &[1.0, 0.0]).unwrap_err().to_string(),
+        "row: got 501, wanted one of the 500 rows or the next"
+    );
 }
 
 #[test]

@@ -1,14 +1,13 @@
 //! Borrows what Python passes. The names of the fields are the keys of the two mappings.
 
-use std::time::Duration;
+use std::ops::Deref;
 
-use bytemuck::checked::try_cast_slice;
-use eccos_core::{Criterion, Duals, Goal, Inputs, Matrix, Pooled, Priced, SideRow, Unroutable};
+use eccos_core::{
+    Criterion, Duals, Goal, Inputs, Matrix, Pooled, Priced, ProblemError, SideRow, Unroutable, booleans,
+};
 use numpy::{Element, PyArrayDyn, PyArrayMethods, PyReadonlyArrayDyn};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-
-use crate::problem_error;
 
 /// A shared borrow of a C-contiguous array of any rank.
 pub struct Array<'py, T: Element>(PyReadonlyArrayDyn<'py, T>);
@@ -17,15 +16,17 @@ impl<'py, T: Element> FromPyObject<'_, 'py> for Array<'py, T> {
     type Error = PyErr;
 
     fn extract(object: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
-        let refused = |error: &dyn std::fmt::Display| PyValueError::new_err(error.to_string());
-        let array = object.cast::<PyArrayDyn<T>>()?.try_readonly().map_err(|error| refused(&error))?;
-        array.as_slice().map_err(|error| refused(&error))?;
+        let array = object.cast::<PyArrayDyn<T>>()?.try_readonly();
+        let array = array.map_err(|error| PyValueError::new_err(error.to_string()))?;
+        array.as_slice().map_err(|error| PyValueError::new_err(error.to_string()))?;
         Ok(Self(array))
     }
 }
 
-impl<T: Element> Array<'_, T> {
-    pub fn slice(&self) -> &[T] {
+impl<T: Element> Deref for Array<'_, T> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
         self.0.as_slice().expect("extract has seen that it is contiguous")
     }
 }
@@ -40,14 +41,11 @@ pub enum Real<'py> {
 impl Real<'_> {
     fn matrix(&self) -> Matrix<'_> {
         match self {
-            Self::Single(array) => Matrix::F32(array.slice()),
-            Self::Double(array) => Matrix::F64(array.slice()),
+            Self::Single(array) => Matrix::F32(array),
+            Self::Double(array) => Matrix::F64(array),
         }
     }
 }
-
-/// A side row: figures, mask of the queries, at least, mean, limit.
-type Row<'py> = (Real<'py>, Option<Array<'py, u8>>, bool, bool, f64);
 
 /// The problem, as `eccos_rs.assign` takes it.
 #[derive(FromPyObject)]
@@ -61,7 +59,8 @@ pub struct Arrays<'py> {
     capacity: Option<Array<'py, f64>>,
     /// Mask of the models, resource, capacity.
     pools: Vec<(Array<'py, u8>, usize, f64)>,
-    rows: Vec<Row<'py>>,
+    /// Figures, mask of the queries, at least, mean, limit.
+    rows: Vec<(Real<'py>, Option<Array<'py, u8>>, bool, bool, f64)>,
     /// Mask of the models, resource, below, level, price.
     priced: Vec<(Array<'py, u8>, usize, bool, f64, f64)>,
     allowed: Option<Array<'py, u8>>,
@@ -73,76 +72,47 @@ pub struct Arrays<'py> {
     defer_unroutable: bool,
 }
 
+/// The lists of limits as the core takes them.
+type Limits<'a> = (Vec<Pooled<'a>>, Vec<SideRow<'a>>, Vec<Priced<'a>>);
+
 impl Arrays<'_> {
-    /// The shared capacities, for `inputs`.
-    pub fn pools(&self) -> PyResult<Vec<Pooled<'_>>> {
+    /// The lists of limits, for `inputs`.
+    pub fn limits(&self) -> Result<Limits<'_>, ProblemError> {
         let pools = self.pools.iter().map(|(models, resource, capacity)| {
-            Ok(Pooled { models: mask("pools", models)?, resource: *resource, capacity: *capacity })
+            Ok(Pooled { models: booleans("pools", models)?, resource: *resource, capacity: *capacity })
         });
-        pools.collect()
-    }
-
-    /// The priced loads, for `inputs`.
-    pub fn priced(&self) -> PyResult<Vec<Priced<'_>>> {
-        let priced = self.priced.iter().map(|(models, resource, below, level, price)| {
-            let models = mask("priced", models)?;
-            Ok(Priced { models, resource: *resource, below: *below, level: *level, price: *price })
-        });
-        priced.collect()
-    }
-
-    /// The side rows, for `inputs`.
-    pub fn rows(&self) -> PyResult<Vec<SideRow<'_>>> {
         let rows = self.rows.iter().map(|(values, members, at_least, mean, limit)| {
-            let members = members.as_ref().map(|members| mask("rows", members)).transpose()?;
+            let members = members.as_deref().map(|members| booleans("rows", members)).transpose()?;
             Ok(SideRow { values: values.matrix(), members, at_least: *at_least, mean: *mean, limit: *limit })
         });
-        rows.collect()
+        let priced = self.priced.iter().map(|(models, resource, below, level, price)| {
+            let models = booleans("priced", models)?;
+            Ok(Priced { models, resource: *resource, below: *below, level: *level, price: *price })
+        });
+        Ok((pools.collect::<Result<_, _>>()?, rows.collect::<Result<_, _>>()?, priced.collect::<Result<_, _>>()?))
     }
 
     /// The same, for the core. Nothing is copied.
-    pub fn inputs<'a>(
-        &'a self,
-        pools: &'a [Pooled<'a>],
-        rows: &'a [SideRow<'a>],
-        priced: &'a [Priced<'a>],
-    ) -> PyResult<Inputs<'a>> {
-        let goal = match (self.goal.0.as_str(), self.goal.1) {
-            ("min_quality", min) => Goal::Quality { min },
-            ("budget", max) => Goal::Budget { max },
-            ("quality_value", value) => Goal::Price { value },
-            (name, _) => {
-                return Err(problem_error(format!("goal is {name:?}, wanted min_quality, budget or quality_value")));
-            }
-        };
-        let allowed = self.allowed.as_ref().map(|allowed| mask("allowed", allowed)).transpose()?;
+    pub fn inputs<'a>(&'a self, (pools, rows, priced): &'a Limits<'a>) -> Result<Inputs<'a>, ProblemError> {
+        let goal = Goal::named(&self.goal.0, self.goal.1)?;
         let (queries, models, resources) = self.shape;
         Ok(Inputs {
-            queries,
-            models,
-            cost: self.cost.matrix(),
-            quality: self.quality.matrix(),
-            goal,
             resources,
             load: self.load.as_ref().map(Real::matrix),
-            capacity: self.capacity.as_ref().map(Array::slice),
+            capacity: self.capacity.as_deref(),
             pools,
             rows,
             priced,
-            allowed,
-            query_floor: self.query_floor.as_ref().map(Array::slice),
-            priority: self.priority.as_ref().map(Array::slice),
-            group: self.group.as_ref().map(Array::slice),
-            group_min_quality: self.group_min_quality.as_ref().map(Array::slice),
-            group_budget: self.group_budget.as_ref().map(Array::slice),
+            allowed: self.allowed.as_deref().map(|allowed| booleans("allowed", allowed)).transpose()?,
+            query_floor: self.query_floor.as_deref(),
+            priority: self.priority.as_deref(),
+            group: self.group.as_deref(),
+            group_min_quality: self.group_min_quality.as_deref(),
+            group_budget: self.group_budget.as_deref(),
             unroutable: if self.defer_unroutable { Unroutable::Defer } else { Unroutable::Refuse },
+            ..Inputs::new(queries, models, self.cost.matrix(), self.quality.matrix(), goal)
         })
     }
-}
-
-fn mask<'a>(argument: &str, bytes: &'a Array<'_, u8>) -> PyResult<&'a [bool]> {
-    let refused = |_| problem_error(format!("{argument} holds a byte other than 0 and 1, wanted booleans"));
-    try_cast_slice(bytes.slice()).map_err(refused)
 }
 
 /// How to solve it.
@@ -150,27 +120,17 @@ fn mask<'a>(argument: &str, bytes: &'a Array<'_, u8>) -> PyResult<&'a [bool]> {
 #[pyo3(from_item_all)]
 pub struct Effort<'py> {
     pub tolerance: f64,
-    time_limit: Option<f64>,
+    pub time_limit: Option<f64>,
     pub node_limit: Option<usize>,
     pub threads: Option<usize>,
     warm_start: Option<(String, f64, [Array<'py, f64>; 6])>,
 }
 
 impl Effort<'_> {
-    pub fn time_limit(&self) -> PyResult<Option<Duration>> {
-        let limit = self.time_limit.map(Duration::try_from_secs_f64).transpose();
-        limit.map_err(|error| problem_error(format!("time_limit: {error}")))
-    }
-
+    /// The multipliers to start from.
     pub fn duals(&self) -> Option<Duals> {
         let (criterion, requirement, prices) = self.warm_start.as_ref()?;
-        let criterion = match criterion.as_str() {
-            "cost" => Criterion::Cost,
-            "quality" => Criterion::Quality,
-            _ => Criterion::Value(*requirement),
-        };
-        let [capacity, pool, group_quality, group_budget, row, priced] =
-            prices.each_ref().map(|price| price.slice().to_vec());
-        Some(Duals { criterion, requirement: *requirement, capacity, pool, group_quality, group_budget, row, priced })
+        let prices = prices.each_ref().map(|price| price.to_vec());
+        Some(Duals::from_parts(Criterion::named(criterion, *requirement), *requirement, prices))
     }
 }

@@ -150,6 +150,17 @@ pub struct Repair {
     pub row: Vec<(usize, f64)>,
 }
 
+/// A repair's fields in their order.
+pub type RepairParts = (Option<f64>, Option<f64>, Vec<(usize, usize, f64)>, Vec<(usize, f64)>, Vec<(usize, f64)>);
+
+impl Repair {
+    /// Its fields: what a binding passes on.
+    #[must_use]
+    pub fn into_parts(self) -> RepairParts {
+        (self.min_quality, self.budget, self.capacity, self.pool, self.row)
+    }
+}
+
 /// Why the problem could not be met as asked.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Explanation {

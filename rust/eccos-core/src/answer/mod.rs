@@ -9,7 +9,7 @@ mod solution;
 use crate::duals::Duals;
 pub(crate) use candidate::{Candidate, Deferred, Verdict};
 pub(crate) use deal::deal;
-pub use explain::{Explanation, Named, Reason, Repair};
+pub use explain::{Explanation, Named, Reason, Repair, RepairParts};
 pub(crate) use measure::Measured;
 pub use solution::{Counterfactuals, Solution, Stats, Status};
 

@@ -217,6 +217,12 @@ pub enum ProblemError {
         /// The range in words.
         wanted: &'static str,
     },
+    /// A mask holds something else than booleans.
+    #[error("{argument} holds a byte other than 0 and 1, wanted booleans")]
+    Boolean {
+        /// The argument.
+        argument: &'static str,
+    },
     /// The pool is empty or too large.
     #[error("the pool has {got} models, wanted 1 to {MAX_MODELS}")]
     Models {

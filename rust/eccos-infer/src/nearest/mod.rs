@@ -5,6 +5,7 @@
 
 mod best;
 mod kernel;
+mod shared;
 
 use std::ops::Range;
 use std::thread;
@@ -14,6 +15,7 @@ use half::f16;
 use crate::ShapeError;
 use best::Best;
 use kernel::{Kernel, LANES};
+pub use shared::SharedVectors;
 
 /// Products that a thread does before another one is worth its start (some tens of microseconds).
 const PRODUCTS_PER_THREAD: usize = 1 << 22;
