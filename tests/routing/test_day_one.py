@@ -87,6 +87,10 @@ def test_a_score_that_says_nothing_here_is_named() -> None:
     assert row.note == "not used, no board lists it: mmlu_proo (near mmlu_pro), our_helpdesk"
 
 
+def test_what_is_published_and_of_no_use_here_is_no_slip_of_the_pen() -> None:
+    assert "not used" not in repr(Router.day_one(Pool.of("o3", "gpt-5-mini")).knowledge())
+
+
 def test_a_pool_of_trained_models_keeps_the_trained_bundle() -> None:
     trained = Router.load(device="cpu")
     assert Router.load(pool=trained.pool, device="cpu").predictor.bundle_name == "qaserve-minilm"  # type: ignore[attr-defined]

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from eccos_rs import LLM, Policy, Pool, PoolError, Prediction, Query, QueryError, Router
-from eccos_rs.pools.columns import find_column, join_options, split_options
+from eccos_rs.catalogue.names import join_options, split_options
+from eccos_rs.pools.columns import find_column
 from eccos_rs.pools.pool import Limit, PriceStep
 
 LOW, HIGH = (LLM("o3", 2.0, 8.0, effort=effort) for effort in ("low", "high"))

@@ -12,7 +12,9 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 
-__all__ = ["EFFORTS", "ModelName", "parse_name"]
+from eccos_rs.domain.llm import LANES
+
+__all__ = ["EFFORTS", "ModelName", "join_options", "parse_name", "split_options"]
 
 EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 """Reasoning efforts, in rising order. ``"thinking"`` stands for reasoning at an effort that is not told."""
@@ -296,3 +298,23 @@ def _settled(words: list[str], release: set[str]) -> frozenset[str]:
     if "grok" in found and "4.2" in found:
         found = (found - {"4.2"}) | {"4.20"}
     return frozenset(found)
+
+
+def join_options(name: str, effort: str | None, lane: str | None) -> str:
+    """Return ``name@effort@lane`` as `split_options` reads it; the standard lane is not told."""
+    return "@".join(word for word in (name, effort, None if lane == "standard" else lane) if word)
+
+
+def split_options(text: str) -> tuple[str, str | None, str | None]:
+    """Split ``name@effort@lane``; an ``@`` that is part of a name (``claude-opus-4@20250514``) stays."""
+    name, effort, lane = text, None, None
+    while (parts := name.rpartition("@"))[0]:
+        word = parts[2].lower()
+        if word in LANES and lane is None:
+            lane = word
+        elif word in EFFORTS and effort is None:
+            effort = word
+        else:
+            break
+        name = parts[0]
+    return name, effort, None if lane == "standard" else lane

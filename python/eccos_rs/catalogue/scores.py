@@ -204,7 +204,7 @@ def knowledge(
     best, tokens = _best(table, entries, thinks=thinks)
     kind = "own" if isinstance(model, str) or model.scores_source != "vendor" else "vendor"
     told = checked_scores(scores or {}, f" of model {name!r}")
-    own = {benchmark_key(key): Score(value, SOURCE_SD[kind], kind, kind) for key, value in told.items()}
+    own = {benchmark_key(key): Score(value, SOURCE_SD[kind], "own", kind) for key, value in told.items()}
     known = own | {key: score for key, score in best.items() if key not in own}
     theta = _strength(table, entries, own, table.prior(price))
     level = _expected(table, REFERENCE, known.get(REFERENCE), theta)

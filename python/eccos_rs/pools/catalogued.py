@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from eccos_rs.catalogue.dated import dated_prices
 from eccos_rs.catalogue.models import CatalogueModel, ModelPrices, catalogue, days_old
-from eccos_rs.catalogue.names import parse_name
+from eccos_rs.catalogue.names import parse_name, split_options
 from eccos_rs.catalogue.scores import knowledge
 from eccos_rs.domain.llm import LANES, LLM, Endpoint, PriceStep
 from eccos_rs.domain.validation import shown
 from eccos_rs.errors import PoolError
-from eccos_rs.pools.columns import split_options
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

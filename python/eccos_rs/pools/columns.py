@@ -2,37 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from eccos_rs.catalogue.models import catalogue
-from eccos_rs.catalogue.names import EFFORTS, parse_name
-from eccos_rs.domain.llm import LANES
+from eccos_rs.catalogue.names import join_options, parse_name, split_options
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from eccos_rs.domain.llm import LLM
     from eccos_rs.pools.pool import Pool
 
-__all__ = ["find_column", "join_options", "split_options"]
-
-
-def join_options(name: str, effort: str | None, lane: str | None) -> str:
-    """Return ``name@effort@lane`` as `split_options` reads it; the standard lane is not told."""
-    return "@".join(word for word in (name, effort, None if lane == "standard" else lane) if word)
-
-
-def split_options(text: str) -> tuple[str, str | None, str | None]:
-    """Split ``name@effort@lane``; an ``@`` that is part of a name (``claude-opus-4@20250514``) stays."""
-    name, effort, lane = text, None, None
-    while (parts := name.rpartition("@"))[0]:
-        word = parts[2].lower()
-        if word in LANES and lane is None:
-            lane = word
-        elif word in EFFORTS and effort is None:
-            effort = word
-        else:
-            break
-        name = parts[0]
-    return name, effort, None if lane == "standard" else lane
+__all__ = ["find_column", "renamed_columns"]
 
 
 def find_column(name: str, pool: Pool, *, strict: bool = False) -> int:
@@ -61,6 +43,20 @@ def find_column(name: str, pool: Pool, *, strict: bool = False) -> int:
     if not asked and (not strict or not any(options)):
         asked = [at for at in found if pool[at].key[1:] == (None, None)] if any(options) else found
     return asked[0] if len(asked) == 1 else -1
+
+
+def renamed_columns(pool: Pool, models: Collection[str]) -> Pool:
+    """Return the pool with its columns named as labels name them, ``o3@low``, where only that is in `models`.
+
+    A model that is in the pool at one effort alone goes there by its plain name.
+    """
+    made = []
+    for model in pool:
+        column = join_options(*model.key)
+        renamed = model.name not in models and column in models and column not in pool.names
+        # Shared limits name the column by its model, which stays.
+        made.append(replace(model, name=column, model=model.identity) if renamed else model)
+    return type(pool)(made, pool.limits) if made != list(pool) else pool
 
 
 def _names(model: LLM) -> tuple[str | None, ...]:

@@ -15,13 +15,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-__all__ = ["OUTPUT_COLUMNS", "RECORD_COLUMNS", "TIDY_COLUMNS", "ColumnMap"]
+__all__ = ["OPTION_COLUMNS", "OUTPUT_COLUMNS", "RECORD_COLUMNS", "TIDY_COLUMNS", "ColumnMap"]
 
 RECORD_COLUMNS = {"query", "dataset", "input_tokens", "outputs", "id", "query_id"}
 OUTPUT_COLUMNS = {"model", "quality", "output_tokens", "cost_usd", "input_tokens"}
 TIDY_COLUMNS = {
     "query_id", "dataset", "query", "model", "quality", "input_tokens", "output_tokens", "cost_usd"
 }  # fmt: skip
+
+OPTION_COLUMNS = {"effort", "lane"}
+"""How a model was asked: beside `model` in both forms, where it was asked in several ways."""
 
 _INSIDE = "outputs."
 
@@ -52,7 +55,8 @@ class ColumnMap:
     dataset: str | None = None
 
     def __post_init__(self) -> None:
-        known = RECORD_COLUMNS | TIDY_COLUMNS | {f"{_INSIDE}{name}" for name in OUTPUT_COLUMNS}
+        inside = {f"{_INSIDE}{name}" for name in OUTPUT_COLUMNS | OPTION_COLUMNS}
+        known = RECORD_COLUMNS | TIDY_COLUMNS | OPTION_COLUMNS | inside
         for name in self.names:
             if name not in known:
                 raise RecordError(

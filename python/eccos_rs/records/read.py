@@ -36,7 +36,9 @@ def read_records(
     path : path
         JSONL (gzipped or not), JSON, or Parquet, with one row per query (`query`, `dataset`, `input_tokens`,
         `outputs`, optionally `id`); or the tidy form, with one row per (query, model): `query_id`,
-        `dataset`, `query`, `model`, `quality`, `input_tokens`, `output_tokens`, `cost_usd`. JSONL and CSV are
+        `dataset`, `query`, `model`, `quality`, `input_tokens`, `output_tokens`, `cost_usd`. Beside `model`
+        may stand `effort` and `lane`: a model asked in several ways is a column for each (``o3@low``).
+        JSONL and CSV are
         read line by line and Parquet by row group, so a file may be larger than the memory; a tidy file must
         then have its rows ordered by query.
     quality_scale : float, default 1.0

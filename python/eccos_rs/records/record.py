@@ -7,10 +7,12 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from eccos_rs.catalogue.names import EFFORTS, join_options, parse_name, split_options
+from eccos_rs.domain.llm import LANES
 from eccos_rs.domain.pricing import call_cost
 from eccos_rs.errors import RecordError
 from eccos_rs.records.check import MOST_TOKENS, Place, check_columns
-from eccos_rs.records.columns import OUTPUT_COLUMNS, RECORD_COLUMNS, ColumnMap
+from eccos_rs.records.columns import OPTION_COLUMNS, OUTPUT_COLUMNS, RECORD_COLUMNS, ColumnMap
 
 __all__ = [
     "Output",
@@ -19,6 +21,7 @@ __all__ = [
     "ReadOptions",
     "Record",
     "parse_id",
+    "parse_model",
     "parse_record",
     "plain_output",
 ]
@@ -37,7 +40,7 @@ class Output:
     Attributes
     ----------
     model : str
-        Model name.
+        Model name; with the effort and the lane behind it (``o3@low``) where it was asked in several ways.
     quality : float
         1 right, 0 wrong, or anything between.
     output_tokens : int
@@ -137,6 +140,10 @@ class ReadOptions:
 
     def cost(self, model: str, tokens: tuple[int, int], place: Place) -> float:
         """US dollars for (input, output) tokens by the price list; a model without a price is refused."""
+        if self.prices is not None and model not in self.prices:
+            # An effort has the price of its model; a lane has one of its own.
+            name, _, lane = split_options(model)
+            model = next((each for each in (join_options(name, None, lane),) if each in self.prices), model)
         if self.prices is None or model not in self.prices:
             listed = "no price list was given" if self.prices is None else "it is not in the price list"
             raise PriceError(
@@ -186,11 +193,11 @@ def _parse_output(item: Any, column: Place, index: int, context: tuple[int, Read
     check_columns(
         item,
         Place(column.source, column.row, f"outputs[{index}]."),
-        known=OUTPUT_COLUMNS,
+        known=OUTPUT_COLUMNS | OPTION_COLUMNS,
         needed=OUTPUT_NEEDED,
         ignore=options.ignore,
     )
-    model = column.inside(index, "model").text(item["model"])
+    model = parse_model(item, lambda name: column.inside(index, name), options)
     output_tokens = column.inside(index, "output_tokens").count(item["output_tokens"])
     paid, own = item.get("cost_usd"), item.get("input_tokens")
     spot = column.inside(index, "cost_usd")
@@ -203,6 +210,29 @@ def _parse_output(item: Any, column: Place, index: int, context: tuple[int, Read
         cost_usd=options.cost(model, tokens, spot) if paid is None else spot.money(paid),
         input_tokens=asked,
     )
+
+
+def parse_model(item: Mapping[str, Any], at: Callable[[str], Place], options: ReadOptions) -> str:
+    """Return the name of an output's column: its model, with the effort and the lane that it was asked at."""
+    model = at("model").text(item["model"])
+    told = {
+        name: None if name in options.ignore else _option(item.get(name), known, at(name))
+        for name, known in (("effort", EFFORTS), ("lane", LANES))
+    }
+    spelt = parse_name(model).effort
+    if told["effort"] is not None and spelt not in (None, "thinking"):
+        if spelt != told["effort"]:
+            raise at("effort").fail(f"is {told['effort']!r}, the model {model!r} says {spelt!r}")
+        told["effort"] = None
+    return join_options(model, told["effort"], told["lane"])
+
+
+def _option(value: Any, known: tuple[str, ...], place: Place) -> str | None:
+    if value is None or value != value or value == "":  # noqa: PLR0124 - NaN, as pandas has a missing text
+        return None
+    if not isinstance(value, str) or value.strip().lower() not in known:
+        raise place.fail(f"got {value!r}, wanted one of {', '.join(known)}, or nothing")
+    return value.strip().lower()
 
 
 def plain_output(item: Mapping[str, Any], options: ReadOptions) -> Output | None:

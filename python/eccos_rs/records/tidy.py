@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from eccos_rs.errors import RecordError
 from eccos_rs.records.check import MOST_TOKENS, Place, check_columns
-from eccos_rs.records.columns import TIDY_COLUMNS, ColumnMap
+from eccos_rs.records.columns import OPTION_COLUMNS, TIDY_COLUMNS, ColumnMap
 from eccos_rs.records.files import iter_rows, known_suffix, parquet_rows
-from eccos_rs.records.record import Output, ReadOptions, Record, parse_id, plain_output
+from eccos_rs.records.record import Output, ReadOptions, Record, parse_id, parse_model, plain_output
 from eccos_rs.records.seen import SeenIds
 
 if TYPE_CHECKING:
@@ -117,11 +117,12 @@ def parse_tidy(row: Mapping[str, Any], place: Place, options: ReadOptions) -> tu
     plain = _plain(row, options)
     if plain is not None:
         return plain
-    check_columns(row, place, known=TIDY_COLUMNS, needed=NEEDED, ignore=options.ignore)
+    known = TIDY_COLUMNS | OPTION_COLUMNS
+    check_columns(row, place, known=known, needed=NEEDED, ignore=options.ignore)
     key = parse_id(row["query_id"], place.at("query_id"))
     if key is None:
         raise place.at("query_id").fail("is missing, wanted a text")
-    model = place.at("model").text(row["model"])
+    model = parse_model(row, place.at, options)
     tokens = (
         place.at("input_tokens").count(number_in(row["input_tokens"])),
         place.at("output_tokens").count(number_in(row["output_tokens"])),

@@ -176,7 +176,8 @@ class Knowing:
         ----------
         records : iterable of Record, or RecordTable
             Queries with graded answers of models of the pool; label the same queries with all models. An
-            answer without tokens is learned from in quality only.
+            answer without tokens is learned from in quality only. A model may be spelt otherwise than in the
+            pool; answers at an effort or in a lane (``o3@low``) update that column alone.
 
         Returns
         -------
@@ -191,11 +192,12 @@ class Knowing:
         from eccos_rs.records import RecordTable
 
         listed = records.records() if isinstance(records, RecordTable) else records
+        meant: dict[str, str] = {}
         pairs = [
             (
                 Query(record.query),
                 Outcome(
-                    each.model,
+                    meant.get(each.model) or meant.setdefault(each.model, self._column(each.model)),
                     float(each.quality),
                     _count(each.output_tokens),
                     input_tokens=_count(record.prompt_tokens(each) or None),
@@ -275,6 +277,13 @@ class Knowing:
         from eccos_rs.predict.prior.saving import save_learned
 
         return save_learned(path, self.predictor, self.pool)
+
+    def _column(self, name: str) -> str:
+        """Return what the pool calls a model of records; the name itself where it holds no such column."""
+        from eccos_rs.pools.columns import find_column
+
+        at = find_column(name, self.pool, strict=True)
+        return name if at < 0 else self.pool.names[at]
 
     def _learn_outcomes(
         self, queries: Sequence[Query], outcomes: Sequence[Outcome], what: str, *, now: bool = True

@@ -111,12 +111,14 @@ class Router(Knowing):
         ------
         BundleError, DeviceError, PoolError
         """
+        from eccos_rs.pools.columns import renamed_columns
         from eccos_rs.predict.bundle import Bundle
         from eccos_rs.predict.open import open_predictor
 
         # The pool first: it is read in no time, and a typo in it should not wait for the weights.
         own = pool if pool is None or isinstance(pool, Pool) else Pool.load(pool)
         bundle = Bundle.load(path_or_name)
+        own = own if own is None else renamed_columns(own, bundle.models)
         if path_or_name is None and own is not None and set(own.names) - set(bundle.models):
             return cls.day_one(own, device=device, policy=policy, threads=threads)
         if own is None:

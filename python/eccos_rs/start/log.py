@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from eccos_rs.bulk.queries import RowReader
 from eccos_rs.bulk.requests import from_cell, unwrap_request
-from eccos_rs.catalogue.names import EFFORTS
+from eccos_rs.catalogue.names import EFFORTS, join_options
 from eccos_rs.domain.llm import LANES
 from eccos_rs.domain.times import parse_time
 from eccos_rs.errors import InputError, QueryError, RecordError
-from eccos_rs.pools.columns import join_options
 from eccos_rs.records.collect.numbers import parse_number
 from eccos_rs.records.collect.task import LETTERS, Task
 from eccos_rs.records.files import iter_values

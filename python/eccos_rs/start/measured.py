@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Measured", "measured_costs", "sum_counts", "update_lengths"]
 
-TEACHES = 1_000
+MOST_LEARNED = 1_000
 """So many requests are learned from, spread over the log: a model's level is settled by then."""
 
 
@@ -65,9 +65,9 @@ def update_lengths(router: Router, log: Log) -> None:
     """Let a router learn the lengths that a log counts: of its models, and by ratio of the others."""
     pool = router.pool
     counted = [entry for entry in log.entries if _columns(entry, pool)]
-    step = max(len(counted) / TEACHES, 1.0)
+    step = max(len(counted) / MOST_LEARNED, 1.0)
     queries, outcomes = [], []
-    for entry in (counted[int(at * step)] for at in range(min(len(counted), TEACHES))):
+    for entry in (counted[int(at * step)] for at in range(min(len(counted), MOST_LEARNED))):
         for at, used in _columns(entry, pool):
             sent, answer = used.means
             queries.append(entry.query)

@@ -93,6 +93,8 @@ def model_prior(model: LLM, categories: Sequence[str]) -> ModelPrior:
 def make_prior(found: ModelKnowledge, categories: Sequence[str]) -> ModelPrior:
     """Put what the catalogue knows in the terms of the curves."""
     listed = frozenset(benchmarks())
+    # Of what is published some says nothing here; only one's own may be a slip of the pen.
+    told = [name for name, score in found.scores.items() if score.source == "own"]
     used = {*listed, *categories, *map(benchmark_name, categories)}
     level, success, tokens = [], [], []
     for category in categories:
@@ -111,7 +113,7 @@ def make_prior(found: ModelKnowledge, categories: Sequence[str]) -> ModelPrior:
         found.basis,
         PUBLISHED_CATEGORY_STD if published else CATEGORY_STD,
         bool(np.isfinite(tokens).any()) or found.mean_tokens is not None,
-        "; ".join(filter(None, (found.note, unused_scores(found.scores, used)))),
+        "; ".join(filter(None, (found.note, unused_scores(told, used)))),
     )
 
 
