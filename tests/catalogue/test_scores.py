@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 
 from eccos_rs import LLM
+from eccos_rs.catalogue.factor import fit_columns, strength
 from eccos_rs.catalogue.scores import benchmarks, knowledge
 from eccos_rs.errors import PoolError
 
@@ -195,3 +197,14 @@ def test_scores_of_no_board_are_no_knowledge() -> None:
 def test_scores_that_are_no_shares_are_refused(scores: dict[str, float], sentence: str) -> None:
     with pytest.raises(PoolError, match=sentence):
         knowledge("gpt-4o", scores=scores)
+
+
+@pytest.mark.parametrize(("models", "least"), [(1, 1), (1, 5), (2, 5)])
+def test_a_table_of_one_model_tells_nothing_apart(models: int, least: int) -> None:
+    model, column = (each.ravel() for each in np.mgrid[:models, :8])
+    odds = np.linspace(-1, 1, 8)[column]
+    fitted, theta = fit_columns(model, column, odds, np.zeros_like(column), least=least)
+    assert theta == pytest.approx(np.zeros(models), abs=0.2)
+    told = strength(fitted, column[:8], odds[:8], np.zeros(8, dtype=int))
+    assert told.theta == pytest.approx(0.0, abs=0.2)
+    assert 0.5 < told.sd <= 1.0

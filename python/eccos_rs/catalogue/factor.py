@@ -128,7 +128,7 @@ def fit_columns(
     y : array of shape (entries,)
         Log odds.
     least : int
-        Columns with fewer models are left out.
+        Columns with fewer models are left out; where all are, nothing tells one model from another.
     family : int array of shape (models,), optional
         Models of one family are drawn to each other: the same weights at several efforts or releases.
 
@@ -142,6 +142,9 @@ def fit_columns(
     counts = np.bincount(column, minlength=n_columns)
     fitted = counts >= least
     keep = fitted[column]
+    if not keep.any():
+        nothing = np.full((3, n_columns), np.nan)
+        return Columns(*nothing), np.zeros(models)
     model, column, y, board = model[keep], column[keep], y[keep], board[keep]
     base = _board_weights(model * (int(board.max()) + 1) + board)
     mu = _per(column, y, n_columns) / np.maximum(counts, 1)
