@@ -26,7 +26,7 @@ from eccos_rs.predict.prior.ability import Known, lay_over
 from eccos_rs.predict.prior.curves import benchmark_name
 from eccos_rs.predict.prior.posterior import (
     FILLED_COUNTS,
-    Evidence,
+    Observations,
     PriorWidths,
     fit_posterior,
     token_factor,
@@ -214,7 +214,7 @@ def learned_odds(before, reading, rows, y, *, level, category):
     """Return log odds after some labels, as `router.learn` makes them."""
     if not len(rows):
         return before
-    evidence = Evidence(
+    evidence = Observations(
         np.zeros(len(rows), dtype=np.int64), np.full(len(rows), -1), y[rows], before[rows],
         reading.membership[rows], np.zeros(len(rows)), np.empty((len(rows), 0), dtype=np.float32),
     )  # fmt: skip

@@ -24,7 +24,7 @@ from eccos_rs.evaluate.curves import Resamples, quality_at
 from eccos_rs.evaluate.methods.base import place
 from eccos_rs.evaluate.methods.baselines import (
     PerQuery,
-    Priced,
+    PricedPerQuery,
     Random,
     RoundRobin,
     Single,
@@ -275,7 +275,7 @@ def test_a_dial_of_the_joint_modes_runs_from_cheap_to_good(mode: str) -> None:
 
 def test_priced_learns_from_the_batch_before() -> None:
     """Nothing on the first batch; then it pays for crowded models, as the joint assignment found."""
-    priced, plain = Priced(GOOD), PerQuery(GOOD)
+    priced, plain = PricedPerQuery(GOOD), PerQuery(GOOD)
     one = HELD.batch(np.arange(200), np.full(4, 50.0))
     two = HELD.batch(np.arange(200, 400), np.full(4, 50.0))
     assert np.array_equal(priced.choose(one, 0.5), plain.choose(one, 0.5))

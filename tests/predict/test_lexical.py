@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from eccos_rs import Query
-from eccos_rs.predict.prior.learned import LearnedPredictor, Outcome
+from eccos_rs.predict.prior.learned import LearnedPredictor, ModelOutcome
 from eccos_rs.predict.prior.lexical import DIMENSION, lexical_rows, sketch_words
 from eccos_rs.predict.protocol import Prediction
 
@@ -48,7 +48,7 @@ def learned(good_of_words: bool) -> LearnedPredictor:
     if not good_of_words:
         good = np.random.default_rng(5).integers(2, size=len(good))
     made = LearnedPredictor(Blind())
-    made.learn(queries, [Outcome("one", float(each)) for each in good])
+    made.learn(queries, [ModelOutcome("one", float(each)) for each in good])
     return made
 
 

@@ -19,7 +19,7 @@ from eccos_rs.predict.prior.curves import (
     unit,
 )
 from eccos_rs.predict.prior.posterior import (
-    Evidence,
+    Observations,
     Posterior,
     PriorWidths,
     fit_posterior,
@@ -111,7 +111,7 @@ def test_shifts_memberships_and_log_odds_stay_finite_at_the_edges() -> None:
     assert np.abs(log_odds(np.array([-0.2, 1.2]))).max() < 4.0
 
 
-def evidence(rows: int, *, shift: float, channel: int = -1, models: int = 2, seed: int = 1) -> Evidence:
+def evidence(rows: int, *, shift: float, channel: int = -1, models: int = 2, seed: int = 1) -> Observations:
     """Make answers of models whose log odds are off by `shift` times 1, 0, -1…"""
     rng = np.random.default_rng(seed)
     reading, _ = parse_reading(rows, seed)
@@ -119,7 +119,7 @@ def evidence(rows: int, *, shift: float, channel: int = -1, models: int = 2, see
     before = reading.curves[:, 1]
     away = shift * (1.0 - model)
     good = (rng.random(rows) < p_of(before + away)).astype(float)
-    return Evidence(
+    return Observations(
         model, np.full(rows, channel), good, before, reading.membership, np.zeros(rows),
         rng.normal(size=(rows, 4)).astype(np.float32),
     )  # fmt: skip
@@ -128,7 +128,7 @@ def evidence(rows: int, *, shift: float, channel: int = -1, models: int = 2, see
 WIDTHS = PriorWidths(np.array([0.35, 0.35]), np.array([0.25, 0.25]))
 
 
-def level_of(made: Posterior, given: Evidence) -> np.ndarray:
+def level_of(made: Posterior, given: Observations) -> np.ndarray:
     both = np.repeat(given.log_odds[:, None], len(made.labels), axis=1)
     after = made.log_odds(both, given.membership, np.zeros(len(given)), None)
     return (after - both).mean(axis=0)
@@ -153,7 +153,7 @@ def test_without_evidence_nothing_moves() -> None:
 
 def test_labels_of_one_class_stay_finite() -> None:
     given = evidence(200, shift=0.0)
-    all_good = Evidence(**{**vars(given), "good": np.ones(200)})
+    all_good = Observations(**{**vars(given), "good": np.ones(200)})
     made = fit_posterior(all_good, WIDTHS, 0)
     assert np.isfinite(made.coefficients).all()
     assert 0.0 < level_of(made, all_good).min() < 5.0
@@ -164,8 +164,8 @@ def test_a_channel_takes_up_what_it_says_of_all_models_and_leaves_their_differen
     rng = np.random.default_rng(5)
     true = evidence(6000, shift=0.4, channel=0)
     told = rng.random(6000) < np.where(true.good > 0.5, 0.10, 0.25)
-    heard = Evidence(**{name: values[told] for name, values in vars(true).items() if values is not None})
-    believed = Evidence(**{**vars(heard), "channel": np.full(len(heard), -1)})
+    heard = Observations(**{name: values[told] for name, values in vars(true).items() if values is not None})
+    believed = Observations(**{**vars(heard), "channel": np.full(len(heard), -1)})
     by_channel, as_labels = fit_posterior(heard, WIDTHS, 1), fit_posterior(believed, WIDTHS, 0)
     assert by_channel.channels[0] < -0.5
     assert abs(level_of(by_channel, heard).mean() - 0.2) < abs(level_of(as_labels, heard).mean() - 0.2)
@@ -179,12 +179,12 @@ def test_a_residual_is_kept_only_where_left_out_labels_show_that_it_helps() -> N
     vectors = rng.normal(size=(rows, 6)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     flat = np.zeros(rows)
-    base = Evidence(
+    base = Observations(
         np.zeros(rows, dtype=np.int64), np.full(rows, -1), flat, flat, np.zeros((rows, 0)), flat, vectors
     )
     widths = PriorWidths(np.array([0.3]), np.array([0.25]))
-    shaped = Evidence(**{**vars(base), "good": (vectors[:, 0] > 0).astype(float)})
-    noise = Evidence(**{**vars(base), "good": rng.integers(2, size=rows).astype(float)})
+    shaped = Observations(**{**vars(base), "good": (vectors[:, 0] > 0).astype(float)})
+    noise = Observations(**{**vars(base), "good": rng.integers(2, size=rows).astype(float)})
     assert fit_posterior(shaped, widths, 0).residual[0] is not None
     assert fit_posterior(noise, widths, 0).residual[0] is None
 

@@ -11,7 +11,7 @@ import pytest
 
 from eccos_rs import LLM, Pool, Query, Router
 from eccos_rs.predict.familiarity import AWAY_LENGTH_STD
-from eccos_rs.predict.prior.learned import LearnedPredictor, Outcome
+from eccos_rs.predict.prior.learned import LearnedPredictor, ModelOutcome
 from eccos_rs.predict.prior.prompts import fit_prompts
 from eccos_rs.predict.prior.tokens import TokenLevels
 from eccos_rs.predict.protocol import Prediction
@@ -62,17 +62,17 @@ def queries(kind: str, count: int, start: int = 0) -> list[Query]:
     return [Query(f"{kind} {'word ' * (10 + at % 7)}{at}") for at in range(start, start + count)]
 
 
-def outcomes(batch: list[Query], *, sent: int, tokens: float) -> tuple[list[Query], list[Outcome]]:
+def outcomes(batch: list[Query], *, sent: int, tokens: float) -> tuple[list[Query], list[ModelOutcome]]:
     """Let both models answer, right half of the time, with `sent` tokens around every query."""
     pairs = [
-        (query, Outcome(name, float(at % 2), tokens, input_tokens=len(query.prompt.split()) + sent))
+        (query, ModelOutcome(name, float(at % 2), tokens, input_tokens=len(query.prompt.split()) + sent))
         for at, query in enumerate(batch)
         for name in MODELS
     ]
     return [query for query, _ in pairs], [outcome for _, outcome in pairs]
 
 
-def learned(similarity: float, *batches: tuple[list[Query], list[Outcome]]) -> LearnedPredictor:
+def learned(similarity: float, *batches: tuple[list[Query], list[ModelOutcome]]) -> LearnedPredictor:
     made = LearnedPredictor(Somewhere(similarity))
     for batch in batches:
         made.learn(*batch)
@@ -150,7 +150,7 @@ def test_the_room_for_shared_errors_shrinks_with_labels_and_never_below_what_the
 
 def test_one_model_with_counts_says_nothing_of_the_others_at_home() -> None:
     home = learned(0.9)
-    home.learn(queries("known", 50), [Outcome("small", 1.0, 900.0)] * 50)
+    home.learn(queries("known", 50), [ModelOutcome("small", 1.0, 900.0)] * 50)
     told = home.predict(queries("known", 5))
     assert told.output_tokens[:, 1] == pytest.approx([100.0] * 5)
     assert told.output_tokens[:, 0].mean() > 300
@@ -206,6 +206,6 @@ def test_what_was_learned_of_prompts_is_kept_and_an_older_state_is_read() -> Non
 
 @pytest.mark.parametrize("tokens", [-1.0, math.inf])
 def test_a_count_that_is_none_is_refused(tokens: float) -> None:
-    query, good = queries("alien", 1), Outcome("small", 1.0, 100.0)
+    query, good = queries("alien", 1), ModelOutcome("small", 1.0, 100.0)
     with pytest.raises(Exception, match="input_tokens: got"):
         learned(0.2).learn(query, [replace(good, input_tokens=tokens)])

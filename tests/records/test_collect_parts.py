@@ -19,7 +19,7 @@ from eccos_rs.records.collect.endpoint import Caller, Retry
 from eccos_rs.records.collect.faults import retry_after
 from eccos_rs.records.collect.grade import judged_score, parse_number
 from eccos_rs.records.collect.journal import Journal
-from eccos_rs.records.collect.money import Ledger
+from eccos_rs.records.collect.money import SpendLedger
 from eccos_rs.records.collect.prompt import judge_messages, task_messages
 from eccos_rs.records.collect.usage import check_usage, most_input_tokens
 
@@ -233,7 +233,7 @@ def test_the_bound_on_input_holds_for_any_script():
 
 
 async def test_the_ledger_waits_and_then_closes():
-    ledger = Ledger(ceiling=1.0)
+    ledger = SpendLedger(ceiling=1.0)
     first = await ledger.reserve(0.6)
     assert first is not None
     waiting = asyncio.create_task(ledger.reserve(0.5))
@@ -251,7 +251,7 @@ async def test_the_ledger_waits_and_then_closes():
 
 
 async def test_without_a_ceiling_nothing_waits():
-    ledger = Ledger()
+    ledger = SpendLedger()
     held = [await ledger.reserve(1e9) for _ in range(3)]
     assert all(held)
 

@@ -9,7 +9,7 @@ import pytest
 
 from eccos_rs.pools.pool import LLM, Endpoint, Pool
 from eccos_rs.serve import app as serving
-from eccos_rs.serve.board import Board
+from eccos_rs.serve.board import StatusBoard
 from tests.helpers.browser import browser
 from tests.helpers.scripted import COMPLETION, Scripted, plain
 from tests.helpers.serving import MODELS, chat, running
@@ -113,7 +113,7 @@ def test_the_board_counts_what_everything_would_have_cost():
     class Lease:
         model, cost, costs, forecasts = "small", 1.0, [1.0, 8.0], [0.6, 0.9]
 
-    board = Board([LLM("small", 1, 1), LLM("large", 8, 8)], "p")
+    board = StatusBoard([LLM("small", 1, 1), LLM("large", 8, 8)], "p")
     assert board.savings() == []
     for _ in range(4):
         board.answered(Lease, 2.0, 0.1, 0.2)

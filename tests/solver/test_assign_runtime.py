@@ -19,6 +19,8 @@ import pytest
 
 import eccos_rs
 from eccos_rs import Assignment, Status, assign, certify
+from eccos_rs.solver import assignment
+from eccos_rs.solver.certificate import CheckedClaim
 from tests.helpers import problems
 from tests.helpers.paths import ROOT
 
@@ -265,5 +267,7 @@ def test_goal_and_criterion_have_their_names_and_the_old_ones_still_work() -> No
     assert (found.goal, found.criterion) == ("quality_value", "value")
     with pytest.warns(DeprecationWarning, match=r"Assignment.mode is deprecated: use Assignment.goal"):
         assert found.mode == "price"
+    with pytest.warns(DeprecationWarning, match=r"assignment.Claim is deprecated: use CheckedClaim"):
+        assert assignment.Claim is CheckedClaim
     with pytest.warns(DeprecationWarning, match="use Assignment.criterion"):
         assert found.aim == "value"

@@ -10,7 +10,7 @@ import pytest
 
 from eccos_rs import Pool, PoolError, Router
 from eccos_rs.predict.prior.learned import LearnedPredictor
-from eccos_rs.start.asking import Answers
+from eccos_rs.start.asking import GradedAnswers
 from eccos_rs.start.learning import learn_answers
 from eccos_rs.start.log import read_log
 from eccos_rs.start.measured import sum_counts, update_lengths
@@ -118,7 +118,9 @@ def test_what_one_part_teaches_does_not_reach_the_forecasts_of_another(tmp_path)
     traffic, base = build_traffic(log, router), router.predictor
     assert isinstance(base, LearnedPredictor)
     ones = np.zeros((60, 3))
-    learned = learn_answers(base, traffic, Answers(ones, ones + 9, ones, np.zeros(60, dtype=bool)), range(60))
+    learned = learn_answers(
+        base, traffic, GradedAnswers(ones, ones + 9, ones, np.zeros(60, dtype=bool)), range(60)
+    )
     queries = [entry.query for entry in log.entries]
     assert base.predict(queries).quality == pytest.approx(traffic.quality, abs=1e-6)
     assert learned.predict(queries).quality.mean() < traffic.quality.mean() - 0.1

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from eccos_rs.domain.pricing import model_cost
-from eccos_rs.records.collect.endpoint import CallError, Reply, read_reply
+from eccos_rs.records.collect.endpoint import CallError, ModelReply, read_reply
 from eccos_rs.records.collect.usage import check_usage
 from eccos_rs.records.tokens import estimate_tokens
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from eccos_rs.bulk.batch_endpoint import BatchEndpoint, BatchRow
     from eccos_rs.pools.pool import LLM
-    from eccos_rs.records.collect.money import Ledger, Reservation
+    from eccos_rs.records.collect.money import Reservation, SpendLedger
 
 __all__ = ["BatchState", "BatchedJob", "Lane"]
 
@@ -91,7 +91,7 @@ class Lane:
     endpoints : mapping of str to BatchEndpoint
     state : BatchState
         As the journal left it.
-    ledger : Ledger
+    ledger : SpendLedger
         Whose ceiling holds for what batches can cost.
     answered : collection of str
         Rows that have an answer, as the journal is written.
@@ -106,7 +106,7 @@ class Lane:
         models: Mapping[str, LLM],
         endpoints: Mapping[str, BatchEndpoint],
         state: BatchState,
-        ledger: Ledger,
+        ledger: SpendLedger,
         *,
         answered: Collection[str],
         record: Callable[[dict[str, Any]], Awaitable[None]],
@@ -286,6 +286,6 @@ def _window(model: LLM) -> str:
     return f"{model.lane_seconds / 3600.0:g}h"
 
 
-def _reply(body: Any) -> Reply:
+def _reply(body: Any) -> ModelReply:
     text = json.dumps(body)
     return read_reply(json.loads(text, object_hook=lambda each: SimpleNamespace(**each)), 0.0)

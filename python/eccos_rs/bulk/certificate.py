@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from eccos_rs.bulk.passes import (
+    DecisionPrices,
     Goal,
-    Prices,
     Rows,
     limits_value,
     objective,
@@ -18,7 +18,7 @@ from eccos_rs.bulk.passes import (
 )
 from eccos_rs.bulk.room import Room
 from eccos_rs.errors import InputError
-from eccos_rs.solver.certificate import Claim
+from eccos_rs.solver.certificate import CheckedClaim
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -59,7 +59,7 @@ class ShardFigures:
 
 
 def shard_figures(
-    rows: Rows, model: NDArray[np.int64], goal: Goal, prices: Prices, sha256: str = ""
+    rows: Rows, model: NDArray[np.int64], goal: Goal, prices: DecisionPrices, sha256: str = ""
 ) -> ShardFigures:
     """Add up a shard under its choices.
 
@@ -69,7 +69,7 @@ def shard_figures(
     model : ndarray of int64, shape (n,)
         -1 where a row has none.
     goal : Goal
-    prices : Prices
+    prices : DecisionPrices
         At which the dual value is computed.
     sha256 : str
         Of the predictions' file.
@@ -107,7 +107,7 @@ class JointCertificate:
     ----------
     goal : Goal
         As it was applied.
-    prices : Prices
+    prices : DecisionPrices
         Whatever found them: any prices of at least 0 prove a bound.
     capacity : ndarray of float64, shape (M,), or Room, or None
         Rows that each model may take, and several together.
@@ -115,7 +115,7 @@ class JointCertificate:
 
     Examples
     --------
-    >>> goal, prices = Goal("min_quality", 0.5), Prices(2.0, np.zeros(2))
+    >>> goal, prices = Goal("min_quality", 0.5), DecisionPrices(2.0, np.zeros(2))
     >>> rows = Rows(np.array([[1.0, 2.0]]), np.array([[0.5, 0.9]]), np.ones((1, 2), bool))
     >>> found = JointCertificate(goal, prices, None, [shard_figures(rows, np.array([0]), goal, prices)])
     >>> all(found.claims()), bool(found.check(0, rows, np.array([1])))
@@ -123,7 +123,7 @@ class JointCertificate:
     """
 
     goal: Goal
-    prices: Prices
+    prices: DecisionPrices
     capacity: NDArray[np.float64] | Room | None
     shards: Sequence[ShardFigures]
 
@@ -173,7 +173,7 @@ class JointCertificate:
         """Relative distance of `objective` to `bound`."""
         return relative_gap(self.objective, self.bound)
 
-    def claims(self, tolerance: float = 1e-4) -> tuple[Claim, ...]:
+    def claims(self, tolerance: float = 1e-4) -> tuple[CheckedClaim, ...]:
         """Check the sums: the promise, the capacities, the signs of the prices, and the gap.
 
         Parameters
@@ -181,22 +181,22 @@ class JointCertificate:
         tolerance : float
             The gap up to which the assignment counts as optimal.
         """
-        found = [Claim("prices prove a bound", self._priced(), "all are at least 0")]
+        found = [CheckedClaim("prices prove a bound", self._priced(), "all are at least 0")]
         if self.goal.kind == "min_quality":
             kept = self.quality >= self.goal.value - ROUNDING
-            found.append(Claim("quality", kept, f"{self.quality:.6f}, promised {self.goal.value:.6f}"))
+            found.append(CheckedClaim("quality", kept, f"{self.quality:.6f}, promised {self.goal.value:.6f}"))
         elif self.goal.kind == "budget":
             kept = self.cost <= self.goal.value * (1 + ROUNDING)
-            found.append(Claim("budget", kept, f"US$ {self.cost:.6f} of {self.goal.value:.6f}"))
+            found.append(CheckedClaim("budget", kept, f"US$ {self.cost:.6f} of {self.goal.value:.6f}"))
         if (room := self.room) is not None:
             told = [f"{self.counts.tolist()} of {room.own.tolist()}"]
             for name, mask, limit in zip(room.names, room.masks, room.shared.tolist(), strict=True):
                 told.append(f"{name}: {int(self.counts[mask].sum())} of {limit:g}")
-            found.append(Claim("capacity", room.holds(self.counts), "; ".join(told)))
-        found.append(Claim("gap", self.gap <= tolerance, f"{self.gap:.1e}, wanted {tolerance:.0e}"))
+            found.append(CheckedClaim("capacity", room.holds(self.counts), "; ".join(told)))
+        found.append(CheckedClaim("gap", self.gap <= tolerance, f"{self.gap:.1e}, wanted {tolerance:.0e}"))
         return tuple(found)
 
-    def check(self, number: int, rows: Rows, model: NDArray[np.int64]) -> Claim:
+    def check(self, number: int, rows: Rows, model: NDArray[np.int64]) -> CheckedClaim:
         """Compute one shard again from its predictions and choices, and compare.
 
         Parameters
@@ -211,15 +211,15 @@ class JointCertificate:
         try:
             found = shard_figures(rows, model, self.goal, self.prices)
         except InputError as error:
-            return Claim(name, False, str(error))
+            return CheckedClaim(name, False, str(error))
         for key in ("rows", "deferred", "counts"):
             if getattr(found, key) != getattr(said, key):
-                return Claim(name, False, f"{key}: {getattr(found, key)}, said {getattr(said, key)}")
+                return CheckedClaim(name, False, f"{key}: {getattr(found, key)}, said {getattr(said, key)}")
         for key in ("cost", "quality", "dual"):
             ours, theirs = getattr(found, key), getattr(said, key)
             if abs(ours - theirs) > ROUNDING * max(abs(ours), abs(theirs), 1e-12):
-                return Claim(name, False, f"{key}: {ours!r}, said {theirs!r}")
-        return Claim(name, True, f"{said.rows:,} rows add up")
+                return CheckedClaim(name, False, f"{key}: {ours!r}, said {theirs!r}")
+        return CheckedClaim(name, True, f"{said.rows:,} rows add up")
 
     def _priced(self) -> bool:
         prices = self.prices
@@ -259,7 +259,9 @@ class JointCertificate:
             pools = np.array(told.get("pool_prices", ()), dtype=np.float64)
             return cls(
                 Goal(*told["goal"]),
-                Prices(float(told["goal_price"]), np.array(told["place_prices"], dtype=np.float64), pools),
+                DecisionPrices(
+                    float(told["goal_price"]), np.array(told["place_prices"], dtype=np.float64), pools
+                ),
                 capacity,
                 [ShardFigures(**each) for each in told["shards"]],
             )

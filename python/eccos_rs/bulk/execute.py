@@ -24,7 +24,7 @@ from eccos_rs.domain.pricing import model_cost
 from eccos_rs.records.collect.earlier import EarlierCalls, stamp
 from eccos_rs.records.collect.endpoint import Caller, CallError
 from eccos_rs.records.collect.journal import Journal, read_journal
-from eccos_rs.records.collect.money import Ledger
+from eccos_rs.records.collect.money import SpendLedger
 from eccos_rs.records.collect.state import CUT_OFF
 from eccos_rs.records.collect.turns import shared_turns
 from eccos_rs.records.collect.usage import check_usage, most_input_tokens
@@ -76,7 +76,7 @@ class Execution:
     state: RunState = field(default_factory=RunState)
     report: RunReport = field(default_factory=RunReport)
     _callers: dict[str, Caller] = field(default_factory=dict)
-    _ledger: Ledger = field(default_factory=Ledger)
+    _ledger: SpendLedger = field(default_factory=SpendLedger)
     _end: float | None = None
     _late: set[str] = field(default_factory=set)
 

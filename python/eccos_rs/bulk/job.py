@@ -16,7 +16,7 @@ import numpy as np
 from eccos_rs.bulk.certificate import JointCertificate, shard_figures
 from eccos_rs.bulk.joint import JointAnswer, solve_shards
 from eccos_rs.bulk.limits import joint_capacity, joint_goal
-from eccos_rs.bulk.passes import Goal, LocalPasses, Prices, Rows, choose
+from eccos_rs.bulk.passes import DecisionPrices, Goal, LocalPasses, Rows, choose
 from eccos_rs.bulk.source import Part, Source
 from eccos_rs.errors import InputError
 from eccos_rs.records.files import replacing
@@ -375,7 +375,7 @@ def _load(place: Path, parts: int) -> JointAnswer:
     )
 
 
-def _prices(arrays: Mapping[str, Any], kind: str) -> Prices:
+def _prices(arrays: Mapping[str, Any], kind: str) -> DecisionPrices:
     whole = arrays[f"{kind}prices"]
     # An answer of an earlier release knows no shared capacities.
-    return Prices(float(whole[0]), whole[1:], arrays.get(f"{kind}pool_prices", np.zeros(0)))
+    return DecisionPrices(float(whole[0]), whole[1:], arrays.get(f"{kind}pool_prices", np.zeros(0)))

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from eccos_rs.bulk.passes import (
+    DecisionPrices,
     Goal,
     LocalPasses,
     Passes,
-    Prices,
     Rows,
     Shard,
     Sums,
@@ -63,7 +63,7 @@ class JointAnswer:
         As of `Assignment`.
     goal : Goal
         As it was applied: a relative quality has become a mean.
-    prices : Prices
+    prices : DecisionPrices
         A row that is not settled takes its model of least reduced cost at these.
     settled : list of (ndarray, ndarray)
         For each shard: row numbers, and their models.
@@ -80,12 +80,12 @@ class JointAnswer:
         Points of mean quality that the confidence adds.
     bounds : list of float
         For each shard its part of the dual value at `bound_prices`: anyone can compute one again.
-    bound_prices : Prices
+    bound_prices : DecisionPrices
     """
 
     status: str
     goal: Goal
-    prices: Prices
+    prices: DecisionPrices
     settled: list[tuple[NDArray[np.int64], NDArray[np.int64]]]
     rows: int
     deferred: int
@@ -97,7 +97,7 @@ class JointAnswer:
     passes: int
     margin: float = 0.0
     bounds: list[float] = field(default_factory=list)
-    bound_prices: Prices | None = None
+    bound_prices: DecisionPrices | None = None
 
 
 def solve_shards(
@@ -216,10 +216,10 @@ class _Solve:
             return self._out_of_reach(models, total)
         return best
 
-    def _from_sample(self, models: int, total: int) -> tuple[Prices, NDArray[np.float64], int]:
+    def _from_sample(self, models: int, total: int) -> tuple[DecisionPrices, NDArray[np.float64], int]:
         rows = Rows.joined(self.passes.sample(self.sample_rows / max(total, 1), self.seed))
         if self.goal.kind == "quality_value" and self.room is None:
-            return Prices(self.goal.value, np.zeros(models)), np.zeros((1 + models,) * 2), len(rows)
+            return DecisionPrices(self.goal.value, np.zeros(models)), np.zeros((1 + models,) * 2), len(rows)
         found = self._assign(rows, len(rows) / max(total, 1))
         prices = self._prices(found)
         if len(rows) >= total:
@@ -238,13 +238,13 @@ class _Solve:
             covariance[0, :] = covariance[:, 0] = 0.0
         return prices, covariance, len(rows)
 
-    def _prices(self, found: Assignment) -> Prices:
+    def _prices(self, found: Assignment) -> DecisionPrices:
         places = np.asarray(found.duals.capacity, dtype=np.float64).reshape(-1)
         places = np.where(np.isfinite(places), places, 0.0)
         pools = np.where(np.isfinite(found.duals.pool), found.duals.pool, 0.0)
         if self.room is not None:
             places = places + self.room.spread(pools)
-        return Prices(float(found.duals.requirement), places, pools)
+        return DecisionPrices(float(found.duals.requirement), places, pools)
 
     def _assign(self, rows: Rows, share: float) -> Assignment:
         """Solve a share of all rows for the same share of every limit."""
@@ -292,7 +292,9 @@ class _Solve:
             kept = True
         return kept and (self.room is None or self.room.holds(_counts(sums)))
 
-    def _answer(self, sums: list[Sums], found: Any, prices: Prices, total: int, passes: int) -> JointAnswer:
+    def _answer(
+        self, sums: list[Sums], found: Any, prices: DecisionPrices, total: int, passes: int
+    ) -> JointAnswer:
         cost, quality = sum(each.cost for each in sums), sum(each.quality for each in sums)
         counts = _counts(sums)
         settled, start = [], 0

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from eccos_rs.bulk.room import Room
 
 __all__ = [
+    "DecisionPrices",
     "Goal",
     "LocalPasses",
     "Passes",
-    "Prices",
     "Rows",
     "Shard",
     "Sums",
@@ -91,7 +91,7 @@ class Goal:
 
 
 @dataclass(frozen=True, slots=True)
-class Prices:
+class DecisionPrices:
     """Prices at which rows are decided.
 
     Attributes
@@ -142,7 +142,7 @@ class Sums:
     content: Rows | None = None
 
 
-def reduced_cost(rows: Rows, goal: Goal, prices: Prices) -> NDArray[np.float64]:
+def reduced_cost(rows: Rows, goal: Goal, prices: DecisionPrices) -> NDArray[np.float64]:
     """Return what each pair costs at these prices, (n, M); infinite where it is not allowed."""
     base, limited = goal.sides(rows)
     value = base + prices.goal * limited
@@ -151,7 +151,7 @@ def reduced_cost(rows: Rows, goal: Goal, prices: Prices) -> NDArray[np.float64]:
     return value
 
 
-def limits_value(goal: Goal, prices: Prices, room: Room | None, rows: int) -> float:
+def limits_value(goal: Goal, prices: DecisionPrices, room: Room | None, rows: int) -> float:
     """Return what the limits over all rows are worth at these prices: what the dual value takes off."""
     limit = {"min_quality": -goal.value * rows, "budget": goal.value, "quality_value": 0.0}[goal.kind]
     return prices.goal * limit + (0.0 if room is None else room.value(prices.places, prices.pools))
@@ -170,7 +170,7 @@ def relative_gap(reached: float, bound: float) -> float:
 
 
 def choose(
-    rows: Rows, goal: Goal, prices: Prices, settled: tuple[NDArray[np.int64], NDArray[np.int64]]
+    rows: Rows, goal: Goal, prices: DecisionPrices, settled: tuple[NDArray[np.int64], NDArray[np.int64]]
 ) -> NDArray[np.int64]:
     """Return the model of each row of a shard under an answer, -1 where none may take it."""
     model: NDArray[np.int64] = reduced_cost(rows, goal, prices).argmin(axis=1).astype(np.int64)
@@ -182,7 +182,7 @@ def choose(
 def sum_shard(
     rows: Rows,
     goal: Goal,
-    prices: Prices,
+    prices: DecisionPrices,
     covariance: NDArray[np.float64],
     *,
     share: float = 1.0,
@@ -195,7 +195,7 @@ def sum_shard(
     ----------
     rows : Rows
     goal : Goal
-    prices : Prices
+    prices : DecisionPrices
     covariance : ndarray, shape (1 + M, 1 + M)
         Of the goal's price and the places' prices.
     share : float
@@ -268,7 +268,12 @@ class Passes(Protocol):
         """Return this share of the rows of every shard, drawn at random."""
 
     def sums(
-        self, goal: Goal, prices: Prices, covariance: NDArray[np.float64], share: float, list_rows: bool
+        self,
+        goal: Goal,
+        prices: DecisionPrices,
+        covariance: NDArray[np.float64],
+        share: float,
+        list_rows: bool,
     ) -> list[Sums]:
         """Make one pass, see `sum_shard`; in the order of the shards."""
 
@@ -306,7 +311,12 @@ class LocalPasses:
         return sample_shards((shard.load() for shard in self._shards), share, seed)
 
     def sums(
-        self, goal: Goal, prices: Prices, covariance: NDArray[np.float64], share: float, list_rows: bool
+        self,
+        goal: Goal,
+        prices: DecisionPrices,
+        covariance: NDArray[np.float64],
+        share: float,
+        list_rows: bool,
     ) -> list[Sums]:
         """See `Passes`."""
         return [

@@ -14,7 +14,7 @@ from eccos_rs.domain.query import Query
 from eccos_rs.domain.rows import is_blank
 from eccos_rs.errors import InputError, QueryError, RecordError
 from eccos_rs.records.files import iter_values
-from eccos_rs.records.forms import Layout, detect_layout
+from eccos_rs.records.forms import FileLayout, detect_layout
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -247,18 +247,18 @@ def read_query_rows(
         yield reader.row(f"{shown}, {word} {number}", value)
 
 
-def _stated(form: str, path: Path, columns: tuple[str, ...]) -> Layout:
+def _stated(form: str, path: Path, columns: tuple[str, ...]) -> FileLayout:
     if form == "tsv":
-        return Layout("csv", "\t")
+        return FileLayout("csv", "\t")
     if form == "csv":
         found = detect_layout(path, columns)
-        return found if found.form == "csv" else Layout("csv")
+        return found if found.form == "csv" else FileLayout("csv")
     if form in ("text", "jsonl", "json", "parquet"):
-        return Layout(form)  # type: ignore[arg-type]
+        return FileLayout(form)  # type: ignore[arg-type]
     raise InputError(f"form: got {form!r}, wanted auto, text, jsonl, json, csv, tsv or parquet")
 
 
-def _values(path: Path, layout: Layout, shown: str) -> Iterator[tuple[int, Any]]:
+def _values(path: Path, layout: FileLayout, shown: str) -> Iterator[tuple[int, Any]]:
     try:
         yield from iter_values(path, layout, name=shown)
     except RecordError as error:

@@ -12,7 +12,7 @@ from eccos_rs.bulk.columns import arrow_columns
 from eccos_rs.bulk.queries import RowReader, read_query_rows
 from eccos_rs.errors import InputError
 from eccos_rs.records.files import is_index, parquet
-from eccos_rs.records.forms import FORM_SUFFIXES, Layout, detect_layout, known_suffix
+from eccos_rs.records.forms import FORM_SUFFIXES, FileLayout, detect_layout, known_suffix
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -110,7 +110,7 @@ class Source:
     def _file_parts(self, file: Path, start: int, wanted: Any) -> Iterator[Part | int]:
         columns = () if self.reader.column is None else (self.reader.column,)
         if self.form == "parquet" or (
-            self.form == "auto" and detect_layout(file, columns) == Layout("parquet")
+            self.form == "auto" and detect_layout(file, columns) == FileLayout("parquet")
         ):
             yield from self._parquet(file, start, wanted)
             return

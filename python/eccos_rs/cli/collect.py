@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from eccos_rs.records.collect import CollectSummary, Progress
-    from eccos_rs.records.collect.estimate import Estimate
+    from eccos_rs.records.collect.estimate import CollectEstimate
 
 __all__ = ["collect", "progress_with_money"]
 
@@ -161,7 +161,7 @@ def _print(summary: CollectSummary, out: Path, *, as_json: bool) -> None:
         typer.echo(line)
 
 
-def _print_estimate(found: Estimate, *, as_json: bool) -> None:
+def _print_estimate(found: CollectEstimate, *, as_json: bool) -> None:
     from eccos_rs.cli.common import json_text
 
     if as_json:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from eccos_rs.evaluate.harness import HeldOutSet, Run, RunStatistics
 
-__all__ = ["BUDGETS", "LEVELS", "LOSSES", "Comparison", "Gain", "Score", "compare", "gain"]
+__all__ = ["BUDGETS", "LEVELS", "LOSSES", "Comparison", "Gain", "RouterScore", "compare", "gain"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -55,7 +55,7 @@ class Gain:
 
 
 @dataclass(frozen=True)
-class Score:
+class RouterScore:
     """What one router did in one setting.
 
     Attributes
@@ -105,7 +105,7 @@ class Comparison:
 
     Attributes
     ----------
-    scores : list of Score
+    scores : list of RouterScore
         In the order of the methods.
     gains : dict of str to Gain
         Keys ``A - B``: the champion against each router with an operating point, and the joint assignment
@@ -114,7 +114,7 @@ class Comparison:
         Mean US dollars between which AIQ is taken.
     """
 
-    scores: list[Score]
+    scores: list[RouterScore]
     gains: dict[str, Gain]
     cost_range: tuple[float, float]
 
@@ -224,7 +224,9 @@ def _frontier(curves: Sequence[Curve], reference: Floats, resamples: Resamples) 
     return best
 
 
-def _score(run: Run, scale: _Scale, champion: Curve | None, frontier: Floats, oracle: Floats | None) -> Score:
+def _score(
+    run: Run, scale: _Scale, champion: Curve | None, frontier: Floats, oracle: Floats | None
+) -> RouterScore:
     curve, (weak, strong) = run.curve, scale.singles
     quality, cost = curve.means(scale.resamples)
     nothing = Estimate(float("nan"), float("nan"), float("nan"))
@@ -237,7 +239,7 @@ def _score(run: Run, scale: _Scale, champion: Curve | None, frontier: Floats, or
                 for q, c, own in zip(*champion.means(scale.resamples), cost, strict=True)
             ]
             ahead = summarise(np.asarray(theirs) - quality[:, 0])
-        return Score(
+        return RouterScore(
             curve.name, False, points, curve.share.tolist(), [nothing] * len(BUDGETS), [nothing] *
             len(LOSSES),
             nothing, nothing, nothing, float("nan"), [float("nan")] * len(LEVELS), ahead, run.statistics,
@@ -248,7 +250,7 @@ def _score(run: Run, scale: _Scale, champion: Curve | None, frontier: Floats, or
     areas = np.array([aiq(q, c, *ends) for q, c, ends in zip(quality, cost, scale.span, strict=True)])
     gaps = np.array([apgr(q, c, (qw, cw), (qs, cs)) for q, c, qw, cw, qs, cs in draws])
     regret = nothing if oracle is None else summarise(_mean_reached(oracle - at))
-    return Score(
+    return RouterScore(
         curve.name, True, points, curve.share.tolist(),
         [summarise(at[:, k]) for k in range(len(BUDGETS))],
         [summarise(costs[:, k]) for k in range(len(LOSSES))], summarise(areas), summarise(gaps), regret,

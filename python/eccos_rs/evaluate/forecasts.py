@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from eccos_rs.evaluate.methods.base import Predictions
     from eccos_rs.evaluate.promises import Chosen
 
-__all__ = ["Forecast", "judge_forecasts"]
+__all__ = ["HeldOutForecast", "judge_forecasts"]
 
 NAN = float("nan")
 
 
 @dataclass(frozen=True)
-class Forecast:
+class HeldOutForecast:
     """One predictor on the held-back queries.
 
     Attributes
@@ -65,7 +65,7 @@ class Forecast:
     chosen: Reliability
 
 
-def judge_forecasts(predictions: Predictions, test_set: HeldOutSet, chosen: Chosen) -> Forecast:
+def judge_forecasts(predictions: Predictions, test_set: HeldOutSet, chosen: Chosen) -> HeldOutForecast:
     """Judge one predictor.
 
     Parameters
@@ -90,7 +90,7 @@ def judge_forecasts(predictions: Predictions, test_set: HeldOutSet, chosen: Chos
         )
     # The chosen pairs were dealt several times; the floor must not be drawn as if each were a new coin.
     distinct = max(1, len(chosen.forecast) // len(table))
-    return Forecast(
+    return HeldOutForecast(
         predictions.name,
         auc={**areas, "mean": float(np.mean(known)) if known else NAN},
         brier={**errors, "mean": float(np.mean(list(errors.values())))},

@@ -10,12 +10,12 @@ import numpy as np
 from eccos_rs.errors import InputError
 from eccos_rs.evaluate.compare import Comparison, compare
 from eccos_rs.evaluate.curves import Resamples
-from eccos_rs.evaluate.forecasts import Forecast, judge_forecasts
+from eccos_rs.evaluate.forecasts import HeldOutForecast, judge_forecasts
 from eccos_rs.evaluate.harness import Run, sweep
 from eccos_rs.evaluate.methods.base import OPERATING_POINTS, Predictions, RoutingMethod
 from eccos_rs.evaluate.methods.baselines import (
     PerQuery,
-    Priced,
+    PricedPerQuery,
     Random,
     RoundRobin,
     Single,
@@ -83,7 +83,7 @@ class Study:
         The models by themselves: mean quality and mean US dollars.
     comparisons : dict of Setting to Comparison
         One for each setting.
-    forecasts : list of Forecast
+    forecasts : list of HeldOutForecast
         One for each predictor.
     promises : list of Promise
         Expectation promised, in every setting.
@@ -101,7 +101,7 @@ class Study:
     about: dict[str, Any]
     singles: list[tuple[str, float, float]]
     comparisons: dict[Setting, Comparison]
-    forecasts: list[Forecast]
+    forecasts: list[HeldOutForecast]
     promises: list[Promise]
     guarantees: list[Guarantee]
     identity: Identity
@@ -128,7 +128,7 @@ def methods_for(evidence: Evidence, setting: Setting, part: int = 0) -> list[Rou
     for predictions in by_predictor.values():
         found += [PerQuery(predictions), Joint(predictions)]
     if not free:
-        found.append(Priced(best))
+        found.append(PricedPerQuery(best))
     for predictions in _judged_in_every_mode(evidence):
         found += [Joint(predictions, "promise"), Joint(predictions, "budget")]
     found.append(Joint(Predictions(ORACLE, table.quality, table.cost), name=ORACLE))
@@ -237,7 +237,7 @@ def _pairs(evidence: Evidence) -> list[tuple[str, str]]:
             (Joint(predictions, mode).name, PerQuery(predictions).name) for mode in ("promise", "budget")
         ]
     best = evidence.predictions[evidence.best]
-    found.append((Priced(best).name, PerQuery(best).name))
+    found.append((PricedPerQuery(best).name, PerQuery(best).name))
     found.append((PerQuery(best).name, BLIND))
     if evidence.plain is not None:
         found.append((PerQuery(best).name, Threshold(evidence.predictions[evidence.plain]).name))

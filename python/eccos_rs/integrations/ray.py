@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from eccos_rs.bulk.certificate import ShardFigures
     from eccos_rs.bulk.joint import JointAnswer
-    from eccos_rs.bulk.passes import Goal, Prices, Rows, Sums
+    from eccos_rs.bulk.passes import DecisionPrices, Goal, Rows, Sums
     from eccos_rs.bulk.source import Source
 
 __all__ = ["RayPasses", "RayRoute", "route", "route_files"]
@@ -374,7 +374,12 @@ class RayPasses:
         return self._all("sample", share, seed)
 
     def sums(
-        self, goal: Goal, prices: Prices, covariance: NDArray[np.float64], share: float, list_rows: bool
+        self,
+        goal: Goal,
+        prices: DecisionPrices,
+        covariance: NDArray[np.float64],
+        share: float,
+        list_rows: bool,
     ) -> list[Sums]:
         """See `Passes`."""
         return self._all("sums", goal, prices, covariance, share, list_rows)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from eccos_rs.bulk.certificate import ShardFigures
     from eccos_rs.bulk.joint import JointAnswer
-    from eccos_rs.bulk.passes import Goal, Prices, Sums
+    from eccos_rs.bulk.passes import DecisionPrices, Goal, Sums
     from eccos_rs.bulk.queries import RowReader
     from eccos_rs.bulk.source import Source
     from eccos_rs.routing.policy import Policy
@@ -124,7 +124,12 @@ class PartWorker:
         return [sample_shard(rows, share, seed, number) for number, _, rows in self.shards]
 
     def sums(
-        self, goal: Goal, prices: Prices, covariance: NDArray[np.float64], share: float, list_rows: bool
+        self,
+        goal: Goal,
+        prices: DecisionPrices,
+        covariance: NDArray[np.float64],
+        share: float,
+        list_rows: bool,
     ) -> list[Sums]:
         """See `Passes`."""
         return [

@@ -192,17 +192,17 @@ class BundlePredictor:
             return
         if len(parts) == 1:
             start = time.perf_counter()
-            batch = _Batch(self, queries)
+            batch = _TextBatch(self, queries)
             seconds["tokenize"] += time.perf_counter() - start
             yield parts[0], *batch.encode(seconds)
             return
         with ThreadPoolExecutor(1, thread_name_prefix="eccos-tokenize") as pool:
-            coming = pool.submit(_Batch, self, queries[parts[0]])
+            coming = pool.submit(_TextBatch, self, queries[parts[0]])
             for part, following in zip(parts, [*parts[1:], None], strict=True):
                 start = time.perf_counter()
                 batch = coming.result()
                 if following is not None:
-                    coming = pool.submit(_Batch, self, queries[following])
+                    coming = pool.submit(_TextBatch, self, queries[following])
                 # Only the wait counts: what runs beside the encoder costs nobody anything.
                 seconds["tokenize"] += time.perf_counter() - start
                 yield part, *batch.encode(seconds)
@@ -212,7 +212,7 @@ class BundlePredictor:
         return f"{name}({self.bundle_name!r}, {len(self.models)} models, {self.device}, {self.variant})"
 
 
-class _Batch:
+class _TextBatch:
     """One slice of texts: looked up in the cache, repeated texts joined, the rest tokenised."""
 
     def __init__(self, owner: BundlePredictor, queries: Sequence[Query]) -> None:

@@ -15,7 +15,7 @@ from typing import IO, TYPE_CHECKING, Any, cast
 
 from eccos_rs.errors import MissingExtraError, RecordError
 from eccos_rs.records.check import Place, valid_texts
-from eccos_rs.records.forms import FORM_SUFFIXES, Layout, detect_layout, known_suffix, open_text
+from eccos_rs.records.forms import FORM_SUFFIXES, FileLayout, detect_layout, known_suffix, open_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -72,7 +72,7 @@ def iter_rows(path: str | Path) -> Iterator[tuple[int, Row]]:
 
 def iter_values(
     path: str | Path,
-    layout: Layout | None = None,
+    layout: FileLayout | None = None,
     *,
     name: str | None = None,
     on_error: Callable[[RecordError], None] | None = None,
@@ -82,7 +82,7 @@ def iter_values(
     Parameters
     ----------
     path : path
-    layout : Layout, optional
+    layout : FileLayout, optional
         In place of what `detect_layout` finds; the form `text` gives each line that is not blank.
     name : str, optional
         What errors call the file.
@@ -105,7 +105,7 @@ def iter_values(
     return enumerate(parquet_rows(path), start=1)
 
 
-def _readable(path: Path) -> Layout:
+def _readable(path: Path) -> FileLayout:
     """Return the layout of a file of rows, or say why it is none."""
     form = known_suffix(path)
     if form in PICKLES:
@@ -120,7 +120,7 @@ def _readable(path: Path) -> Layout:
     layout = detect_layout(path)
     if layout.form == "text":
         if form in FORM_SUFFIXES or not path.stat().st_size:
-            return Layout(FORM_SUFFIXES.get(form, "jsonl"))
+            return FileLayout(FORM_SUFFIXES.get(form, "jsonl"))
         raise RecordError(
             f"{path}: is not read: neither its name nor its first lines say which form it has; "
             f"wanted one of {', '.join(FORM_SUFFIXES)}"

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-__all__ = ["FORM_SUFFIXES", "Form", "Layout", "detect_layout", "known_suffix", "open_bytes", "open_text"]
+__all__ = ["FORM_SUFFIXES", "FileLayout", "Form", "detect_layout", "known_suffix", "open_bytes", "open_text"]
 
 Form = Literal["jsonl", "json", "csv", "parquet", "text"]
 
@@ -52,7 +52,7 @@ _NAME = re.compile(r"[A-Za-z_][\w.\-]*")
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class FileLayout:
     """How to read a file.
 
     Attributes
@@ -166,7 +166,7 @@ def _peek(stream: IO[bytes], path: Path, size: int) -> bytes:
         return stream.peek(size)[:size]  # type: ignore[attr-defined,no-any-return]
 
 
-def detect_layout(path: Path, columns: Sequence[str] = ()) -> Layout:
+def detect_layout(path: Path, columns: Sequence[str] = ()) -> FileLayout:
     """Tell a file's form.
 
     Parameters
@@ -190,26 +190,26 @@ def detect_layout(path: Path, columns: Sequence[str] = ()) -> Layout:
 
 def detect_layout_bytes(
     head: bytes, promised: Form | None = None, *, whole: bool, columns: Sequence[str] = ()
-) -> Layout:
+) -> FileLayout:
     """Tell a form by the first bytes and what a suffix promises; `whole`: there are no more bytes."""
     if head.startswith(_PARQUET) or (promised == "parquet" and not _is_text(head)):
-        return Layout("parquet")
+        return FileLayout("parquet")
     encoding = "utf-16" if head[:2] in _UTF16 else "utf-8-sig"
     lines = head.decode(encoding, "replace").split("\n")
     if not whole and len(lines) > 1:
         lines.pop()  # cut off in the middle
     lines = [line for line in lines if line.strip()][:3]
     if not lines:
-        return Layout(promised if promised in ("jsonl", "json", "csv") else "text")
+        return FileLayout(promised if promised in ("jsonl", "json", "csv") else "text")
     if lines[0].lstrip()[0] in '{["':
         form = _json_form(lines, promised, whole=whole)
         if form is not None:
-            return Layout(form)
+            return FileLayout(form)
     if promised == "csv" or (promised is None and _is_header(lines, columns)):
-        return Layout("csv", _delimiter(lines[0]))
+        return FileLayout("csv", _delimiter(lines[0]))
     if promised in ("json", "jsonl", "parquet") and _is_header(lines, columns):
-        return Layout("csv", _delimiter(lines[0]))
-    return Layout("text" if promised in (None, "parquet") else promised)
+        return FileLayout("csv", _delimiter(lines[0]))
+    return FileLayout("text" if promised in (None, "parquet") else promised)
 
 
 def _is_text(head: bytes) -> bool:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from eccos_rs.domain.query import Query
 from eccos_rs.errors import InputError
-from eccos_rs.predict.prior.learned import LearnedPredictor, Outcome
+from eccos_rs.predict.prior.learned import LearnedPredictor, ModelOutcome
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -196,7 +196,7 @@ class Knowing:
         pairs = [
             (
                 Query(record.query),
-                Outcome(
+                ModelOutcome(
                     meant.get(each.model) or meant.setdefault(each.model, self._column(each.model)),
                     float(each.quality),
                     _count(each.output_tokens),
@@ -253,7 +253,7 @@ class Knowing:
         if not isinstance(channel, str) or not channel:
             raise InputError(f"channel: got {channel!r}, wanted a name such as 'thumbs'")
         tokens = float("nan") if output_tokens is None else float(output_tokens)
-        self._learn_outcomes([asked], [Outcome(model, float(good), tokens, channel)], "model", now=False)
+        self._learn_outcomes([asked], [ModelOutcome(model, float(good), tokens, channel)], "model", now=False)
         return self
 
     def save(self, path: str | PathLike[str]) -> Bundle:
@@ -286,7 +286,7 @@ class Knowing:
         return name if at < 0 else self.pool.names[at]
 
     def _learn_outcomes(
-        self, queries: Sequence[Query], outcomes: Sequence[Outcome], what: str, *, now: bool = True
+        self, queries: Sequence[Query], outcomes: Sequence[ModelOutcome], what: str, *, now: bool = True
     ) -> None:
         known = [at for at, outcome in enumerate(outcomes) if outcome.model in self.pool.names]
         if not known:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from eccos_rs.routing.render import COLUMNS, cells, gap_cells, shown_rows, summary
 
 if TYPE_CHECKING:
-    from eccos_rs.routing.render import Row, Shown
+    from eccos_rs.routing.render import Shown, ShownRow
 
 __all__ = ["plan_html"]
 
@@ -50,7 +50,7 @@ def plan_html(plan: Shown) -> str:
     )
 
 
-def _row(row: Row, reason: str) -> str:
+def _row(row: ShownRow, reason: str) -> str:
     made = []
     for name, cell in zip(COLUMNS, cells(row), strict=True):
         text = escape(cell)

@@ -36,7 +36,7 @@ TOKENS_PER_SECOND = 50.0
 """How fast an LLM is taken to answer where nothing is said: a usual speed of a hosted model."""
 
 
-class Row(Protocol):
+class ShownRow(Protocol):
     """What is shown of a `PlanRow`."""
 
     @property
@@ -106,7 +106,7 @@ class Shown(Protocol):
     @property
     def overhead(self) -> float: ...
     def response_seconds(self, tokens_per_second: float = ...) -> float: ...
-    def row(self, index: int) -> Row: ...
+    def row(self, index: int) -> ShownRow: ...
     def reason(self, index: int) -> str: ...
     def __len__(self) -> int: ...
 
@@ -146,7 +146,7 @@ def one_line(text: str) -> str:
     return " ".join("".join(kept).split()) or "(empty)"
 
 
-def cells(row: Row) -> tuple[str, ...]:
+def cells(row: ShownRow) -> tuple[str, ...]:
     """Return the row of the table under `COLUMNS`."""
     if row.model is None:
         return str(row.index + 1), one_line(row.query), "- deferred -", "", "", "", ""

@@ -19,7 +19,7 @@ from eccos_rs.domain.validation import check_number
 from eccos_rs.errors import InputError
 from eccos_rs.pools.pool import Pool
 from eccos_rs.routing.router import Router
-from eccos_rs.serve.board import SAMPLE_SECONDS, Board
+from eccos_rs.serve.board import SAMPLE_SECONDS, StatusBoard
 from eccos_rs.serve.breaker import Breakers
 from eccos_rs.serve.columns import check_live
 from eccos_rs.serve.conversations import Answers
@@ -240,7 +240,7 @@ async def _make_gateway(
     )
     breakers = Breakers(router.pool.names, upstream.answers, down=session.down, up=session.up)
     goal, value = session.policy.goal
-    board = Board(router.pool, f"{goal} {value:g}", settings.baseline)
+    board = StatusBoard(router.pool, f"{goal} {value:g}", settings.baseline)
     await asyncio.to_thread(_warm_up, router)
     return Gateway(
         session, upstream, breakers, Metrics(session, breakers, board, keys),

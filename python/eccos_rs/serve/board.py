@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from eccos_rs.session import Lease
     from eccos_rs.session.stats import ModelStats, SessionStats
 
-__all__ = ["SAMPLE_SECONDS", "Board"]
+__all__ = ["SAMPLE_SECONDS", "StatusBoard"]
 
 _SAMPLES = 360
 SAMPLE_SECONDS = 10.0
@@ -36,7 +36,7 @@ class _ModelTimes:
     errors: Counter[str] = field(default_factory=Counter)
 
 
-class Board:
+class StatusBoard:
     """The figures behind the page at /, beside those of the session.
 
     Parameters
@@ -70,7 +70,7 @@ class Board:
         self._history: deque[dict[str, float | None]] = deque(maxlen=_SAMPLES)
         self._decisions: deque[dict[str, Any]] = deque(maxlen=_DECISIONS)
 
-    def follow(self, earlier: Board) -> None:
+    def follow(self, earlier: StatusBoard) -> None:
         """Go on with the history, the decisions and the age of the board of another pool."""
         self._history, self._decisions = earlier._history, earlier._decisions
         self._started = earlier._started

@@ -13,7 +13,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from eccos_rs.serve.board import Board
+    from eccos_rs.serve.board import StatusBoard
     from eccos_rs.serve.breaker import Breakers
     from eccos_rs.serve.keys import Keys
     from eccos_rs.session import Session
@@ -34,13 +34,13 @@ class Metrics:
         Asked for its figures whenever Prometheus asks.
     breakers : Breakers
         Which models are out.
-    board : Board
+    board : StatusBoard
         What the page shows beside them.
     keys : Keys
         What each has spent.
     """
 
-    def __init__(self, session: Session, breakers: Breakers, board: Board, keys: Keys) -> None:
+    def __init__(self, session: Session, breakers: Breakers, board: StatusBoard, keys: Keys) -> None:
         self.board = board
         self.registry = CollectorRegistry()
         self.requests = Counter(
@@ -75,7 +75,7 @@ class Metrics:
         self.feedback_refused = Counter(
             "eccos_feedback_refused", "Feedback that the store did not take.", registry=self.registry
         )
-        self.arrivals = Arrivals()
+        self.arrivals = RequestRate()
         self.registry.register(_SessionCollector(session, breakers, keys))
 
     def render(self) -> bytes:
@@ -83,7 +83,7 @@ class Metrics:
         return generate_latest(self.registry)
 
 
-class Arrivals:
+class RequestRate:
     """Requests over the last seconds."""
 
     def __init__(self, window: int = 5) -> None:

@@ -118,7 +118,7 @@ class ReplaySettings:
 
 
 @dataclass(frozen=True)
-class Answer:
+class RecordedAnswer:
     """One recorded answer: success in [0, 1] (NaN: not recorded) and tokens."""
 
     quality: float
@@ -155,7 +155,7 @@ class Replay:
         self._mean_tokens = np.nanmean(table.output_tokens, axis=0)
         self._faults = itertools.count()
 
-    def answer(self, model: str, query: Query) -> Answer:
+    def answer(self, model: str, query: Query) -> RecordedAnswer:
         """Look an answer up: by the whole prompt, else by what is asked last, behind a longer prompt.
 
         Raises
@@ -174,10 +174,12 @@ class Replay:
             more += text_tokens(text) - text_tokens(query.question)
         if row is not None and np.isfinite(self.table.output_tokens[row, column]):
             tokens, read = int(self.table.output_tokens[row, column]), int(self.table.input_tokens[row])
-            return Answer(float(self.table.quality[row, column]), read + max(more, 0), tokens)
+            return RecordedAnswer(float(self.table.quality[row, column]), read + max(more, 0), tokens)
         if self.settings.unknown == "error":
             raise RequestError(404, "query_not_found", f"no answer of {model!r} to this query is recorded")
-        return Answer(math.nan, max(1, len(text) // 4), max(1, round(float(self._mean_tokens[column]))))
+        return RecordedAnswer(
+            math.nan, max(1, len(text) // 4), max(1, round(float(self._mean_tokens[column])))
+        )
 
     def take(self, model: str, tokens: int) -> None:
         """Count a request in the minute of its model.
@@ -259,7 +261,7 @@ def build_replay_app(table: RecordTable, settings: ReplaySettings | None = None)
     return app
 
 
-def _asked(replay: Replay, body: dict[str, Any]) -> tuple[str, Query, Answer]:
+def _asked(replay: Replay, body: dict[str, Any]) -> tuple[str, Query, RecordedAnswer]:
     model = body.get("model")
     if not isinstance(model, str):
         raise RequestError(400, "invalid_model", f"model must be a text, got {model!r}")
@@ -298,7 +300,7 @@ class _Stream:
 
     replay: Replay
     model: str
-    answer: Answer
+    answer: RecordedAnswer
     limit: int | None
     fault: str | None
     key: str

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from eccos_rs.session.control.pacing import Pacer
     from eccos_rs.session.control.tracking import Tracker
     from eccos_rs.session.limits.base import RateLimiter
-    from eccos_rs.session.limits.exchange import Reply
+    from eccos_rs.session.limits.exchange import LimiterReply
 
 __all__ = ["Sharing", "join"]
 
@@ -128,7 +128,7 @@ class Sharing:
         period = f"{pacer.per}:{share.started:.0f}"
         return Publication(_dumps(row), period, share.spent, share.reserved)
 
-    def _take(self, reply: Reply) -> None:
+    def _take(self, reply: LimiterReply) -> None:
         rows = {row["id"]: row for row in map(json.loads, reply.others or ())}
         arrivals = 0.0
         for name, row in rows.items():
@@ -169,7 +169,7 @@ class Sharing:
             for at, field in enumerate(("arrivals", "settled", "real", "predicted")):
                 self._elsewhere[at] += max(getattr(now, field) - getattr(last, field), 0.0)
 
-    def _take_pace(self, pacer: Pacer, shares: list[PaceShare], reply: Reply) -> None:
+    def _take_pace(self, pacer: Pacer, shares: list[PaceShare], reply: LimiterReply) -> None:
         mine = pacer.share()
         period = [share for share in shares if share.started == mine.started]
         first = min(period, key=lambda share: share.opened, default=mine)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 
-class Priced(NamedTuple):
+class PricedLoad(NamedTuple):
     """A price on the load of some models above a level, or (sign -1) below it."""
 
     models: NDArray[np.bool_]
@@ -25,7 +25,7 @@ class Priced(NamedTuple):
     price: float
 
 
-class Row(NamedTuple):
+class StandardRow(NamedTuple):
     """A side row as `sum of use <= limit`, or the mean over the members; signs turned for `at_least`."""
 
     use: Floats
@@ -47,8 +47,8 @@ class Data:
     load: Floats
     capacity: Floats
     pools: tuple[tuple[NDArray[np.bool_], int, float], ...]
-    rows: tuple[Row, ...]
-    priced: tuple[Priced, ...]
+    rows: tuple[StandardRow, ...]
+    priced: tuple[PricedLoad, ...]
     charges: tuple[int, ...]
     allowed: NDArray[np.bool_]
     may: NDArray[np.bool_]
@@ -83,7 +83,7 @@ def read(raw: Arrays) -> Data:
         ),
         rows=tuple(_row(allowed, row) for row in raw["rows"]),
         priced=tuple(
-            Priced(models.astype(bool), resource, -1.0 if below else 1.0, level, price)
+            PricedLoad(models.astype(bool), resource, -1.0 if below else 1.0, level, price)
             for models, resource, below, level, price in raw["priced"]
         ),
         charges=tuple(raw["charges"]),
@@ -102,9 +102,9 @@ def read(raw: Arrays) -> Data:
 
 def _row(
     allowed: NDArray[np.bool_], row: tuple[NDArray[Any], NDArray[np.uint8] | None, bool, bool, float]
-) -> Row:
+) -> StandardRow:
     values, members, at_least, mean, limit = row
     inside = np.ones(len(allowed), bool) if members is None else members.astype(bool)
     sign = -1.0 if at_least else 1.0
     use = np.where(allowed & inside[:, None], values, 0).astype(np.float64)
-    return Row(sign * use, inside, mean, sign * limit)
+    return StandardRow(sign * use, inside, mean, sign * limit)

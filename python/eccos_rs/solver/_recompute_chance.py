@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from eccos_rs.solver._data import Data
     from eccos_rs.solver._duals import Duals
     from eccos_rs.solver._recompute import Verdict
-    from eccos_rs.solver._uncertain import Limit, Uncertain
+    from eccos_rs.solver._uncertain import Uncertain, UncertainLimit
     from eccos_rs.solver.chance_proof import Chance, Piece
 
     Floats = NDArray[np.float64]
@@ -88,7 +88,7 @@ class RecomputedChance(Recomputed):
         low, high = _range(self._some(), served)
         yield "boxes", covers(low, high, self.chance.pieces), f"{len(self.chance.pieces)} cover all spreads"
 
-    def _capacity(self, limit: Limit) -> float:
+    def _capacity(self, limit: UncertainLimit) -> float:
         if limit.pool is not None:
             return self.data.pools[limit.pool][2]
         return float(self.data.capacity[limit.resource, limit.columns][0])

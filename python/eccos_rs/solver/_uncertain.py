@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 
-class Limit(NamedTuple):
+class UncertainLimit(NamedTuple):
     """One uncertain limit: the promise (no resource), a capacity, or a pool (its number)."""
 
     resource: int | None
@@ -45,9 +45,9 @@ class Uncertain(NamedTuple):
     kappa: float
     quality: Floats | None
     load: Floats | None
-    limits: tuple[Limit, ...]
+    limits: tuple[UncertainLimit, ...]
 
-    def variance(self, limit: Limit) -> Floats:
+    def variance(self, limit: UncertainLimit) -> Floats:
         """Return the variance that each pair adds to a limit, (N, M)."""
         if limit.resource is None:
             assert self.quality is not None  # only then is there such a limit
@@ -87,7 +87,7 @@ class Uncertain(NamedTuple):
         )
 
 
-def _within(problem: Arrays, limit: Limit, may: NDArray[np.bool_], variance: Floats) -> Floats:
+def _within(problem: Arrays, limit: UncertainLimit, may: NDArray[np.bool_], variance: Floats) -> Floats:
     """Return the variances that fit into a capacity at most: the densest first, the last one in part."""
     n, m, r = problem["shape"]
     load, capacity = problem["load"], problem["capacity"]
@@ -130,7 +130,7 @@ def uncertain(
     level = _level(confidence)
     n, m, r = problem["shape"]
     may = allowed_pairs(problem)
-    limits: list[Limit] = []
+    limits: list[UncertainLimit] = []
     spread = load_spread = None
     if quality_std is not None:
         if problem["goal"][0] != "min_quality":
@@ -140,7 +140,7 @@ def uncertain(
         if problem["group_min_quality"] is not None:
             raise ProblemError("quality_std was given with group_min_quality, wanted one of them")
         spread = _variance("quality_std", quality_std, (n, m), may)
-        limits.append(Limit(None, np.ones(m, bool), None, "min_quality"))
+        limits.append(UncertainLimit(None, np.ones(m, bool), None, "min_quality"))
     if load_std is not None:
         if problem["load"] is None:
             raise ProblemError("load_std was given without load, wanted both")
@@ -150,16 +150,16 @@ def uncertain(
     return Uncertain(level, NormalDist().inv_cdf(level), spread, load_spread, tuple(limits))
 
 
-def _load_limits(problem: Arrays) -> list[Limit]:
+def _load_limits(problem: Arrays) -> list[UncertainLimit]:
     _, m, r = problem["shape"]
     limits = []
     if problem["capacity"] is not None:
         for resource, column in np.argwhere(np.isfinite(problem["capacity"].reshape(r, m))).tolist():
             place = f"{column}" if r == 1 else f"{resource}, {column}"
-            limits.append(Limit(resource, np.arange(m) == column, None, f"capacity[{place}]"))
+            limits.append(UncertainLimit(resource, np.arange(m) == column, None, f"capacity[{place}]"))
     for at, (models, resource, most) in enumerate(problem["pools"]):
         if np.isfinite(most):
-            limits.append(Limit(resource, models.astype(bool), at, problem["pool_names"][at]))
+            limits.append(UncertainLimit(resource, models.astype(bool), at, problem["pool_names"][at]))
     return limits
 
 

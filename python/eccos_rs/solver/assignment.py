@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from eccos_rs import _core
+from eccos_rs.domain.renamed import renamed
 from eccos_rs.errors import Overloaded, ProblemError
 from eccos_rs.solver import _arrays, _chance, _uncertain
 from eccos_rs.solver._answer import (
@@ -16,7 +17,7 @@ from eccos_rs.solver._answer import (
     Status,
 )
 from eccos_rs.solver._duals import Duals
-from eccos_rs.solver.certificate import Certificate, Claim, certify
+from eccos_rs.solver.certificate import Certificate, CheckedClaim, certify
 from eccos_rs.solver.chance_proof import Chance
 from eccos_rs.solver.diagnosis import Diagnosis, Names, Repair, Shortfall
 from eccos_rs.solver.limits import Commitment, Overage, PooledCapacity, SideRow
@@ -34,7 +35,7 @@ __all__ = [
     "Assignment",
     "Certificate",
     "Chance",
-    "Claim",
+    "CheckedClaim",
     "Commitment",
     "Duals",
     "Frontier",
@@ -289,3 +290,8 @@ def _assignment(raw: dict[str, Any], goal: str, problem: Arrays, start: float) -
     del raw["reasons"], raw["repair"]
     raw["seconds"] = perf_counter() - start
     return Assignment.of(raw)
+
+
+def __getattr__(name: str) -> Any:
+    """Give what was renamed under its old name."""
+    return renamed(__name__, name, {"Claim": CheckedClaim})

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Claim:
+class CheckedClaim:
     """One thing that an assignment says of itself.
 
     Attributes
@@ -48,7 +48,7 @@ class Certificate:
 
     Attributes
     ----------
-    claims : tuple of Claim
+    claims : tuple of CheckedClaim
         In the order of checking.
     cost, quality : float
         Total in US dollars and mean over the assigned, recomputed.
@@ -64,7 +64,7 @@ class Certificate:
         Use of every pooled capacity.
     """
 
-    claims: tuple[Claim, ...]
+    claims: tuple[CheckedClaim, ...]
     cost: float
     quality: float
     objective: float
@@ -77,7 +77,7 @@ class Certificate:
         return all(self.claims)
 
     @property
-    def failed(self) -> tuple[Claim, ...]:
+    def failed(self) -> tuple[CheckedClaim, ...]:
         """The claims that do not hold."""
         return tuple(claim for claim in self.claims if not claim)
 
@@ -164,15 +164,15 @@ def certify(
     else:
         found = RecomputedChance(data, assignment, unsure)
     claims = (
-        Claim(
+        CheckedClaim(
             "one model a query",
             bool(((assignment.model >= -1) & (assignment.model < m)).all()),
             f"indices within -1..{m - 1}",
         ),
-        *(Claim(*verdict) for verdict in found.feasible()),
-        *(Claim(*verdict) for verdict in found.sums()),
-        *(Claim(*verdict) for verdict in found.proof()),
-        *(Claim(*verdict) for verdict in found.status(tolerance)),
+        *(CheckedClaim(*verdict) for verdict in found.feasible()),
+        *(CheckedClaim(*verdict) for verdict in found.sums()),
+        *(CheckedClaim(*verdict) for verdict in found.proof()),
+        *(CheckedClaim(*verdict) for verdict in found.status(tolerance)),
     )
     return Certificate(
         claims, found.cost, found.mean, found.objective, found.bound, found.gap, found.used, found.used_pools

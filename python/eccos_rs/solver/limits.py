@@ -148,7 +148,7 @@ class Commitment:
     name: str = ""
 
 
-class Priced(NamedTuple):
+class PricedArrays(NamedTuple):
     """One row of these: a load above or below a level at a price, and which charge it is part of."""
 
     models: NDArray[np.uint8]
@@ -159,9 +159,9 @@ class Priced(NamedTuple):
     charge: int
 
 
-def priced(overage: object, minimum: object, m: int, r: int) -> tuple[Priced, ...]:
+def priced(overage: object, minimum: object, m: int, r: int) -> tuple[PricedArrays, ...]:
     """Make overages and commitments plain, tier by tier; refuse what is none."""
-    found: list[Priced] = []
+    found: list[PricedArrays] = []
     count = 0
     for name, given, kind in (("overage", overage, Overage), ("minimum", minimum, Commitment)):
         if given is None:
@@ -180,7 +180,7 @@ def priced(overage: object, minimum: object, m: int, r: int) -> tuple[Priced, ..
             else:
                 steps = [(_amount(f"{at}.load", each.load), _amount(f"{at}.price", each.price))]
             below = isinstance(each, Commitment)
-            found += [Priced(models, resource, below, level, more, count) for level, more in steps]
+            found += [PricedArrays(models, resource, below, level, more, count) for level, more in steps]
             count += 1
     return tuple(found)
 
@@ -215,11 +215,11 @@ def _resource(name: str, resource: Any, r: int) -> int:
     return int(resource)
 
 
-Pools = tuple["Pool", ...]
+Pools = tuple["PoolArrays", ...]
 
 
 @dataclass(frozen=True, eq=False)
-class Pool:
+class PoolArrays:
     """The same in the form that the core borrows."""
 
     models: NDArray[np.uint8]
@@ -237,13 +237,13 @@ def pools(given: object, m: int, r: int) -> Pools:
     return tuple(_pool(f"pools[{at}]", pool, m, r) for at, pool in enumerate(given))
 
 
-def _pool(at: str, pool: object, m: int, r: int) -> Pool:
+def _pool(at: str, pool: object, m: int, r: int) -> PoolArrays:
     if not isinstance(pool, PooledCapacity):
         raise ProblemError(f"{at} is a {type(pool).__name__}, wanted a PooledCapacity")
     resource = _resource(f"{at}.resource", pool.resource, r)
     name = _name(at, pool.name)
     capacity = _number(f"{at}.capacity", pool.capacity)
-    return Pool(_members(f"{at}.models", pool.models, m), resource, capacity, name)
+    return PoolArrays(_members(f"{at}.models", pool.models, m), resource, capacity, name)
 
 
 def _name(at: str, name: object) -> str:
@@ -290,7 +290,7 @@ def _array(name: str, values: Iterable[object]) -> NDArray[Any]:
 
 
 @dataclass(frozen=True, eq=False)
-class Row:
+class RowArrays:
     """A side row in the form that the core borrows."""
 
     values: NDArray[Any]
@@ -301,7 +301,7 @@ class Row:
     name: str
 
 
-def rows(given: object, shape: tuple[int, int]) -> tuple[Row, ...]:
+def rows(given: object, shape: tuple[int, int]) -> tuple[RowArrays, ...]:
     """Make the side rows plain; refuse what is none."""
     if given is None:
         return ()
@@ -310,7 +310,7 @@ def rows(given: object, shape: tuple[int, int]) -> tuple[Row, ...]:
     return tuple(_row(f"rows[{at}]", row, shape) for at, row in enumerate(given))
 
 
-def _row(at: str, row: object, shape: tuple[int, int]) -> Row:
+def _row(at: str, row: object, shape: tuple[int, int]) -> RowArrays:
     if not isinstance(row, SideRow):
         raise ProblemError(f"{at} is a {type(row).__name__}, wanted a SideRow")
     given = [name for name in ("at_most", "at_least") if getattr(row, name) is not None]
@@ -326,4 +326,4 @@ def _row(at: str, row: object, shape: tuple[int, int]) -> Row:
     members = None
     if row.members is not None:
         members = numbers.flags(f"{at}.members", row.members, shape[:1], "one per query")
-    return Row(values, members, given[0] == "at_least", bool(row.mean), limit, name)
+    return RowArrays(values, members, given[0] == "at_least", bool(row.mean), limit, name)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from eccos_rs.start.options import StartOptions
     from eccos_rs.start.outlook import Traffic
 
-__all__ = ["Answers", "Spending", "asking_costs", "plan_spending", "read_answers", "sent_to", "spend"]
+__all__ = ["GradedAnswers", "Spending", "asking_costs", "plan_spending", "read_answers", "sent_to", "spend"]
 
 WAVES = (0.15, 0.5, 0.92)
 """Shares of the money up to which waves ask: the first ones tell what answers really cost."""
@@ -62,7 +62,7 @@ class Spending:
 
 
 @dataclass(frozen=True, eq=False)
-class Answers:
+class GradedAnswers:
     """Graded answers to requests of the log.
 
     Attributes
@@ -176,7 +176,7 @@ def _asked_before(records: Path, digests: list[str]) -> int:
     return reached
 
 
-def read_answers(journal: Path, traffic: Traffic, names: tuple[str, ...]) -> Answers:
+def read_answers(journal: Path, traffic: Traffic, names: tuple[str, ...]) -> GradedAnswers:
     """Read the graded answers of a journal."""
     from eccos_rs.records.collect.state import State
 
@@ -200,7 +200,7 @@ def read_answers(journal: Path, traffic: Traffic, names: tuple[str, ...]) -> Ans
         grades = [answer.quality] if answer.again is None else [answer.quality, answer.again]
         quality[at], tokens[at], cost[at] = np.mean(grades), answer.output_tokens, answer.cost_usd
     judged = np.array([task.kind == "free" for task in tasks])
-    return Answers(quality, tokens, cost, judged)
+    return GradedAnswers(quality, tokens, cost, judged)
 
 
 def sent_to(journal: Path, pool: Pool, judge: LLM | None) -> list[dict[str, Any]]:

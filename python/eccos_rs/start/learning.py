@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from eccos_rs.evaluate.verdict import Verdict, judge_routing
-from eccos_rs.predict.prior.learned import LearnedPredictor, Outcome
+from eccos_rs.predict.prior.learned import LearnedPredictor, ModelOutcome
 from eccos_rs.records.grouping import text_groups
 from eccos_rs.start.sampling import sample_weights
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
     from eccos_rs.predict.protocol import Predictor
     from eccos_rs.routing.router import Router
-    from eccos_rs.start.asking import Answers
+    from eccos_rs.start.asking import GradedAnswers
     from eccos_rs.start.options import StartOptions
-    from eccos_rs.start.outlook import Reference, Traffic
+    from eccos_rs.start.outlook import ReferenceRouting, Traffic
     from eccos_rs.start.sampling import Design
 
     Floats = NDArray[np.float64]
@@ -32,7 +32,7 @@ FEWEST_OF_A_MODEL = 0.5
 """Share of the most answered model's answers below which a model is left out: its endpoint failed."""
 
 
-def answering(answers: Answers, names: tuple[str, ...]) -> tuple[list[int], dict[str, int]]:
+def answering(answers: GradedAnswers, names: tuple[str, ...]) -> tuple[list[int], dict[str, int]]:
     """Return the columns with enough answers to be compared, and the answers of the others."""
     counts = np.isfinite(answers.quality).sum(axis=0)
     kept = [
@@ -42,7 +42,7 @@ def answering(answers: Answers, names: tuple[str, ...]) -> tuple[list[int], dict
 
 
 def learn_answers(
-    base: Predictor, traffic: Traffic, answers: Answers, rows: Sequence[int]
+    base: Predictor, traffic: Traffic, answers: GradedAnswers, rows: Sequence[int]
 ) -> LearnedPredictor:
     """Return a predictor that has learned the answers of some requests."""
     queries, outcomes = [], []
@@ -50,7 +50,7 @@ def learn_answers(
         for column in np.flatnonzero(np.isfinite(answers.quality[row])).tolist():
             queries.append(traffic.entries[row].query)
             outcomes.append(
-                Outcome(
+                ModelOutcome(
                     traffic.prediction.models[column],
                     float(answers.quality[row, column]),
                     float(answers.tokens[row, column]),
@@ -64,9 +64,9 @@ def learn_answers(
 
 def judge_by_folds(
     traffic: Traffic,
-    answers: Answers,
+    answers: GradedAnswers,
     router: Router,
-    reference: Reference,
+    reference: ReferenceRouting,
     *,
     kept: Sequence[int],
     design: Design,
@@ -115,7 +115,7 @@ def judge_by_folds(
 
 
 def _out_of_fold(
-    traffic: Traffic, answers: Answers, router: Router, rows: NDArray[np.intp]
+    traffic: Traffic, answers: GradedAnswers, router: Router, rows: NDArray[np.intp]
 ) -> tuple[NDArray[np.float32], Floats]:
     """Forecast the requests of each part by what was learned of the other parts; near texts are one part."""
     groups = text_groups([traffic.entries[row].task.text for row in rows.tolist()])

@@ -124,7 +124,7 @@ def read_log(path: str | Path, *, sample: int, column: str | None = None, seed: 
         No row holds a request; the first row's problem is named.
     """
     path = Path(path)
-    reservoir, errors = _Reservoir(sample, seed), _Problems()
+    reservoir, errors = _Reservoir(sample, seed), _BadRows()
     if not path.is_file():
         with path.open("rb"):  # the system's own words: not there, a folder, not allowed
             pass
@@ -184,7 +184,7 @@ class _Reservoir:
 
 
 @dataclass(slots=True)
-class _Problems:
+class _BadRows:
     """Rows that hold no request: how many, and what is wrong with the first."""
 
     count: int = 0

@@ -8,7 +8,7 @@ import numpy as np
 
 from eccos_rs.domain.pricing import model_cost
 from eccos_rs.pools.columns import find_column
-from eccos_rs.predict.prior.learned import LearnedPredictor, Outcome
+from eccos_rs.predict.prior.learned import LearnedPredictor, ModelOutcome
 from eccos_rs.start.usage import Used
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def update_lengths(router: Router, log: Log) -> None:
         for at, used in _columns(entry, pool):
             sent, answer = used.means
             queries.append(entry.query)
-            outcomes.append(Outcome(pool.names[at], float("nan"), answer, input_tokens=sent))
+            outcomes.append(ModelOutcome(pool.names[at], float("nan"), answer, input_tokens=sent))
     if outcomes:
         base = router.predictor
         learned = base.copy() if isinstance(base, LearnedPredictor) else LearnedPredictor(base)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Outlook",
-    "Reference",
+    "ReferenceRouting",
     "Traffic",
     "build_traffic",
     "look_ahead",
@@ -78,7 +78,7 @@ class Traffic:
 
 
 @dataclass(frozen=True, eq=False)
-class Reference:
+class ReferenceRouting:
     """What routing is compared with.
 
     Attributes
@@ -138,7 +138,7 @@ def build_traffic(log: Log, router: Router) -> Traffic:
     )
 
 
-def pick_reference(traffic: Traffic, pool: Pool) -> Reference:
+def pick_reference(traffic: Traffic, pool: Pool) -> ReferenceRouting:
     """Find the model that each request goes to today; without one in the pool, the strongest."""
     places = {
         name: find_column(name, pool) for name in {e.today for e in traffic.entries} if name is not None
@@ -146,15 +146,21 @@ def pick_reference(traffic: Traffic, pool: Pool) -> Reference:
     columns = np.array([-1 if e.today is None else places[e.today] for e in traffic.entries], dtype=np.intp)
     if not (columns >= 0).any():
         strongest = int((traffic.mass @ traffic.quality).argmax())
-        return Reference(pool.names[strongest], np.full(len(columns), strongest), from_log=False)
+        return ReferenceRouting(pool.names[strongest], np.full(len(columns), strongest), from_log=False)
     mass = np.bincount(columns[columns >= 0], weights=traffic.mass[columns >= 0], minlength=len(pool))
     columns[columns < 0] = int(mass.argmax())
     names = [pool.names[at] for at in np.flatnonzero(mass)]
-    return Reference(names[0] if len(names) == 1 else "today's models", columns, from_log=True)
+    return ReferenceRouting(names[0] if len(names) == 1 else "today's models", columns, from_log=True)
 
 
 def look_ahead(
-    traffic: Traffic, reference: Reference, router: Router, *, scale: float, tolerance: float, seed: int
+    traffic: Traffic,
+    reference: ReferenceRouting,
+    router: Router,
+    *,
+    scale: float,
+    tolerance: float,
+    seed: int,
 ) -> Outlook:
     """Say what routing would do if the forecasts hold, and how far they may be off.
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from eccos_rs.start.clusters import Cluster
     from eccos_rs.start.judge import JudgeReport
     from eccos_rs.start.log import Log
-    from eccos_rs.start.outlook import Outlook, Reference, Traffic
+    from eccos_rs.start.outlook import Outlook, ReferenceRouting, Traffic
 
 __all__ = ["StartPlan", "StartResult"]
 
@@ -32,7 +32,7 @@ class StartPlan:
     traffic : Traffic
     clusters : list of Cluster
         Kinds of requests, the largest first.
-    reference : Reference
+    reference : ReferenceRouting
         What is done today.
     outlook : Outlook
         By forecasts alone.
@@ -45,7 +45,7 @@ class StartPlan:
     log: Log
     traffic: Traffic
     clusters: list[Cluster]
-    reference: Reference
+    reference: ReferenceRouting
     outlook: Outlook
     spending: Spending | None
     judge: str | None

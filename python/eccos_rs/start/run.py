@@ -14,7 +14,7 @@ from eccos_rs.records.files import replacing
 from eccos_rs.routing.pool import Pool
 from eccos_rs.routing.router import Router
 from eccos_rs.start.asking import (
-    Answers,
+    GradedAnswers,
     asking_costs,
     plan_spending,
     read_answers,
@@ -183,7 +183,7 @@ class Start:
         return result
 
     def _judged(
-        self, answers: Answers, summary: CollectSummary | None, journal: Path, folder: Path
+        self, answers: GradedAnswers, summary: CollectSummary | None, journal: Path, folder: Path
     ) -> StartResult:
         plan, pool = self.plan, self.router.pool
         kept, left_out = answering(answers, pool.names)
@@ -211,7 +211,7 @@ class Start:
             list(self._remarks(answers, summary, kept, left_out)),
         )
 
-    def _judge_report(self, answers: Answers, summary: CollectSummary | None) -> JudgeReport | None:
+    def _judge_report(self, answers: GradedAnswers, summary: CollectSummary | None) -> JudgeReport | None:
         if self.judge is None or summary is None:
             return None
         names, made = self.router.pool.names, self.plan.traffic.prediction
@@ -224,7 +224,11 @@ class Start:
         return JudgeReport(self.judge.name, summary.judged_twice, summary.judge_std, own)
 
     def _remarks(
-        self, answers: Answers, summary: CollectSummary | None, kept: list[int], left_out: dict[str, int]
+        self,
+        answers: GradedAnswers,
+        summary: CollectSummary | None,
+        kept: list[int],
+        left_out: dict[str, int],
     ) -> list[str]:
         said = []
         if summary is not None:
@@ -246,7 +250,7 @@ class Start:
             said.append(f"the log holds {distinct} different requests: too few to tell anything by")
         return said
 
-    def _write(self, answers: Answers, result: StartResult) -> None:
+    def _write(self, answers: GradedAnswers, result: StartResult) -> None:
         folder, pool = result.out, self.router.pool
         answered = np.flatnonzero(np.isfinite(answers.quality).any(axis=1))
         if len(answered):

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "PerQuery",
-    "Priced",
+    "PricedPerQuery",
     "Random",
     "RoundRobin",
     "Single",
@@ -199,7 +199,7 @@ class PerQuery:
         )
 
 
-class Priced(PerQuery):
+class PricedPerQuery(PerQuery):
     """The per-query rule that also pays for room: capacity prices from the batch before.
 
     Each query still chooses by itself and overflows like `PerQuery`; only what it must pay for a crowded

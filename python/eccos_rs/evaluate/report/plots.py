@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from eccos_rs.evaluate.compare import Comparison, Score
+    from eccos_rs.evaluate.compare import Comparison, RouterScore
     from eccos_rs.evaluate.study import Study
 
 __all__ = ["draw", "figures"]
@@ -93,7 +93,7 @@ def _strong(study: Study) -> tuple[float, float]:
     return quality, cost
 
 
-def _line(score: Score, cost: float) -> tuple[Any, Any]:
+def _line(score: RouterScore, cost: float) -> tuple[Any, Any]:
     """Points in order of cost (% of the strongest) with a quality that never falls (%)."""
     points = np.array(sorted(score.points))
     return 100 * points[:, 0] / cost, 100 * np.maximum.accumulate(points[:, 1])
@@ -156,7 +156,7 @@ def _curve_panel(study: Study, comparison: Comparison, axis: Any, title: str) ->
     axis.minorticks_off()
 
 
-def _band(score: Score, cost: float, axis: Any) -> None:
+def _band(score: RouterScore, cost: float, axis: Any) -> None:
     """Shade the interval, as far as the curve goes."""
     end = max(point[0] for point in score.points) / cost
     known = [

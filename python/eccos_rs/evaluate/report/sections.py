@@ -21,7 +21,7 @@ from eccos_rs.evaluate.settings import Setting
 from eccos_rs.evaluate.study import BLIND, ORACLE
 
 if TYPE_CHECKING:
-    from eccos_rs.evaluate.compare import Comparison, Score
+    from eccos_rs.evaluate.compare import Comparison, RouterScore
     from eccos_rs.evaluate.curves import Estimate
     from eccos_rs.evaluate.study import Study
 
@@ -135,7 +135,7 @@ def _ahead(study: Study, comparison: Comparison, name: str) -> str:
     return NONE if found is None else difference(found.mean)
 
 
-def _mean_quality(score: Score) -> float:
+def _mean_quality(score: RouterScore) -> float:
     reached = [each.value for each in score.quality[:AVERAGED] if not math.isnan(each.value)]
     return sum(reached) / len(reached) if reached else float("nan")
 

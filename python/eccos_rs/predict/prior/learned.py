@@ -12,7 +12,7 @@ from eccos_rs.errors import InputError
 from eccos_rs.predict.calibration import expit
 from eccos_rs.predict.familiarity import AWAY_LENGTH_STD, away_share, familiarity
 from eccos_rs.predict.prior.lexical import DIMENSION, sketch_words
-from eccos_rs.predict.prior.posterior import Evidence, Posterior, PriorWidths, fit_posterior
+from eccos_rs.predict.prior.posterior import Observations, Posterior, PriorWidths, fit_posterior
 from eccos_rs.predict.prior.tokens import TokenLevels, distinct_rows
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from eccos_rs.domain.query import Query
     from eccos_rs.predict.protocol import Prediction, Predictor
 
-__all__ = ["LearnedPredictor", "Outcome"]
+__all__ = ["LearnedPredictor", "ModelOutcome"]
 
 USUAL_LEVEL_STD, USUAL_CATEGORY_STD = 0.1, 0.25
 """Of a predictor that does not say: one that was trained on labels of its models."""
@@ -36,7 +36,7 @@ _REFIT = 0.02
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class ModelOutcome:
     """How a model answered one query.
 
     Parameters
@@ -107,7 +107,7 @@ class LearnedPredictor:
         """Return the standard deviation of a model's level, log odds."""
         return float(self._level_std()[self._column[model]])
 
-    def learn(self, queries: Sequence[Query], outcomes: Sequence[Outcome], *, now: bool = True) -> int:
+    def learn(self, queries: Sequence[Query], outcomes: Sequence[ModelOutcome], *, now: bool = True) -> int:
         """Take up outcomes, one per query.
 
         Parameters
@@ -239,8 +239,8 @@ class LearnedPredictor:
     def _refit(self) -> None:
         kept, self._new = self._kept, 0
         graded = np.isfinite(kept["good"])
-        names = [each.name for each in fields(Evidence)]
-        evidence = Evidence(**{name: kept[name][graded] for name in names})
+        names = [each.name for each in fields(Observations)]
+        evidence = Observations(**{name: kept[name][graded] for name in names})
         self._posterior = fit_posterior(evidence, self._widths(), len(self._channels))
         self._tokens = TokenLevels.fitted(self.base, kept)
         graded &= kept["channel"] < 0
@@ -286,7 +286,7 @@ def _described(
     made: Prediction,
     rows: NDArray[np.intp],
     columns: NDArray[np.intp],
-    outcomes: Sequence[Outcome],
+    outcomes: Sequence[ModelOutcome],
     channels: list[int],
 ) -> dict[str, NDArray[Any]]:
     """Return outcomes with what was forecast of them, as arrays of one row an outcome."""
@@ -338,7 +338,7 @@ def _foreign(made: Prediction) -> NDArray[np.float64]:
     )
 
 
-def _check(outcome: Outcome) -> None:
+def _check(outcome: ModelOutcome) -> None:
     if not (np.isnan(outcome.good) or 0.0 <= outcome.good <= 1.0):
         raise InputError(f"good: got {outcome.good!r} for {outcome.model!r}, wanted 0 to 1")
     if not (np.isnan(outcome.input_tokens) or 0.0 <= outcome.input_tokens < np.inf):

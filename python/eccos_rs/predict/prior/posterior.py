@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float64]
 
-__all__ = ["Evidence", "Posterior", "PriorWidths", "Residual", "fit_posterior", "token_factor"]
+__all__ = ["Observations", "Posterior", "PriorWidths", "Residual", "fit_posterior", "token_factor"]
 
 SLOPE_SD = 0.15
 CHANNEL_SD = 1.0
@@ -57,7 +57,7 @@ class PriorWidths:
 
 
 @dataclass(frozen=True, eq=False)
-class Evidence:
+class Observations:
     """n outcomes, each of one model on one query.
 
     Attributes
@@ -195,12 +195,12 @@ class Posterior:
         return np.asarray(x @ self.spread @ x.T)
 
 
-def fit_posterior(evidence: Evidence, widths: PriorWidths, channels: int) -> Posterior:
+def fit_posterior(evidence: Observations, widths: PriorWidths, channels: int) -> Posterior:
     """Fit all models and channels at once: the coefficients of greatest posterior density.
 
     Parameters
     ----------
-    evidence : Evidence
+    evidence : Observations
     widths : PriorWidths
         Of M models.
     channels : int
@@ -261,7 +261,7 @@ def _widths_of_model(widths: PriorWidths, at: int, kinds: int) -> Array:
     return np.concatenate([[widths.level[at], SLOPE_SD, FOREIGN_SD], np.full(kinds, widths.category[at])])
 
 
-def _design(evidence: Evidence, centre: Array, usual: Array, models: int, channels: int) -> Array:
+def _design(evidence: Observations, centre: Array, usual: Array, models: int, channels: int) -> Array:
     """Return the coefficients' inputs: a block a model, what all share, a column a channel."""
     size = 3 + evidence.membership.shape[1]
     x = np.zeros((len(evidence), models * size + 1 + channels))
@@ -288,7 +288,7 @@ def _spread(x: Array, after: Array, width: Array, models: int, kinds: int) -> Ar
     return np.asarray(np.linalg.inv(curvature)[np.ix_(kept, kept)])
 
 
-def _residual(evidence: Evidence, after: Array, rows: NDArray[np.bool_]) -> Residual | None:
+def _residual(evidence: Observations, after: Array, rows: NDArray[np.bool_]) -> Residual | None:
     """Fit what honest labels leave, if leaving labels out shows that it helps."""
     newest = np.flatnonzero(rows)[-MOST_RESIDUAL_LABELS:]
     if len(newest) < RESIDUAL_LABELS or not evidence.embedding.shape[1]:

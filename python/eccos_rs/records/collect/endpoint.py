@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
     from eccos_rs.pools.pool import LLM
 
-__all__ = ["CallError", "Caller", "Reply", "Retry", "read_reply"]
+__all__ = ["CallError", "Caller", "ModelReply", "Retry", "read_reply"]
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class ModelReply:
     """An answer: its text, the usage as stated, why it ended, and the seconds it took."""
 
     text: str
@@ -155,7 +155,7 @@ class Caller:
         temperature: float | None,
         key: str,
         fields: Mapping[str, Any] | None = None,
-    ) -> Reply:
+    ) -> ModelReply:
         """Make one call, inside a `turn`.
 
         Parameters
@@ -257,7 +257,7 @@ class Caller:
         return False
 
 
-def read_reply(answer: Any, seconds: float) -> Reply:
+def read_reply(answer: Any, seconds: float) -> ModelReply:
     """Take the text, the usage and the end of a chat completion.
 
     Raises
@@ -277,7 +277,7 @@ def read_reply(answer: Any, seconds: float) -> Reply:
         text = "\n".join([*([text] if text else []), *map(_call_text, calls)])
     # No text at all (the length ran out in hidden reasoning, say) is an empty answer: wrong, and paid for.
     usage = getattr(answer, "usage", None)
-    return Reply(text or "", usage, getattr(choices[0], "finish_reason", None), seconds)
+    return ModelReply(text or "", usage, getattr(choices[0], "finish_reason", None), seconds)
 
 
 def _call_text(call: Any) -> str:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from eccos_rs.records.collect.state import State
     from eccos_rs.records.collect.task import Task
 
-__all__ = ["Estimate", "ModelEstimate", "estimate_cost"]
+__all__ = ["CollectEstimate", "ModelEstimate", "estimate_cost"]
 
 USUAL_TOKENS = {"multiple_choice": 250, "numeric": 250, "exact": 60, "free": 400}
 """Output tokens of an answer by the kind of its task, where the journal knows none of the model."""
@@ -38,7 +38,7 @@ class ModelEstimate:
 
 
 @dataclass(frozen=True, slots=True)
-class Estimate:
+class CollectEstimate:
     """What is still to be asked.
 
     Attributes
@@ -68,7 +68,7 @@ class Estimate:
 
 def estimate_cost(
     tasks: Sequence[Task], models: Sequence[LLM], judge: LLM | None, state: State, options: CollectOptions
-) -> Estimate:
+) -> CollectEstimate:
     """Estimate the cost of what `state` lacks; nothing is asked, no key is needed."""
     lengths = _lengths(state)
     rows, judged = [], 0
@@ -79,7 +79,7 @@ def estimate_cost(
     if judge is not None and judged:
         rows.append(_judging(judge, [task for task in tasks if task.kind == "free"], judged, options))
     total, most = sum(row.cost_usd for row in rows), sum(row.most_usd for row in rows)
-    return Estimate(tuple(rows), total, most, state.spent + state.unsure, bool(lengths))
+    return CollectEstimate(tuple(rows), total, most, state.spent + state.unsure, bool(lengths))
 
 
 def _missing(task: Task, model: str, state: State, options: CollectOptions) -> bool:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Ledger", "Reservation"]
+__all__ = ["Reservation", "SpendLedger"]
 
 
 @dataclass(slots=True)
@@ -18,7 +18,7 @@ class Reservation:
     """An amount held for one call, US dollars."""
 
     amount: float
-    ledger: Ledger
+    ledger: SpendLedger
 
     def spend(self, cost: float) -> None:
         """Turn the reservation into what the call really cost."""
@@ -47,7 +47,7 @@ class Reservation:
 
 
 @dataclass(slots=True)
-class Ledger:
+class SpendLedger:
     """Sums in US dollars; spent, unsure and reserved together never pass the ceiling.
 
     Attributes

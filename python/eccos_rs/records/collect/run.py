@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from eccos_rs.domain.pricing import model_cost
 from eccos_rs.records.collect.earlier import EarlierCalls, stamp
-from eccos_rs.records.collect.endpoint import Caller, CallError, Reply
+from eccos_rs.records.collect.endpoint import Caller, CallError, ModelReply
 from eccos_rs.records.collect.grade import judged_score
-from eccos_rs.records.collect.money import Ledger
 from eccos_rs.records.collect.options import CollectOptions, CollectSummary, Progress, Stopped
 from eccos_rs.records.collect.prompt import counted_messages, judge_messages, task_messages
-from eccos_rs.records.collect.usage import Usage, check_usage, most_input_tokens
+from eccos_rs.records.collect.usage import CallUsage, check_usage, most_input_tokens
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
     from eccos_rs.records.collect.task import Task
     from eccos_rs.records.collect.turns import Turn
 
-__all__ = ["Run"]
+__all__ = ["CollectRun"]
 
 JUDGE_TOKENS = 256
 JUDGE_TRIES = 2
@@ -38,7 +37,7 @@ answers without a score, before any score, before a judge is."""
 
 
 @dataclass(slots=True)
-class Run:
+class CollectRun:
     """One run over what is still to be asked.
 
     Attributes
@@ -218,7 +217,7 @@ class Run:
             self.judge.fatal = f"{problem} for {self._no_scores} answers; it said {said!r}"
         raise CallError(problem)
 
-    async def _ask(self, call: _Call, *, beside: float = 0.0) -> tuple[Reply, Usage, float] | None:
+    async def _ask(self, call: _Call, *, beside: float = 0.0) -> tuple[ModelReply, CallUsage, float] | None:
         """Make one call, again where that may help; None when the money does not reach.
 
         `beside` must still fit when this call has cost its most (the grading of its answer).
@@ -244,7 +243,7 @@ class Run:
             await asyncio.sleep(pause)
         raise AssertionError("the last attempt returns or raises")
 
-    async def _attempt(self, call: _Call, held: Reservation, turn: Turn) -> tuple[Reply, Usage, float]:
+    async def _attempt(self, call: _Call, held: Reservation, turn: Turn) -> tuple[ModelReply, Usage, float]:
         caller = call.caller
         asked = {"event": "asked", "call": call.name, "model": caller.model.name, "hold_usd": call.most}
         await self._record({**asked, **stamp(turn.tokens)})

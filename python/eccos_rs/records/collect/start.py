@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any
 from eccos_rs.errors import InputError, PoolError, RecordError
 from eccos_rs.records.collect.earlier import EarlierCalls
 from eccos_rs.records.collect.endpoint import Caller
-from eccos_rs.records.collect.estimate import Estimate, estimate_cost
+from eccos_rs.records.collect.estimate import CollectEstimate, estimate_cost
 from eccos_rs.records.collect.journal import Journal, read_journal
 from eccos_rs.records.collect.options import CollectOptions, CollectSummary, Progress
 from eccos_rs.records.collect.prompt import PROMPT_VERSION
-from eccos_rs.records.collect.run import Run
 from eccos_rs.records.collect.state import State
 from eccos_rs.records.collect.task import read_tasks
 from eccos_rs.records.collect.turns import shared_turns
@@ -135,7 +134,7 @@ def estimate(
     models: Sequence[str] | None = None,
     journal: str | Path | None = None,
     options: CollectOptions | None = None,
-) -> Estimate:
+) -> CollectEstimate:
     """Estimate what `collect` would cost, called in the same way; nothing is asked and nothing written.
 
     What the journal holds already is left out.

@@ -12,7 +12,7 @@ from eccos_rs.records.tokens import estimate_tokens
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-__all__ = ["CallSizes", "Usage", "check_usage", "message_text", "most_input_tokens"]
+__all__ = ["CallSizes", "CallUsage", "check_usage", "message_text", "most_input_tokens"]
 
 # No tokenizer in use packs more than some 20 bytes of ordinary text into one token on average.
 MOST_BYTES_A_TOKEN = 20
@@ -28,7 +28,7 @@ MARGIN = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Usage:
+class CallUsage:
     """Tokens of one call.
 
     Attributes
@@ -79,7 +79,7 @@ class CallSizes:
         asked = min(could, math.ceil(MARGIN * self.factor * self.usual(messages)))
         return asked + min(longest, MARGIN * self.longest)
 
-    def learn(self, messages: Sequence[Mapping[str, Any]], usage: Usage) -> None:
+    def learn(self, messages: Sequence[Mapping[str, Any]], usage: CallUsage) -> None:
         """Take in what a call took."""
         self.answers += 1
         self.longest = max(self.longest, usage.output_tokens)
@@ -125,7 +125,7 @@ def check_usage(
     *,
     longest: int,
     count: Callable[[str], int],
-) -> Usage:
+) -> CallUsage:
     """Take a server's counts, or count where they cannot be true.
 
     Parameters
@@ -143,7 +143,7 @@ def check_usage(
 
     Returns
     -------
-    Usage
+    CallUsage
         With a flag when anything was counted here.
 
     Examples
@@ -152,13 +152,13 @@ def check_usage(
     >>> lie = SimpleNamespace(prompt_tokens=-4, completion_tokens=3)
     >>> sent = [{"role": "user", "content": "What is 2 + 2?"}]
     >>> check_usage(lie, sent, "4", longest=16, count=lambda text: len(text.split()))
-    Usage(input_tokens=5, output_tokens=3, flag='prompt_tokens=-4 is not a count')
+    CallUsage(input_tokens=5, output_tokens=3, flag='prompt_tokens=-4 is not a count')
     """
     sent = "\n".join(map(message_text, messages))
     asked, no_input = _checked(stated, "prompt_tokens", sent, most_input_tokens(messages))
     given, no_output = _checked(stated, "completion_tokens", answer, longest + 1)
     flags = [flag for flag in (no_input, no_output) if flag]
-    return Usage(
+    return CallUsage(
         input_tokens=count(sent) if asked is None else asked,
         output_tokens=count(answer) if given is None else given,
         flag="; ".join(flags) or None,

@@ -101,7 +101,7 @@ def read_report(path: str | PathLike[str], *, tolerance: float = 0.05, seed: int
     if not decisions:
         raise InputError(f"{path}: no request was decided yet")
     units = sorted({row["unit"] for row in decisions})
-    draws = _Draws(units, decisions, seed)
+    draws = _UnitDraws(units, decisions, seed)
     cost = draws.ratio(
         lambda row: _expected(row, "routed", "usd"), lambda row: _expected(row, "as_is", "usd")
     )
@@ -158,7 +158,7 @@ def _decide(cost: Estimate, graded: Estimate, judged: int, units: int, tolerance
     return "undecided", f"undecided: whether more than {lost} of quality are lost is open{more}"
 
 
-class _Draws:
+class _UnitDraws:
     """Resamples of whole users and conversations: their requests are not independent."""
 
     def __init__(self, units: Sequence[str], rows: Sequence[Row], seed: int) -> None:
@@ -206,7 +206,9 @@ class _Draws:
         return self._quotient([each or 0.0 for each in told], [float(each is not None) for each in told])
 
 
-def _graded(draws: _Draws, rows: Sequence[Row], grades: dict[str, dict[str, float]]) -> tuple[Estimate, int]:
+def _graded(
+    draws: _UnitDraws, rows: Sequence[Row], grades: dict[str, dict[str, float]]
+) -> tuple[Estimate, int]:
     """Return the difference of grades with its interval, and how many requests it rests on."""
 
     def gain(row: Row) -> float | None:

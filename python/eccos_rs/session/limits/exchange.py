@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["HeldSlot", "Message", "ModelLimit", "ModelUse", "Publication", "Reply", "SharedBackend"]
+__all__ = ["HeldSlot", "LimiterReply", "Message", "ModelLimit", "ModelUse", "Publication", "SharedBackend"]
 
 
 class ModelLimit(NamedTuple):
@@ -99,7 +99,7 @@ class Message:
 
 
 @dataclass(slots=True)
-class Reply:
+class LimiterReply:
     """The answer to a message.
 
     Attributes
@@ -144,7 +144,7 @@ class SharedBackend(Protocol):
         """How it is named in messages."""
         ...
 
-    def exchange(self, message: Message) -> Reply:
+    def exchange(self, message: Message) -> LimiterReply:
         """Do what a message says, in this order: reap the dead, register, release, grant, publish.
 
         Raises

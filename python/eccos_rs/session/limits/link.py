@@ -13,7 +13,7 @@ from eccos_rs.session.limits.exchange import Message
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from eccos_rs.session.limits.exchange import Reply, SharedBackend
+    from eccos_rs.session.limits.exchange import LimiterReply, SharedBackend
 
 __all__ = ["Link"]
 
@@ -40,7 +40,7 @@ class Link:
         self,
         backend: SharedBackend,
         replica: str,
-        replied: Callable[[Reply], None],
+        replied: Callable[[LimiterReply], None],
         failed: Callable[[str], None],
         reachable: Callable[[str], None],
     ) -> None:
@@ -54,7 +54,7 @@ class Link:
         self._messages: queue.SimpleQueue[Message] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="eccos-limits", daemon=True)
 
-    def start(self, registration: Message) -> Reply:
+    def start(self, registration: Message) -> LimiterReply:
         """Register, blocking, and begin to carry messages; StoreError: the backend cannot be reached."""
         registration.restarted = self._backend.run_name()
         reply = self._backend.exchange(registration)

@@ -6,7 +6,7 @@ import json
 import uuid
 from typing import TYPE_CHECKING, Any
 
-from eccos_rs.session.limits.exchange import ModelUse, Reply
+from eccos_rs.session.limits.exchange import LimiterReply, ModelUse
 from eccos_rs.session.limits.window import MINUTE
 from eccos_rs.session.redis_client import RedisClient
 
@@ -56,7 +56,7 @@ class RedisBackend:
         """Return the name of the server's run."""
         return self._client.run_id()
 
-    def exchange(self, message: Message) -> Reply:
+    def exchange(self, message: Message) -> LimiterReply:
         """Do what a message says in one call; StoreError: the server cannot be reached."""
         said: dict[str, Any] = {
             **self._fixed,
@@ -91,11 +91,11 @@ class RedisBackend:
         self._client.close()
 
 
-def _reply(found: dict[str, Any]) -> Reply:
+def _reply(found: dict[str, Any]) -> LimiterReply:
     if not found["known"]:
-        return Reply(found["epoch"], False)
+        return LimiterReply(found["epoch"], False)
     others = found.get("others")
-    return Reply(
+    return LimiterReply(
         epoch=found["epoch"],
         known=True,
         granted=list(found.get("granted") or ()),

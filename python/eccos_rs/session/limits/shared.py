@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from eccos_rs.domain.llm import LLM, Limit
     from eccos_rs.session.limits.base import Claim, SharedRoom
     from eccos_rs.session.limits.elsewhere import Announcement
-    from eccos_rs.session.limits.exchange import ModelUse, Publication, Reply, SharedBackend
+    from eccos_rs.session.limits.exchange import LimiterReply, ModelUse, Publication, SharedBackend
     from eccos_rs.session.limits.window import ModelLoad
 
 __all__ = ["OnStoreLoss", "SharedLimiter", "model_limits"]
@@ -122,7 +122,7 @@ class SharedLimiter:
         self.losses = 0
         self.announcement: Announcement | None = None
         self.fault: str | None = None
-        self.on_others: Callable[[Reply], None] | None = None
+        self.on_others: Callable[[LimiterReply], None] | None = None
         """Takes what the others have published."""
         self.arrivals_elsewhere = 0.0
         self._epoch: str | None = None
@@ -321,7 +321,7 @@ class SharedLimiter:
         message.used, message.unseen = self._own.used(now), list(self._own.unseen)
         return message
 
-    def _replied(self, reply: Reply) -> None:
+    def _replied(self, reply: LimiterReply) -> None:
         self._on_loop(self._take_reply, reply)
 
     def _failed(self, why: str) -> None:
@@ -337,7 +337,7 @@ class SharedLimiter:
             with suppress(RuntimeError):
                 loop.call_soon_threadsafe(call, argument)
 
-    def _take_reply(self, reply: Reply) -> None:
+    def _take_reply(self, reply: LimiterReply) -> None:
         self._busy = self._registering = False
         if not reply.known:
             # This session was taken for dead, or the state was lost: it says again all that it holds.

@@ -9,7 +9,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from eccos_rs.errors import StoreError
-from eccos_rs.session.limits.exchange import ModelUse, Reply
+from eccos_rs.session.limits.exchange import LimiterReply, ModelUse
 from eccos_rs.session.limits.window import MINUTE, TIME_SLOTS
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ class SqliteBackend:
             self._db.close()
             self._db = None
 
-    def exchange(self, message: Message) -> Reply:
+    def exchange(self, message: Message) -> LimiterReply:
         """Do what a message says in one transaction; StoreError: the file cannot be used."""
         try:
             db = self._open()
@@ -141,7 +141,7 @@ class _Exchange:
         self._change: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0])
         self._uses: dict[str, list[int]] = {}
 
-    def run(self, message: Message) -> Reply:
+    def run(self, message: Message) -> LimiterReply:
         epoch = self._epoch()
         self._reap()
         db = self._db
@@ -150,15 +150,15 @@ class _Exchange:
             self._release(message)
             self._leave(message.replica)
             self._write()
-            return Reply(epoch, True)
+            return LimiterReply(epoch, True)
         if message.held is None and (not known or message.epoch != epoch):
-            return Reply(epoch, False)
+            return LimiterReply(epoch, False)
         db.execute(
             "INSERT INTO replica VALUES (?, ?, NULL, '', 0) "
             "ON CONFLICT DO UPDATE SET deadline = excluded.deadline",
             (message.replica, self._now + _LEASE_TIME),
         )
-        reply = Reply(epoch, True)
+        reply = LimiterReply(epoch, True)
         self._load(reply)
         if message.held is not None:
             self._register(message, lost=message.epoch != epoch)
@@ -210,7 +210,7 @@ class _Exchange:
         self._db.execute("DELETE FROM lease WHERE replica = ?", (replica,))
         self._db.execute("DELETE FROM replica WHERE id = ?", (replica,))
 
-    def _load(self, reply: Reply) -> None:
+    def _load(self, reply: LimiterReply) -> None:
         """Read what is used of every limited model, without what has left its window."""
         db, oldest = self._db, self._slot - TIME_SLOTS
         left = db.execute(
@@ -306,7 +306,7 @@ class _Exchange:
             [(*change, model) for model, change in self._change.items() if any(change)],
         )
 
-    def _publish(self, message: Message, reply: Reply) -> None:
+    def _publish(self, message: Message, reply: LimiterReply) -> None:
         db, said = self._db, message.publication
         assert said is not None  # the caller has looked
         db.execute(
