@@ -13,6 +13,7 @@ from eccos_rs.domain.pricing import model_cost
 from eccos_rs.records.collect.earlier import EarlierCalls, stamp
 from eccos_rs.records.collect.endpoint import Caller, CallError, ModelReply
 from eccos_rs.records.collect.grade import judged_score
+from eccos_rs.records.collect.money import SpendLedger
 from eccos_rs.records.collect.options import CollectOptions, CollectSummary, Progress, Stopped
 from eccos_rs.records.collect.prompt import counted_messages, judge_messages, task_messages
 from eccos_rs.records.collect.usage import CallUsage, check_usage, most_input_tokens
@@ -61,7 +62,7 @@ class CollectRun:
     judge: Caller | None
     progress: Callable[[Progress], None] | None
     earlier: EarlierCalls = field(default_factory=EarlierCalls)
-    ledger: Ledger = field(default_factory=Ledger)
+    ledger: SpendLedger = field(default_factory=SpendLedger)
     found: int = 0
     wanted: int = 0
     done: int = 0
@@ -243,7 +244,9 @@ class CollectRun:
             await asyncio.sleep(pause)
         raise AssertionError("the last attempt returns or raises")
 
-    async def _attempt(self, call: _Call, held: Reservation, turn: Turn) -> tuple[ModelReply, Usage, float]:
+    async def _attempt(
+        self, call: _Call, held: Reservation, turn: Turn
+    ) -> tuple[ModelReply, CallUsage, float]:
         caller = call.caller
         asked = {"event": "asked", "call": call.name, "model": caller.model.name, "hold_usd": call.most}
         await self._record({**asked, **stamp(turn.tokens)})

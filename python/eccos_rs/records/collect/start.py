@@ -13,6 +13,7 @@ from eccos_rs.records.collect.estimate import CollectEstimate, estimate_cost
 from eccos_rs.records.collect.journal import Journal, read_journal
 from eccos_rs.records.collect.options import CollectOptions, CollectSummary, Progress
 from eccos_rs.records.collect.prompt import PROMPT_VERSION
+from eccos_rs.records.collect.run import CollectRun
 from eccos_rs.records.collect.state import State
 from eccos_rs.records.collect.task import read_tasks
 from eccos_rs.records.collect.turns import shared_turns
@@ -116,7 +117,7 @@ async def collect_async(
 
     log = Journal.open(place, settings, replay)
     try:
-        run = Run(state, log, options, callers, judge, progress, earlier)
+        run = CollectRun(state, log, options, callers, judge, progress, earlier)
         await run.all(tasks)
     finally:
         await log.close()
