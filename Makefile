@@ -101,7 +101,7 @@ bench: $(VENV)/.bench $(VENV)/.release ## Time the way from text to decision bes
 	@mkdir -p $(OUT)
 	$(BIN)/python -m pytest benches -q -s -p no:cacheprovider --ignore=benches/solver --benchmark-only --timeout=0 \
 	  --benchmark-columns=min,median --benchmark-sort=fullname --benchmark-json=$(OUT)/bench.json
-	$(BIN)/python benches/tables.py $(OUT)/bench.json docs/performance.md
+	$(BIN)/python -m benches.tables $(OUT)/bench.json docs/performance.md
 
 bench-solver: $(VENV)/.bench $(VENV)/.release ## Time the solver beside other solvers
 	cargo bench -p eccos-core
@@ -113,7 +113,7 @@ $(VENV)/.gpu: $(VENV)/.release
 	@touch $@
 
 bench-gpu: $(VENV)/.gpu $(VENV)/.release ## Check and time everything that needs a GPU
-	$(BIN)/python benches/gpu.py
+	$(BIN)/python -m benches.gpu
 
 bench-once: $(VENV)/.bench $(VENV)/.release ## Run every benchmark once, untimed
 	cargo bench -p eccos-core -- --test

@@ -1,6 +1,6 @@
 """The two-part calibration beside none, Platt's and isotonic regression, in five-fold cross-validation.
 
-    python benches/calibration.py DATA.parquet [--aux OTHER.parquet ...]
+    python -m benches.calibration DATA.parquet [--aux OTHER.parquet ...]
 
 All calibrate the same blend of heads and neighbours, each on forecasts of training queries by what had not
 learned from them, and are judged on queries that took no part in training. Platt: a logistic of each model's
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.optimize import isotonic_regression
 
+from benches.validate import FOLDS, arguments
 from eccos_rs.cli.common import progress_bar
 from eccos_rs.predict.calibration import Calibrated, expit
 from eccos_rs.predict.logistic import fit_logistic
@@ -26,7 +27,6 @@ from eccos_rs.train.fit import finish, unseen_sources
 from eccos_rs.train.options import TrainOptions
 from eccos_rs.train.pipeline import encoder_states
 from eccos_rs.train.prices import pool_for, price_array
-from validate import FOLDS, arguments
 
 if TYPE_CHECKING:
     from collections.abc import Callable

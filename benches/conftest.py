@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import os
 import platform
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from benches.settings import MEAN_OUTPUT_TOKENS, ONCE, TOKENS_PER_SECOND
 from eccos_rs.predict.open import open_predictor
-
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
-from settings import MEAN_OUTPUT_TOKENS, ONCE, TOKENS_PER_SECOND
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,7 +35,7 @@ def predictor(bundle: Bundle) -> Any:
 @pytest.fixture(scope="session")
 def of_length(predictor: Any) -> Callable[[int, int], list[str]]:
     """Make queries of a wanted number of word pieces."""
-    from texts import texts_of_length
+    from benches.texts import texts_of_length
 
     def lengths(given: list[str]) -> list[int]:
         return [len(ids) for ids in predictor._tokenizer(given).ids]

@@ -5,7 +5,7 @@ difficulty (a conversation's mean and a turn's own noise); caches that live 300 
 quality, as a share of the cheapest blind mix of single models that each conversation stays with. Forecasts
 are the true odds: no predictor takes part.
 
-    python benches/conversations.py
+    python -m benches.conversations
 """
 
 from __future__ import annotations

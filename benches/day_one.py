@@ -1,6 +1,6 @@
 """What a router from names and scores alone is worth, by leaving models out of public answers.
 
-    python benches/day_one.py ../shared/data [--sections AEF] [--states FILE.npz]
+    python -m benches.day_one ../shared/data [--sections AEF] [--states FILE.npz]
 
 Prints the figures of each section beside what the project wants of them. The encoder's outputs are kept in
 FILE.npz, which takes minutes to make and seconds to read. Splits are by text, and the published scores of a

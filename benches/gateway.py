@@ -5,7 +5,7 @@ answers at once, so that what is measured is the way and not the model. The ship
 query, each of about 50 tokens and none twice, encoder and search included; `--predictor given` leaves that
 out. The two ways take turns, second by second, so that a slow moment falls on both.
 
-    python benches/gateway.py --rate 200 --seconds 20
+    python -m benches.gateway --rate 200 --seconds 20
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import itertools
 import json
 import multiprocessing
 import os
-import sys
 import time
 from functools import partial
 from pathlib import Path

@@ -1,6 +1,6 @@
 """Checks and times everything that needs a GPU, in one run of a few minutes, from the checkout alone.
 
-    python benches/gpu.py [--seconds 2] [--minutes 4.5] [--tensorrt]
+    python -m benches.gpu [--seconds 2] [--minutes 4.5] [--tensorrt]
 
 Wants the package (built or from its wheel) with `eccos-rs[cuda]`, nothing from the network, and for the rival
 torch and sentence-transformers; `ECCOS_DATA` names the folder of the labelled data for the AUC. Says what was
@@ -23,12 +23,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from benches.settings import MEAN_OUTPUT_TOKENS, TOKENS_PER_SECOND
+from benches.texts import KINDS, texts
 from eccos_rs.predict.open import open_predictor
-
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
-from settings import MEAN_OUTPUT_TOKENS, TOKENS_PER_SECOND
-from texts import KINDS, texts
 
 if TYPE_CHECKING:
     from collections.abc import Callable

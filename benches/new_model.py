@@ -1,6 +1,6 @@
 """How well a model is met from few labels: each in turn is left out of training, then learned from n labels.
 
-    python benches/new_model.py DATA/qaserve_public.parquet
+    python -m benches.new_model DATA/qaserve_public.parquet
 
 Labels and judged queries are held back from training. Auxiliary data are not used: they would hold the
 left-out model under another name.

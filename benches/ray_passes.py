@@ -1,6 +1,6 @@
 """Passes on Ray beside one process that holds the columns, over given predictions; both in one run.
 
-    python benches/ray_passes.py --rows 10000000 --shards 8
+    python -m benches.ray_passes --rows 10000000 --shards 8
 
 Says passes and certified gap of the cluster's answer, its seconds (without starting Ray and loading) and
 those of one `assign` over the same arrays, and checks that the two agree within the gap.

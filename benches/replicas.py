@@ -3,8 +3,8 @@
 A redis-server is started on loopback (it must be installed), and everything runs on this machine. Predictions
 are given, so what is timed is the decision and what sharing adds to it.
 
-    python benches/replicas.py                    # all of it
-    python benches/replicas.py latency decisions  # some of it
+    python -m benches.replicas                    # all of it
+    python -m benches.replicas latency decisions  # some of it
 """
 
 from __future__ import annotations
@@ -16,18 +16,16 @@ import multiprocessing
 import os
 import random
 import signal
-import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
 import numpy as np
 from tests.helpers.redis import RedisServer
 from tests.helpers.sessions import ByNumber, make_pool, make_router, population, rows_of
 
+from benches.settings import ONCE
 from eccos_rs.domain.query import Query
 from eccos_rs.errors import EccosError
 from eccos_rs.pools.pool import LLM, Pool
@@ -35,7 +33,6 @@ from eccos_rs.routing.policy import Policy
 from eccos_rs.routing.router import Router
 from eccos_rs.session import Session
 from eccos_rs.session.control.pacing import budget_period
-from settings import ONCE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine

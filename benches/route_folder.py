@@ -1,7 +1,7 @@
 """Peak memory and time per row of `eccos route --out-dir` beside the encoder, and of repeated kills.
 
-    python benches/route_folder.py --rows 5000000            a Parquet file of short rows, given predictions
-    python benches/route_folder.py --rows 20000 --kills 50   killed and resumed: rows lost
+    python -m benches.route_folder --rows 5000000            a Parquet file of short rows, given predictions
+    python -m benches.route_folder --rows 20000 --kills 50   killed and resumed: rows lost
 
 Predictions are given (drawn from a hash of the row): the time is that of reading, solving and writing.
 """
@@ -52,6 +52,10 @@ class Given:
         return Prediction(NAMES, quality, tokens, 0.1 * quality, 0.1 * tokens, np.full(n, 20))
 
 
+CHILD = [sys.executable, "-m", "benches.route_folder", "--child"]
+"""One run in a process of its own, for its memory and to be killed."""
+
+
 def job(source: Path, out: Path, part_rows: int) -> FileJob:
     prices = np.geomspace(0.1, 15.0, MODELS)
     pool = Pool(
@@ -96,7 +100,7 @@ def run(source: Path, out: Path, part_rows: int) -> dict[str, float]:
 
 def kill_again(source: Path, out: Path, part_rows: int, kills: int, rows: int) -> dict[str, int]:
     rng, done = random.Random(0), 0
-    line = [sys.executable, __file__, "--child", str(source), str(out), str(part_rows)]
+    line = [*CHILD, str(source), str(out), str(part_rows)]
     while done < kills and not (out / "manifest.json").exists():
         process = subprocess.Popen(line, stdout=subprocess.DEVNULL)
         try:
@@ -131,7 +135,7 @@ def main() -> None:
         if asked.kills:
             print(json.dumps(kill_again(source, out, asked.part_rows, asked.kills, asked.rows)))
             return
-        line = [sys.executable, __file__, "--child", str(source), str(out), str(asked.part_rows)]
+        line = [*CHILD, str(source), str(out), str(asked.part_rows)]
         print(subprocess.run(line, check=True, capture_output=True, text=True).stdout.strip())
 
 

@@ -6,7 +6,7 @@ waits in the gateway. Then, for `--seconds`, clients come and go: some read to t
 middle or before the first byte, and the endpoint fails now and then. Afterwards nothing may be left: no
 slot, no waiter, no handle, no thread.
 
-    python benches/soak.py --streams 10000 --seconds 60
+    python -m benches.soak --streams 10000 --seconds 60
 """
 
 from __future__ import annotations
@@ -23,11 +23,9 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
 from tests.helpers.serving import TEXTS, FixedPredictor, chat, pool_at, recorded
 
-from settings import ONCE
+from benches.settings import ONCE
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -8,7 +8,7 @@ data set. Beside it, on the same forecasts and in the same order: one joint solv
 beforehand, and the floor forced on every micro-batch. Quality is in points; costs are in US dollars for a
 thousand queries.
 
-    python benches/steering.py ../shared/data/qaserve_public.parquet
+    python -m benches.steering ../shared/data/qaserve_public.parquet
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Writes what `make bench` measured into the tables of a page, between their markers.
 
-    python benches/tables.py results/bench.json [more.json …] docs/performance.md
+    python -m benches.tables results/bench.json [more.json …] docs/performance.md
 
 The first file says on what machine; what a later one measured takes the place of the same in an earlier one.
 A table of which nothing was measured is left as it is; see `markers`.
@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import markers
+from benches import markers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benches.settings import ONCE
 from eccos_rs.predict.index import ExactIndex, HnswIndex, open_index
 from eccos_rs.predict.retrieval import vector_file
-from settings import ONCE
 
 SIZES = (1000,) if ONCE else (1000, 4000, 10_000, 100_000, 1_000_000)
 BATCHES = (1, 256)

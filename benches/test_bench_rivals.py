@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from benches.settings import ONCE
+from benches.texts import texts
 from eccos_rs.predict.device import allowed_cores
 from eccos_rs.train.encoder import encoder_folder
-from settings import ONCE
-from texts import texts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benches.settings import ONCE
 from eccos_rs.domain.query import Query
 from eccos_rs.errors import EccosError
 from eccos_rs.pools.pool import LLM, Pool
@@ -25,7 +26,6 @@ from eccos_rs.routing.policy import Policy
 from eccos_rs.routing.router import Router
 from eccos_rs.session import Session
 from eccos_rs.solver.assignment import assign
-from settings import ONCE
 
 N = 1_000 if ONCE else 20_000
 WAITING = 500 if ONCE else 10_000

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from benches.settings import MEAN_OUTPUT_TOKENS, ONCE, TOKENS_PER_SECOND
+from benches.texts import KINDS, LENGTHS, texts
 from eccos_rs.predict.open import open_predictor
-from settings import MEAN_OUTPUT_TOKENS, ONCE, TOKENS_PER_SECOND
-from texts import KINDS, LENGTHS, texts
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -1,7 +1,7 @@
 """Budgets and promises on data that a bundle was not trained on: how often batches keep them.
 
-    python benches/unseen.py DATA.parquet [--bundle FOLDER] [--same BUNDLE=DATA ...] [--labels 50]
-    python benches/unseen.py DATA.parquet --day-one [--labels 50]
+    python -m benches.unseen DATA.parquet [--bundle FOLDER] [--same BUNDLE=DATA ...] [--labels 50]
+    python -m benches.unseen DATA.parquet --day-one [--labels 50]
 
 Batches are drawn at random from the queries that every model answered. `--same` says which model of the
 data a model of the bundle is, where they are named apart. With `--day-one` models are known by their names

@@ -1,6 +1,6 @@
 """Figures of the predictors over a whole data set, by five-fold cross-validation or by leaving datasets out.
 
-    python benches/validate.py DATA.parquet [--aux OTHER.parquet ...] [--away] [--encoder minilm-6] [--unread]
+    python -m benches.validate DATA.parquet [--aux OTHER.parquet ...] [--away] [--encoder minilm-6] [--unread]
 
 Near-identical questions stay in one fold. With --away each dataset is left out in turn, as a task never seen.
 With --encoder another encoder is taken than the default one, with --teacher-share labels are moved by another

@@ -1,6 +1,6 @@
 """What the words of queries tell beside their embedding: labels alone, five folds, no prior.
 
-    python benches/words.py DATA.parquet [DATA.parquet ...]
+    python -m benches.words DATA.parquet [DATA.parquet ...]
 
 For each of some models a kernel regression learns from four fifths of the labels, by the embedding, by both,
 and by both only where the error on left-out labels says so, as `router.learn` decides. Mean AUC and Brier.

@@ -5,14 +5,13 @@ families of `tests/helpers/problems.py`. For each the dual bound must be the opt
 exact mode proves must be the integer optimum, and the certificate must hold; how often an assignment is
 missed is counted.
 
-    python benches/solver/against_highs.py --count 10000 --out docs/data/against_highs.json
+    python -m benches.solver.against_highs --count 10000 --out docs/data/against_highs.json
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import sys
 import warnings
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
@@ -21,13 +20,9 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
-
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-
-import table
 from tests.helpers import outside, reference, small
 
+from benches.solver import table
 from eccos_rs import Assignment, Status, assign, certify
 
 MET = (Status.OPTIMAL, Status.FEASIBLE)

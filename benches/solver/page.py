@@ -1,6 +1,6 @@
 """Writes what was measured into the tables of docs/solver.md, between their markers.
 
-    python benches/solver/page.py docs/data/solver_bench.json docs/data/against_highs.json docs/solver.md
+    python -m benches.solver.page docs/data/solver_bench.json docs/data/against_highs.json docs/solver.md
 
 The first file is what `make bench-solver` writes when ECCOS_BENCH_OUT names it, the second comes from
 `against_highs.py`.
@@ -13,9 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-import markers
+from benches import markers
 
 LABELS = {
     "eccos": "**eccos**",

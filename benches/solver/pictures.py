@@ -1,6 +1,6 @@
 """Draws the pictures of docs/solver.md.
 
-    python benches/solver/pictures.py docs/data/solver_bench.json docs/img
+    python -m benches.solver.pictures docs/data/solver_bench.json docs/img
 
 The first argument is what `make bench-solver` writes when ECCOS_BENCH_OUT names it.
 """
@@ -11,9 +11,6 @@ import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import matplotlib as mpl
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-import table
 from tests.helpers import problems
 
+from benches.solver import table
 from eccos_rs import Status, assign, certify, frontier
 
 if TYPE_CHECKING:

@@ -10,12 +10,11 @@ import warnings
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-import anchors
 import numpy as np
 import pytest
-import table
 from tests.helpers import problems, reference, small
 
+from benches.solver import anchors, table
 from eccos_rs import Status, assign, certify
 
 if TYPE_CHECKING:

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
+from benches import tables
 
 from tests.helpers.paths import ROOT
-
-sys.path.insert(0, str(ROOT / "benches"))
-
-import tables
 
 
 def run(name: str, seconds: float, queries: int = 1, **info: Any) -> dict[str, Any]:
@@ -91,7 +87,7 @@ def test_every_marker_of_the_page_has_a_table() -> None:
 def test_the_script_says_how_it_is_called(given: list[str]) -> None:
     import subprocess
 
-    script = Path(tables.__file__)
-    done = subprocess.run([sys.executable, str(script), *given], capture_output=True, text=True, check=False)
+    line = [sys.executable, "-m", "benches.tables", *given]
+    done = subprocess.run(line, capture_output=True, text=True, check=False, cwd=ROOT)
     assert done.returncode == 1
-    assert "python benches/tables.py" in done.stderr
+    assert "python -m benches.tables" in done.stderr

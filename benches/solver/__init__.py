@@ -1,0 +1,1 @@
+"""The solver beside other solvers."""
