@@ -1,1 +1,1 @@
-"""Measurements of the package beside its rivals; each script runs as a module: `python -m benches.gateway`."""
+"""Measurements of the package beside its rivals; the scripts run as modules: `python -m benches.gateway`."""
