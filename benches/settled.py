@@ -6,22 +6,17 @@ those of the data. `means` forecasts every length by the model's mean over the h
 replayed; `bundle` is the shipped one, which was trained on these texts. "Without caches" is the same turn at
 the price of fresh input: what is forecast where caches are not counted.
 
-    python benches/settled.py ../shared/data/qaserve_public.parquet --conversations 40
+    python -m benches.settled ../shared/data/qaserve_public.parquet --conversations 40
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
 import numpy as np
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
 from tests.helpers.paths import ROOT
 from tests.helpers.serving import running
 
