@@ -22,9 +22,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
 from tests.helpers.paths import ROOT
 from tests.helpers.serving import MODELS, FixedPredictor, chat, pool_at
 
