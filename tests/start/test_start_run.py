@@ -15,7 +15,7 @@ import pytest
 from eccos_rs import Pool, Router
 from eccos_rs.cli.main import main
 from tests.helpers.endpoints import Handler, Misbehaving, Request, journal_events, misbehaving
-from tests.helpers.grading import answering, behave, judge_file, log_file, pool_file
+from tests.helpers.grading import answering, behave, judge_file, log_file, pool_file, question
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -103,6 +103,35 @@ def test_a_log_of_one_request_decides_nothing(rows, tmp_path, capsys):
     assert (told["verdict"]["decision"], told["verdict"]["reason"]) == ("undecided", "few")
     assert told["verdict"]["sentence"].startswith("undecided by published scores alone")
     capsys.readouterr()
+
+
+def test_a_secret_of_the_log_goes_to_the_endpoints_and_nowhere_else(tmp_path, capsys):
+    """It is in what was asked and in the answers' file; not in bundle, report, figures or on the terminal."""
+    secret = "sk-live-Zq9hunterhunter"
+    with misbehaving(answering) as server:
+        judge = given(tmp_path, server)
+        rows = [
+            {"model": "large", "messages": [
+                {"role": "system", "content": f"The key is {secret}."},
+                {"role": "user", "content": f"{question(number)} Use {secret} and password=Zq9hunterhunter."},
+            ]} for number in range(40)
+        ]  # fmt: skip
+        text = "".join(json.dumps(row) + "\n" for row in rows)
+        (tmp_path / "log.jsonl").write_text(f'{text}{{"query": 5, "note": "{secret}"}}\n{{"torn": "{secret}"')
+        _, told = run(tmp_path, "--spend", "1", *judge)
+        assert all(secret in json.dumps(request.body) for request in server.requests)
+        host = server.url.removeprefix("http://").removesuffix("/v1")
+    assert {row["host"] for row in told["sent"]} == {host}
+    assert sum(row["calls"] for row in told["sent"]) == len(server.requests)
+    held = [
+        path.relative_to(tmp_path / "out").as_posix()
+        for path in (tmp_path / "out").rglob("*")
+        if path.is_file() and b"hunterhunter" in path.read_bytes().lower()
+    ]
+    assert held == ["answers.jsonl"]
+    assert (tmp_path / "out").stat().st_mode & 0o077 == 0 or os.name != "posix"
+    printed = capsys.readouterr()
+    assert "hunterhunter" not in printed.out + printed.err
 
 
 def test_a_dry_run_says_the_price_and_writes_nothing(tmp_path, capsys):
