@@ -8,7 +8,7 @@ import re
 import pytest
 from rich.cells import cell_len
 
-from eccos_rs.cli.main import main
+from eccos_rs.cli.main import COMMANDS, main
 from tests.helpers.paths import SAMPLES
 
 
@@ -61,6 +61,27 @@ def test_nothing_is_wider_than_80_columns_or_ends_in_blanks(
     lines = capsys.readouterr().out.splitlines()
     assert [line for line in lines if cell_len(line) > 80] == []
     assert [line for line in lines if line != line.rstrip()] == []
+
+
+COMMAND_HELP = [
+    *((name,) for name in COMMANDS),
+    *(("pool", name) for name in ("new", "from", "add", "check", "exam")),
+]
+
+
+@pytest.mark.parametrize("command", COMMAND_HELP, ids=" ".join)
+def test_help_fits_80_columns(command, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(*command, "--help") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if cell_len(line) > 80 or line != line.rstrip()] == []
+
+
+def test_commands_are_listed_in_the_order_of_use(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--help") == 0
+    shown = capsys.readouterr().out.partition("Commands:")[2]
+    listed = re.findall(r"^  ([a-z]+)  +\S", shown, re.MULTILINE)
+    assert tuple(listed) == COMMANDS
+    assert "..." not in shown
 
 
 def test_no_figure_of_the_bench_is_cut(capsys: pytest.CaptureFixture[str]) -> None:

@@ -59,7 +59,7 @@ def bench(
     cache of answers: every text is new, or the cache is off.
 
     \b
-    eccos bench                                    this machine, a mix of short, middling and long queries
+    eccos bench                                    short and long queries
     eccos bench --queries log.jsonl --batch 1,32   your own traffic
     """  # noqa: D301 - \b keeps typer from joining the lines
     if not tokens_per_second > 0:

@@ -101,11 +101,11 @@ def evaluate(
     What the bundle was trained on is left out: it keeps a record of its texts.
 
     \b
-    eccos evaluate qa.parquet --out results              the shipped router on other data
-    eccos evaluate qa.parquet --train-fraction 0.8       train on a part, judge on the rest
-    eccos evaluate qa.parquet --folds 5                  judge every query: narrower intervals, five trainings
+    eccos evaluate qa.parquet --out results            the shipped router
+    eccos evaluate qa.parquet --train-fraction 0.8     train on a part
+    eccos evaluate qa.parquet --folds 5                judge every query
+    eccos evaluate qa.parquet --method mine:ByLength   a router of your own too
     eccos evaluate qa.parquet -s none -s equal/4:random:64 --json
-    eccos evaluate qa.parquet --method mine:ByLength  a router of your own beside them
     """  # noqa: D301 - \b keeps typer from joining the lines
     from eccos_rs.evaluate import evidence_from_bundle, evidence_from_folds, find_settings, study
     from eccos_rs.evaluate.report.html import as_json, print_report

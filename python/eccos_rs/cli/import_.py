@@ -100,10 +100,10 @@ def import_(
     rows are reported with their row and column, and nothing is written then.
 
     \b
-    eccos import qa.parquet --report                             look at a file
-    eccos import results/bench -f llmrouterbench -o bench.jsonl  a folder of results
+    eccos import qa.parquet --report                 look at a file
+    eccos import results/bench -o bench.jsonl        a folder of results
     eccos import gsm8k_responses.csv --pool pool.toml -o gsm8k.jsonl
-    eccos import mine.csv --map prompt=query,row=query_id,score=quality --dataset mine -o mine.jsonl
+    eccos import mine.csv --map prompt=query,score=quality -o mine.jsonl
     """  # noqa: D301 - \b keeps typer from joining the lines
     from eccos_rs.errors import InputError
     from eccos_rs.records.columns import ColumnMap

@@ -46,9 +46,9 @@ def info(
 
     \b
     eccos info                       the shipped bundle
-    eccos info pool.toml             a pool file; an unknown key or a missing price is told
+    eccos info pool.toml             a pool file, checked
     eccos info --toml > pool.toml    a pool file of your own to start from
-    eccos info --device              CPU, GPU, what is missing and the line that installs it
+    eccos info --device              CPU, GPU, and how to install what is missing
     """  # noqa: D301 - \b keeps typer from joining the lines
     if device:
         _show_device(as_json=as_json)

@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
+from typer.core import TyperGroup
 
 from eccos_rs.errors import EccosError, InputError, PolicyError, RecordError
 
@@ -20,24 +21,12 @@ if TYPE_CHECKING:
 __all__ = ["COMMANDS", "main", "program"]
 
 COMMANDS = (
-    "start",
-    "route",
-    "run",
-    "plan",
-    "pool",
-    "bench",
-    "train",
-    "learn",
-    "distil",
-    "evaluate",
-    "collect",
-    "import",
-    "serve",
-    "shadow",
-    "replay",
-    "info",
+    *("start", "pool", "route", "run", "serve", "shadow", "plan", "info"),
+    *("collect", "import", "learn", "train", "evaluate", "distil", "bench", "replay"),
 )
-"""In the order of `eccos --help`; a command lives in the file of its name, imported when it is asked for."""
+"""In the order of `eccos --help`: using a router, then making one.
+
+A command lives in the file of its name, imported when it is asked for."""
 
 USAGE = 2
 """What a shell expects of a program that was called in a way it does not understand."""
@@ -119,10 +108,18 @@ def _fail(sentence: str, status: int = 1) -> NoReturn:
     raise SystemExit(status) from None
 
 
+class _InOrder(TyperGroup):
+    """Lists the commands in the order of `COMMANDS`, those with commands of their own too."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return sorted(super().list_commands(ctx), key=COMMANDS.index)
+
+
 def program(arguments: Sequence[str]) -> typer.Typer:
     """Build the program; only the command that is asked for is imported, all of them for the overview."""
     app = typer.Typer(
         name="eccos",
+        cls=_InOrder,
         help="Route batches of queries to LLMs at least cost, under a promised quality and workload limits.",
         no_args_is_help=True,
         pretty_exceptions_enable=False,
@@ -138,7 +135,7 @@ def program(arguments: Sequence[str]) -> typer.Typer:
             for command in function.registered_commands:
                 if command.callback is not None:
                     command.callback = _interruptible(command.callback)
-            app.add_typer(function, name=name)
+            app.add_typer(function, name=name, short_help=str(function.info.help).removesuffix("."))
             continue
         app.command(name, short_help=_first_sentence(function))(_interruptible(function))
     return app

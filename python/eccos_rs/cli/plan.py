@@ -93,21 +93,23 @@ def plan(
     under its prices and limits. Without a goal, the quality of the models that the log names is kept.
 
     \b
-    eccos plan log.jsonl --pool pool.toml --if "price gpt-5=x0.5" --if "outage large"
-    eccos plan log.jsonl --pool pool.toml --if "slots large=+10" --if "batch 50%; traffic 2" -o plan.html
-    eccos plan log.jsonl --pool pool.toml --store sqlite:///gateway.sqlite --if "traffic 3"
+    eccos plan log.jsonl --pool pool.toml --if "price gpt-5=x0.5"
+    eccos plan log.jsonl --pool pool.toml --if "outage large" -o plan.html
+    eccos plan log.jsonl --pool pool.toml --if "batch 50%; traffic 2"
+    eccos plan log.jsonl --pool pool.toml --store sqlite:///gateway.sqlite
 
     \b
-    price MODEL=IN/OUT, price MODEL=xFACTOR     US dollars per million tokens
-    slots NAME=N, slots NAME=+N                 of a model or a shared limit; likewise
-                                                requests_per_minute, tokens_per_minute
-    add NAME, add new.toml, add NAME=labels     a model of the catalogue or of a pool file; with labelled
-                                                answers (some 50) where there are any
-    outage MODEL                                it is gone
-    commit MODEL=N                              at least N requests per day go there
-    batch SHARE                                 this share of the requests may wait for batch lanes
-    budget USD, min_quality Q                   another goal (US dollars per day)
-    traffic FACTOR                              so many requests for each one of today
+    price MODEL=IN/OUT          US dollars per million tokens
+    price MODEL=xFACTOR         a factor on today's prices
+    slots NAME=N                of a model or a shared limit; +N adds; likewise
+                                requests_per_minute and tokens_per_minute
+    add NAME, add new.toml      a model of the catalogue, or of a pool file
+    add NAME=labels             the same with labelled answers, some 50
+    outage MODEL                it is gone
+    commit MODEL=N              at least N requests per day go there
+    batch SHARE                 this share of requests may wait for batch lanes
+    budget USD, min_quality Q   another goal (US dollars per day)
+    traffic FACTOR              so many requests for each one of today
     """  # noqa: D301 - \b keeps typer from joining the lines
     from eccos_rs.cli.common import console, json_text, progress_bar, standard_input
     from eccos_rs.evaluate.report.html import print_sections

@@ -172,12 +172,12 @@ def route(
     """Choose a model for every query of a batch at least cost.
 
     \b
-    eccos route questions.txt                         97 % of the strongest model's quality, at least cost
-    eccos route questions.jsonl --min-quality 0.8     a promised mean success
-    eccos route questions.jsonl --budget 0.50         the best that half a dollar buys
+    eccos route questions.txt                       97 % of the best quality
+    eccos route questions.jsonl --min-quality 0.8   a promised mean success
+    eccos route questions.jsonl --budget 0.50       the best for half a dollar
     cat log.jsonl | eccos route - -o plan.jsonl
     eccos route log.csv --column question -o plan.parquet
-    eccos route logs/ --budget 400 --out-dir routed   files of any size; --resume after a kill
+    eccos route logs/ --budget 400 --out-dir routed files of any size; --resume
 
     The columns of the input pass through to JSON, CSV and Parquet. Exit status 3 when queries were deferred:
     no capacity was left, or no model may take them.

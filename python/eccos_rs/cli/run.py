@@ -95,8 +95,10 @@ def run(
     """Plan and carry out: every row of some files is routed, asked once, and written.
 
     \b
-    eccos run log.jsonl --pool pool.toml --out-dir done --budget 20 --dry-run    the plan and its price
+    eccos run log.jsonl --pool pool.toml --out-dir done --budget 20 --dry-run
     eccos run log.jsonl --pool pool.toml --out-dir done --budget 20
+
+    The first line shows the plan and its price, the second carries it out.
 
     Every call is journaled before it leaves and its answer before it counts: stop the run in any way,
     start it again with the same line, and it goes on; what was answered is not asked again. A model that

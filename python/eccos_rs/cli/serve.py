@@ -131,8 +131,9 @@ def serve(
 
     \b
     eccos serve --pool pool.toml --min-quality 0.8 --store eccos.db
-    curl localhost:8080/v1/chat/completions -H 'content-type: application/json' \\
-         -d '{"model": "eccos", "messages": [{"role": "user", "content": "What is 2 + 2?"}]}'
+    curl localhost:8080/v1/chat/completions \\
+      -H 'content-type: application/json' \\
+      -d '{"model": "eccos", "messages": [{"role": "user", "content": "Hello"}]}'
 
     The model "eccos" (or "auto") is chosen by the router; a pool model's own name goes straight there.
     ECCOS_TOKENS holds the clients' bearer tokens, separated by commas. A page with live figures is at /,

@@ -81,8 +81,9 @@ def start(
     verdict: deploy, do not, or what more money would decide.
 
     \b
-    eccos start log.jsonl --pool pool.toml                        what the forecasts say; nobody is asked
-    eccos start log.jsonl --pool pool.toml --spend 5 --dry-run    what would be asked
+    eccos start log.jsonl --pool pool.toml          the forecasts; nobody is asked
+    eccos start log.jsonl --pool pool.toml --spend 5 --dry-run
+                                                    what would be asked
     eccos start log.jsonl --pool pool.toml --spend 5 --judge gpt-5
     eccos serve --bundle log.jsonl.start/bundle
 

@@ -78,22 +78,29 @@ def train(
     told otherwise). What to take when:
 
     \b
-    few hundred queries     --head linear: nothing to overfit; the neighbours carry most
-    a thousand and more     the default: an MLP on the frozen encoder, two minutes per 10,000 queries
-    tens of thousands       --finetune --device cuda: the encoder learns what makes a query hard; on two CPU
-                            cores a pass over 8,000 queries takes about ten minutes
-    texts unlike exams      --encoder minilm-6: six layers, as published; the default's four were taught on
-                            exam questions to say the same in two thirds of the time. Or make one of your own
-                            from your texts alone: eccos distil
-    other models' answers   --aux FILE: even models you never route to tell how hard a query is
-    a new model only        do not train: router.add_model takes 50 labelled queries
+    few hundred queries     --head linear: nothing to overfit; the neighbours
+                            carry most
+    a thousand and more     the default: an MLP on the frozen encoder, two
+                            minutes per 10,000 queries
+    tens of thousands       --finetune --device cuda: the encoder learns what
+                            makes a query hard; on two CPU cores a pass over
+                            8,000 queries takes about ten minutes
+    texts unlike exams      --encoder minilm-6: six layers, as published; the
+                            default's four were taught on exam questions to
+                            say the same in two thirds of the time. Or make
+                            one from your texts alone: eccos distil
+    other models' answers   --aux FILE: even models you never route to tell
+                            how hard a query is
+    a new model only        do not train: router.add_model takes 50 labelled
+                            queries
 
     Figures come from held-back queries (--holdout); near-identical questions never stand on both sides. The
     same data, options and seed give the same bundle. Ctrl-C leaves no half-written bundle.
 
     \b
     eccos train answers.parquet --out models/mine
-    eccos train answers.jsonl --out models/mine --pool pool.toml --aux others.parquet
+    eccos train answers.jsonl --out models/mine --pool pool.toml
+    eccos train answers.jsonl --out models/mine --aux others.parquet
     """  # noqa: D301 - \b keeps typer from joining the lines
     from eccos_rs.errors import InputError
     from eccos_rs.train.options import TrainOptions

@@ -40,9 +40,10 @@ def add(
 
     \b
     eccos pool add claude-haiku-4.5 --pool pool.toml
-    eccos pool add my-qwen --pool pool.toml --input-price 0 --output-price 0 --base-url http://gpu:8000/v1
-    eccos pool add my-qwen --pool pool.toml --scores mmlu_pro=0.71,gsm8k=0.93 --mean-tokens 420 --source "own
-    harness"
+    eccos pool add my-qwen --pool pool.toml \\
+      --input-price 0 --output-price 0 --base-url http://gpu:8000/v1
+    eccos pool add my-qwen --pool pool.toml \\
+      --scores mmlu_pro=0.71,gsm8k=0.93 --mean-tokens 420 --source "own harness"
 
     Scores are shares from 0 to 1. They say before any label what a model can do; one overall score orders
     models, scores by category tell them apart.

@@ -38,9 +38,10 @@ def exam(
     """Examine a pool: ask every model public questions with known answers, and write its scores by category.
 
     \b
-    The questions do not ship. Download them once, for instance MMLU-Pro (MIT, 12,032 questions):
-      https://huggingface.co/datasets/TIGER-AI-Lab/MMLU-Pro    data/test-00000-of-00001.parquet
-    eccos pool exam pool.toml --data test-00000-of-00001.parquet --questions 500 --max-cost 5
+    The questions do not ship. Download them once, for instance MMLU-Pro (MIT,
+    12,032 questions), the file data/test-00000-of-00001.parquet of
+      https://huggingface.co/datasets/TIGER-AI-Lab/MMLU-Pro
+    eccos pool exam pool.toml --data test-00000-of-00001.parquet --max-cost 5
 
     Each question is recognised by a hash: of those that the shipped boards know, known models' answers carry
     the result to the whole board, so that 500 questions place a category within some 3 points. Answers are

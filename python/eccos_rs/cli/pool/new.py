@@ -35,8 +35,8 @@ def new(
 
     \b
     eccos pool new gpt-5-mini claude-sonnet-4.5 gemini-2.5-flash -o pool.toml
-    eccos pool new o3@low o3@high gpt-5-mini@batch    efforts and lanes are models of their own
-    eccos pool new --from-env -o pool.toml            OPENAI_API_KEY, ANTHROPIC_API_KEY, ... decide
+    eccos pool new o3@low o3@high gpt-5-mini@batch   efforts and lanes
+    eccos pool new --from-env -o pool.toml           by the keys that are set
 
     Prices come from a snapshot that ships, with its date; a name that is not in it is told with near ones.
     A model of your own is a [[model]] table with prices, added to the file by hand or by eccos pool add.
