@@ -23,6 +23,7 @@ __all__ = [
     "Limit",
     "Minimum",
     "MissingExtraError",
+    "ModelShare",
     "NoModelError",
     "Overage",
     "OverageTier",
@@ -88,6 +89,7 @@ _HOMES = {
     "frontier": "solver.assignment",
     "PooledCapacity": "solver.assignment",
     "SideRow": "solver.assignment",
+    "ModelShare": "solver.kinds",
     "Overage": "solver.assignment",
     "Commitment": "solver.assignment",
     "Chance": "solver.assignment",
@@ -165,6 +167,7 @@ if TYPE_CHECKING:
         certify,
         frontier,
     )
+    from eccos_rs.solver.kinds import ModelShare
 
     __version__: str
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
-    from eccos_rs.solver.limits import Commitment, Overage, PooledCapacity, SideRow
+    from eccos_rs.solver.limits import Commitment, Overage, PooledCapacity, RowKind, SideRow
 
 
 class Arrays(TypedDict):
@@ -138,7 +138,7 @@ def problem(
     load: ArrayLike | None = None,
     capacity: ArrayLike | None = None,
     pools: Sequence[PooledCapacity] | None = None,
-    rows: Sequence[SideRow] | None = None,
+    rows: Sequence[SideRow | RowKind] | None = None,
     overage: Sequence[Overage] | None = None,
     minimum: Sequence[Commitment] | None = None,
     allowed: ArrayLike | None = None,
@@ -163,7 +163,7 @@ def problem(
     n, m = cost.shape
     loads, r = _loads(load, n, m)
     shared = limits.pools(pools, m, r)
-    side = limits.rows(rows, (n, m))
+    side = limits.rows(rows, limits.ProblemFigures(cost, quality, loads))
     charged = limits.priced(overage, minimum, m, r)
     if charged and asked[0] == "budget":
         given = "overage" if overage else "minimum"

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
     from eccos_rs.solver._arrays import Arrays
+    from eccos_rs.solver.limits import RowKind
 
 __all__ = [
     "Alternatives",
@@ -62,7 +63,7 @@ def assign(
     load: ArrayLike | None = None,
     capacity: ArrayLike | None = None,
     pools: Sequence[PooledCapacity] | None = None,
-    rows: Sequence[SideRow] | None = None,
+    rows: Sequence[SideRow | RowKind] | None = None,
     overage: Sequence[Overage] | None = None,
     minimum: Sequence[Commitment] | None = None,
     quality_std: ArrayLike | None = None,
@@ -107,7 +108,8 @@ def assign(
     pools : sequence of PooledCapacity, optional
         Capacities that several models share, beside their own.
     rows : sequence of SideRow, optional
-        Limits on sums or means of other figures, over all queries or some.
+        Limits on sums or means of other figures, over all queries or some; or kinds of limits that come to
+        one, such as `ModelShare`.
     overage : sequence of Overage, optional
         Prices on loads beyond what is included; part of the cost. Not with `budget`.
     minimum : sequence of Commitment, optional

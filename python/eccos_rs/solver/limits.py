@@ -1,9 +1,9 @@
-"""Limits as data: capacities that several models share, and side rows."""
+"""Limits as data: capacities that several models share, side rows, prices on loads."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["Commitment", "Overage", "PooledCapacity", "SideRow"]
+__all__ = ["Commitment", "Overage", "PooledCapacity", "ProblemFigures", "RowKind", "SideRow", "model_mask"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +86,41 @@ class SideRow:
     mean: bool = False
     members: ArrayLike | None = None
     name: str = ""
+
+
+class ProblemFigures(NamedTuple):
+    """A problem's figures, checked and in the order of its queries and models.
+
+    Attributes
+    ----------
+    cost, quality : (N, M) ndarray of float32 or float64
+    load : (R, N, M) or (N, M) ndarray, or None
+        None: every query is one request.
+    """
+
+    cost: NDArray[Any]
+    quality: NDArray[Any]
+    load: NDArray[Any] | None
+
+
+@runtime_checkable
+class RowKind(Protocol):
+    """A kind of limit that comes to a side row once the problem is known; see `solver/kinds.py`."""
+
+    def side_row(self, at: str, figures: ProblemFigures) -> SideRow:
+        """Return the row.
+
+        Parameters
+        ----------
+        at : str
+            What messages call it, such as "rows[0]".
+        figures : ProblemFigures
+
+        Raises
+        ------
+        ProblemError
+            It is malformed.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +209,7 @@ def priced(overage: object, minimum: object, m: int, r: int) -> tuple[PricedArra
                 raise ProblemError(f"{at} is a {type(each).__name__}, wanted a {kind.__name__}")
             resource = _resource(f"{at}.resource", each.resource, r)
             _name(at, each.name)
-            models = _members(f"{at}.models", each.models, m)
+            models = model_mask(f"{at}.models", each.models, m)
             if isinstance(each, Overage):
                 steps = _tiers(at, each.tiers)
             else:
@@ -243,7 +278,7 @@ def _pool(at: str, pool: object, m: int, r: int) -> PoolArrays:
     resource = _resource(f"{at}.resource", pool.resource, r)
     name = _name(at, pool.name)
     capacity = _number(f"{at}.capacity", pool.capacity)
-    return PoolArrays(_members(f"{at}.models", pool.models, m), resource, capacity, name)
+    return PoolArrays(model_mask(f"{at}.models", pool.models, m), resource, capacity, name)
 
 
 def _name(at: str, name: object) -> str:
@@ -260,7 +295,7 @@ def _number(name: str, value: Any) -> float:
         raise ProblemError(f"{name} is {value!r}, wanted a number") from None
 
 
-def _members(name: str, models: object, m: int) -> NDArray[np.uint8]:
+def model_mask(name: str, models: object, m: int) -> NDArray[np.uint8]:
     """Make a mask of indices, or of a mask."""
     if not isinstance(models, np.ndarray):
         if not isinstance(models, list | tuple | range | set | frozenset):
@@ -301,16 +336,21 @@ class RowArrays:
     name: str
 
 
-def rows(given: object, shape: tuple[int, int]) -> tuple[RowArrays, ...]:
+def rows(given: object, figures: ProblemFigures) -> tuple[RowArrays, ...]:
     """Make the side rows plain; refuse what is none."""
     if given is None:
         return ()
     if isinstance(given, SideRow) or not isinstance(given, list | tuple):
         raise ProblemError(f"rows is a {type(given).__name__}, wanted a list of SideRow")
-    return tuple(_row(f"rows[{at}]", row, shape) for at, row in enumerate(given))
+    found = []
+    for place, row in enumerate(given):
+        at = f"rows[{place}]"
+        plain = row.side_row(at, figures) if isinstance(row, RowKind) else row
+        found.append(_row(at, plain, figures.cost.shape))
+    return tuple(found)
 
 
-def _row(at: str, row: object, shape: tuple[int, int]) -> RowArrays:
+def _row(at: str, row: object, shape: tuple[int, ...]) -> RowArrays:
     if not isinstance(row, SideRow):
         raise ProblemError(f"{at} is a {type(row).__name__}, wanted a SideRow")
     given = [name for name in ("at_most", "at_least") if getattr(row, name) is not None]
