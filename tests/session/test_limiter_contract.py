@@ -10,8 +10,9 @@ import pytest
 from eccos_rs.pools.pool import LLM
 from eccos_rs.session.limits import LocalLimiter
 from eccos_rs.session.limits.base import Claim
+from eccos_rs.session.limits.local import model_limits
 from eccos_rs.session.limits.redis_backend import RedisBackend
-from eccos_rs.session.limits.shared import SharedLimiter, model_limits
+from eccos_rs.session.limits.shared import SharedLimiter
 from eccos_rs.session.limits.sqlite_backend import SqliteBackend
 from eccos_rs.session.redis_client import RedisAddress
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +12,13 @@ import numpy as np
 
 from eccos_rs.domain.query import Query
 from eccos_rs.errors import InputError, PoolError, QueryError
-from eccos_rs.integrations.pricing import price_map, priced_llm
-from eccos_rs.pools.pool import LLM, Pool
+from eccos_rs.integrations.aios_models import (
+    model_name,
+    model_slots,
+    name_or_none,
+    priced_models,
+)
+from eccos_rs.pools.pool import Pool
 from eccos_rs.routing.policy import Policy
 from eccos_rs.routing.router import Router
 from eccos_rs.routing.workload import refuse_priced
@@ -22,7 +26,7 @@ from eccos_rs.session import DualController
 from eccos_rs.solver.assignment import assign
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from os import PathLike
 
     from numpy.typing import NDArray
@@ -36,11 +40,6 @@ logger = logging.getLogger("eccos_rs.integrations")
 
 _SETTLED = 256
 """Queries from which on a price is kept for some batches."""
-
-_CONCURRENCY = ("max_concurrency", "max_concurrent_requests", "concurrency", "slots")
-"""Keys that state how many requests a model takes at once, for a model or, in ``router``, for each."""
-
-_LISTED = ("input_cost_per_token", "output_cost_per_token", "cost_per_input_token", "cost_per_output_token")
 
 
 class EccosRouting:
@@ -104,7 +103,7 @@ class EccosRouting:
         aliases: Mapping[str, str] | None = None,
     ) -> None:
         self.llm_configs = llm_configs
-        self.available_models = [_name(each) for each in llm_configs]
+        self.available_models = [model_name(each) for each in llm_configs]
         self._policy = Policy(min_quality=performance_requirement) if policy is None else policy
         if self._policy.budget is not None:
             raise InputError("policy: a budget is for a session; here give min_quality or quality_value")
@@ -116,14 +115,14 @@ class EccosRouting:
         if bootstrap_url is not None:
             source = self._bootstrap(bootstrap_url, source, n_similar)
         self._unknown: set[str | None] = set()
-        models = _models(
+        models = priced_models(
             llm_configs,
             [pool for pool in (known, shipped.pool if shipped else None) if pool is not None],
             self._aliases,
             config or {},
         )
         kept = [model for model in models if self._aliases.get(model.name, model.name) in source.models]
-        self._slots = _slots(llm_configs, config or {})
+        self._slots = model_slots(llm_configs, config or {})
         self.router: Router | None = None
         if kept:
             made = Pool(kept)
@@ -190,7 +189,7 @@ class EccosRouting:
                 f"selected_llm_lists has {len(selected_llm_lists)} entries and queries {len(queries)}; "
                 "wanted one list of candidates per query"
             )
-        places = {_name(each): at for at, each in reversed(list(enumerate(self.llm_configs)))}
+        places = {model_name(each): at for at, each in reversed(list(enumerate(self.llm_configs)))}
         chosen = [self._fallback(selected, places) for selected in selected_llm_lists]
         rows, batch = [], []
         for at, (query, selected) in enumerate(zip(queries, selected_llm_lists, strict=True)):
@@ -226,7 +225,7 @@ class EccosRouting:
         """
 
         def process_in_waves(model_idx: int, tasks: list[Any]) -> list[Any]:
-            name = _name(self.llm_configs[model_idx])
+            name = model_name(self.llm_configs[model_idx])
             pool = None if self.router is None else self.router.pool
             slots = self._slots.get(name) if pool is None or name not in pool.names else pool[name].slots
             wave = slots or max(len(tasks), 1)
@@ -238,14 +237,14 @@ class EccosRouting:
         return process_in_waves
 
     def _fallback(self, selected: Sequence[Any] | None, places: Mapping[str, int]) -> int:
-        names = (_name_or_none(each) for each in selected or ())
+        names = (name_or_none(each) for each in selected or ())
         return next((places[name] for name in names if name is not None and name in places), 0)
 
     def _query(self, query: Any, selected: Sequence[Any] | None) -> Query | None:
         """Make a query of what AIOS hands over; None when it cannot be routed, which is logged."""
         if self.router is None:
             return None
-        names = [_name_or_none(each) for each in selected or ()]
+        names = [name_or_none(each) for each in selected or ()]
         known = tuple(dict.fromkeys(name for name in names if name in self.router.pool.names))
         for name in names:
             if name not in self.router.pool.names and name not in self._unknown:
@@ -330,96 +329,3 @@ class _Renamed:
 
     def predict(self, queries: Sequence[Query]) -> Prediction:
         return replace(self._inner.predict(queries).select(self._asked), models=self.models)
-
-
-def _name(config: Any) -> str:
-    name = config if isinstance(config, str) else _get(config, "name")
-    if not isinstance(name, str) or not name:
-        raise PoolError(f"a model of AIOS needs a name, got {config!r}")
-    return name
-
-
-def _get(config: Any, key: str) -> Any:
-    return config.get(key) if isinstance(config, Mapping) else getattr(config, key, None)
-
-
-def _name_or_none(config: Any) -> str | None:
-    try:
-        return _name(config)
-    except PoolError:
-        return None
-
-
-def _listed(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the models of AIOS's whole configuration by name."""
-    return {_name(each): each for each in (config.get("llms") or {}).get("models") or ()}
-
-
-def _slots(configs: Sequence[Any], config: Mapping[str, Any]) -> dict[str, int | None]:
-    """Return the concurrency of each model: its own, here or in ``config.yaml``, else the default."""
-    listed = _listed(config)
-    default = _concurrency((config.get("llms") or {}).get("router") or {})
-    slots = {}
-    for each in configs:
-        name = _name(each)
-        places = each, listed.get(name) or {}
-        slots[name] = next((count for place in places if (count := _concurrency(place)) is not None), default)
-    return slots
-
-
-def _models(
-    configs: Sequence[Any], pools: Sequence[Pool], aliases: Mapping[str, str], config: Mapping[str, Any]
-) -> list[LLM]:
-    """Return the models that have a price; the others are logged."""
-    listed, slots = _listed(config), _slots(configs, config)
-    models: dict[str, LLM] = {}
-    for each in configs:
-        name = _name(each)
-        # AIOS's own objects keep no price and no concurrency; config.yaml has them.
-        places = each, listed.get(name) or {}
-        stated = next((prices for place in places if (prices := _prices(place))), {})
-        try:
-            models.setdefault(name, _llm(each, stated, pools, aliases, slots[name]))
-        except PoolError as error:
-            logger.warning("%s", error)
-    return list(models.values())
-
-
-def _concurrency(config: Any) -> int | None:
-    for key in _CONCURRENCY:
-        value = _get(config, key)
-        if value is None:
-            continue
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise PoolError(f"{key} must be a whole number of at least 1, got {value!r}")
-        return value
-    return None
-
-
-def _prices(config: Any) -> dict[str, Any]:
-    return {_new_key(key): _get(config, key) for key in _LISTED if _get(config, key) is not None}
-
-
-def _llm(
-    config: Any,
-    stated: Mapping[str, Any],
-    pools: Sequence[Pool],
-    aliases: Mapping[str, str],
-    slots: int | None,
-) -> LLM:
-    name = _name(config)
-    if not stated:
-        for pool in pools:
-            for known in (name, aliases.get(name, name)):
-                if known in pool.names:
-                    found: LLM = pool[known]
-                    return replace(found, name=name, slots=slots or found.slots)
-    # AIOS checks no abilities: a model it lists is taken to have them.
-    backend = _get(config, "backend")
-    model = f"{backend}/{name}" if isinstance(backend, str) and "/" not in name else name
-    prices = {} if len(stated) == 2 else price_map()
-    return priced_llm(model, prices, name=name, given=stated, slots=slots, tools=True, vision=True)
-
-
-def _new_key(key: str) -> str:
-    return key if key.endswith("_per_token") else f"{key.split('_')[2]}_cost_per_token"

@@ -17,6 +17,7 @@ import numpy as np
 
 from eccos_rs import _core
 from eccos_rs.solver._answer import Status
+from eccos_rs.solver._deferral import wrongly_deferred
 from eccos_rs.solver._refute import Program, refute
 
 if TYPE_CHECKING:
@@ -377,28 +378,5 @@ class Recomputed:
             f"{status}, {len(self.left)} without a model, promises {'kept' if met else 'missed'}",
         )
         if len(deferred) and data.one_each and not data.pools and status is Status.OVERLOADED:
-            wrong = self._wrongly_deferred(deferred)
+            wrong = wrongly_deferred(data, self.used[0], self.served, self.model, deferred)
             yield "deferral", not wrong, wrong or "no deferred query could be served instead of a lower one"
-
-    def _wrongly_deferred(self, deferred: NDArray[np.intp]) -> str:
-        """Follow chains of moves from each deferred query to room, or to a query that ranks lower."""
-        data = self.data
-        m = data.cost.shape[1]
-        room = self.used[0] + 1 <= data.capacity[0]
-        at = [self.served[self.model == j] for j in range(m)]
-        step = np.array([data.may[rows].any(axis=0) if len(rows) else np.zeros(m, bool) for rows in at])
-        reach = np.eye(m, dtype=bool) | step
-        for _ in range(max(1, m.bit_length())):
-            reach = reach @ reach
-        # Rank: higher priority first, then lower index; the lowest of each model.
-        lowest = [min(((data.priority[i], -i) for i in rows), default=None) for rows in at]
-        for i in deferred:
-            models = np.flatnonzero(reach[data.may[i]].any(axis=0))
-            if room[models].any():
-                return f"query {i} is deferred although there is room for it"
-            mine = (data.priority[i], -i)
-            for j in models:
-                last = lowest[j]
-                if last is not None and last < mine:
-                    return f"query {i} is deferred although query {-last[1]}, which ranks lower, is served"
-        return ""

@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from eccos_rs.session.limits.base import Grant
+from eccos_rs.session.limits.exchange import ModelLimit
 from eccos_rs.session.limits.window import MINUTE, ModelLoad
 
 if TYPE_CHECKING:
@@ -118,3 +119,16 @@ class LocalLimiter:
         """Take the announcement of these limits back; nothing is held anywhere else."""
         if self.announcement is not None:
             self.announcement.close()
+
+
+def model_limits(llms: Sequence[LLM | Limit], capacity: Mapping[str, float] | None) -> list[ModelLimit]:
+    """Return the limits of a pool as the sessions that share them agree on."""
+    return [
+        ModelLimit(
+            model.name,
+            model.slots,
+            None if model.requests is None else model.requests.limit,
+            None if model.tokens is None else model.tokens.limit,
+        )
+        for model in model_loads(llms, capacity)
+    ]

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from eccos_rs.errors import InputError, StoreError
 from eccos_rs.session.limits.elsewhere import Announcement, limited_endpoints
 from eccos_rs.session.limits.joint import JointLimiter, counted_limits, counted_slots
-from eccos_rs.session.limits.local import LocalLimiter
-from eccos_rs.session.limits.shared import SharedLimiter, model_limits
+from eccos_rs.session.limits.local import LocalLimiter, model_limits
+from eccos_rs.session.limits.shared import SharedLimiter
 from eccos_rs.session.limits.sqlite_backend import SqliteBackend
 from eccos_rs.session.redis_client import RedisAddress, is_redis_url
 from eccos_rs.session.store.memory import MemoryStore

@@ -11,11 +11,11 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Literal
 
 from eccos_rs.session.limits.base import Grant
-from eccos_rs.session.limits.exchange import HeldSlot, Message, ModelLimit
+from eccos_rs.session.limits.exchange import HeldSlot, Message
 from eccos_rs.session.limits.fallback import LocalShare
 from eccos_rs.session.limits.link import Link
-from eccos_rs.session.limits.local import model_loads
-from eccos_rs.session.limits.window import MINUTE, Window
+from eccos_rs.session.limits.local import model_limits, model_loads
+from eccos_rs.session.limits.window import MINUTE, SharedWindow
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from eccos_rs.session.limits.exchange import LimiterReply, ModelUse, Publication, SharedBackend
     from eccos_rs.session.limits.window import ModelLoad
 
-__all__ = ["OnStoreLoss", "SharedLimiter", "model_limits"]
+__all__ = ["OnStoreLoss", "SharedLimiter"]
 
 logger = logging.getLogger("eccos_rs.session")
 
@@ -38,39 +38,6 @@ _LINGER = 0.002
 
 _POLL = 0.01
 """Seconds after which a session whose requests wait looks for slots that others have released."""
-
-
-def model_limits(llms: Sequence[LLM | Limit], capacity: Mapping[str, float] | None) -> list[ModelLimit]:
-    """Return the limits of a pool as the sessions that share them agree on."""
-    return [
-        ModelLimit(
-            model.name,
-            model.slots,
-            None if model.requests is None else model.requests.limit,
-            None if model.tokens is None else model.tokens.limit,
-        )
-        for model in model_loads(llms, capacity)
-    ]
-
-
-class _SharedWindow(Window):
-    """The uses of a window by all sessions, as of the last reply."""
-
-    __slots__ = ("_span",)
-
-    def __init__(self, limit: int, span: float) -> None:
-        super().__init__(limit, span)
-        self._span = span
-
-    def free(self, now: float) -> int:
-        return max(self.limit - self.used, 0)
-
-    def seconds_until(self, amount: int, now: float) -> float:
-        if amount > self.limit:
-            return math.inf
-        excess = self.used + amount - self.limit
-        # When the others' uses leave the window is not known here; they are taken to be spread evenly.
-        return 0.0 if excess <= 0 else max(self._span * excess / max(self.used, 1), 0.05)
 
 
 class SharedLimiter:
@@ -111,8 +78,8 @@ class SharedLimiter:
         self._on_loss = on_loss
         self._shared = model_loads(llms, capacity, span)
         for model in self._shared:
-            model.requests = None if model.requests is None else _SharedWindow(model.requests.limit, span)
-            model.tokens = None if model.tokens is None else _SharedWindow(model.tokens.limit, span)
+            model.requests = None if model.requests is None else SharedWindow(model.requests.limit, span)
+            model.tokens = None if model.tokens is None else SharedWindow(model.tokens.limit, span)
         self._limited = [limit[1:] != (None, None, None) for limit in limits]
         self._own = LocalShare(llms, capacity, limits, span)
         self._down = [False] * len(limits)

@@ -10,7 +10,29 @@ from eccos_rs.domain.window import MINUTE, TIME_SLOTS, Window
 if TYPE_CHECKING:
     from eccos_rs.domain.llm import LLM, Limit
 
-__all__ = ["MINUTE", "TIME_SLOTS", "ModelLoad", "Window"]
+__all__ = ["MINUTE", "TIME_SLOTS", "ModelLoad", "SharedWindow", "Window"]
+
+
+class SharedWindow(Window):
+    """The uses of a window by all sessions, as of the last reply."""
+
+    __slots__ = ("_span",)
+
+    def __init__(self, limit: int, span: float) -> None:
+        super().__init__(limit, span)
+        self._span = span
+
+    def free(self, now: float) -> int:
+        """Units that may be used by anyone, as far as is known."""
+        return max(self.limit - self.used, 0)
+
+    def seconds_until(self, amount: int, now: float) -> float:
+        """Seconds until so many units may be free, as far as can be told."""
+        if amount > self.limit:
+            return math.inf
+        excess = self.used + amount - self.limit
+        # When the others' uses leave the window is not known here; they are taken to be spread evenly.
+        return 0.0 if excess <= 0 else max(self._span * excess / max(self.used, 1), 0.05)
 
 
 class ModelLoad:
