@@ -219,6 +219,9 @@ impl<'a> Run<'a> {
         if packing.served.len() < all {
             self.deferred = answer::Deferred::of(self.capacities_are_short());
         }
+        if packing.served.is_empty() {
+            return Stage::Finish;
+        }
         self.served = Some(packing.served.clone());
         self.packing = Some(packing);
         if self.control.is_short_of_a_pass() { Stage::Round } else { Stage::Stated }

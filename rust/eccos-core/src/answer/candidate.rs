@@ -55,6 +55,13 @@ pub(crate) struct Candidate {
     pub verdict: Verdict,
 }
 
+/// What `g(y)` may be too high by: it is a sum over the queries less what the limits are worth, and where these two are much
+/// larger than what is left, their rounding counts.
+fn rounding(prepared: &Prepared<'_>, y: &[f64]) -> f64 {
+    let worth: f64 = y.iter().zip(&prepared.limit).map(|(y, b)| y * b.abs()).sum();
+    2.0 * f64::EPSILON * (4.0 + (prepared.len() as f64).sqrt()) * worth
+}
+
 impl Candidate {
     pub fn new(prepared: &Prepared<'_>, relaxed: &Relaxed, model: Vec<i32>, measured: Measured) -> Self {
         Self::at(prepared, &relaxed.state.y, relaxed.bound, model, measured)
@@ -62,7 +69,7 @@ impl Candidate {
 
     /// An assignment, multipliers, and what those prove of the scaled program.
     pub fn at(prepared: &Prepared<'_>, y: &[f64], bound: f64, model: Vec<i32>, measured: Measured) -> Self {
-        let bound = unscaled_bound(prepared, bound);
+        let bound = unscaled_bound(prepared, bound - rounding(prepared, y));
         let duals = unscaled_duals(prepared, y);
         let criterion = prepared.criterion;
         Self { criterion, model, measured, bound, dual_bound: bound, duals, ..Self::default() }

@@ -40,6 +40,10 @@ struct Search<'a> {
     least: Vec<f64>,
     least_objective: Vec<f64>,
     room: Vec<f64>,
+    /// What the sums of a row are rounded by, whatever their order: no reason to drop anything.
+    rounding: Vec<f64>,
+    /// Rows and their room before each step down.
+    taken: Vec<(usize, f64)>,
     model: Vec<u8>,
     best: f64,
     found: Option<Vec<u8>>,
@@ -89,10 +93,19 @@ impl<'a> Search<'a> {
             let own = ways.iter().map(|way| way.objective).fold(f64::INFINITY, f64::min);
             least_objective[t] = least_objective[t + 1] + own;
         }
+        let mut rounding = vec![0.0; rows];
+        for ways in &options {
+            for (k, sum) in rounding.iter_mut().enumerate() {
+                let of = |way: &Way| way.uses.iter().filter(|(row, _)| *row == k).map(|(_, a)| a.abs()).sum::<f64>();
+                *sum += 4.0 * f64::EPSILON * lp.n as f64 * ways.iter().map(of).fold(0.0, f64::max);
+            }
+        }
         let ordered = order.iter().map(|&i| std::mem::take(&mut options[i as usize])).collect();
         let slack = Ledger::new(lp, &vec![0; lp.n]).slack().to_vec();
         Self {
             room: lp.limit.iter().zip(slack).map(|(b, slack)| b + slack).collect(),
+            rounding,
+            taken: vec![],
             lp,
             control,
             order,
@@ -121,30 +134,36 @@ impl<'a> Search<'a> {
         }
         let rows = self.room.len();
         let needed = &self.least[t * rows..(t + 1) * rows];
-        if needed.iter().zip(&self.room).any(|(need, room)| need > room) {
+        let room = self.room.iter().zip(&self.rounding);
+        if needed.iter().zip(room).any(|(need, (room, rounding))| *need > room + rounding) {
             return;
         }
+        let later = (t + 1) * rows;
         for way in 0..self.options[t].len() {
             let chosen = &self.options[t][way];
             let rest = objective + chosen.objective + self.least_objective[t + 1];
             if chosen.reduced > allowance || way > 0 && departures == 0 {
                 break;
             }
-            if rest >= self.best || chosen.uses.iter().any(|&(k, a)| k > 0 && a > self.room[k]) {
+            // A row whose figures are of either sign may be over its limit now and not when those after it are placed.
+            let over = |&(k, a): &(usize, f64)| a + self.least[later + k] > self.room[k] + self.rounding[k];
+            if rest >= self.best || chosen.uses.iter().any(over) {
                 continue;
             }
             let (reduced, next) = (chosen.reduced, objective + chosen.objective);
             self.model[self.order[t] as usize] = chosen.model;
+            let mark = self.taken.len();
             for u in 0..self.options[t][way].uses.len() {
                 let (k, a) = self.options[t][way].uses[u];
+                self.taken.push((k, self.room[k]));
                 self.room[k] -= a;
             }
             let fewer = if way > 0 { departures.saturating_sub(1) } else { departures };
             let left = if departures == usize::MAX { departures } else { fewer };
             self.descend(t + 1, allowance - reduced, next, left);
-            for u in 0..self.options[t][way].uses.len() {
-                let (k, a) = self.options[t][way].uses[u];
-                self.room[k] += a;
+            // The very room that there was: what is added back to a sum would leave a trace of its rounding each time.
+            for (k, room) in self.taken.drain(mark..).rev() {
+                self.room[k] = room;
             }
             if self.stopped {
                 return;

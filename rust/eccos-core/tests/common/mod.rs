@@ -1,6 +1,8 @@
 //! Random small problems, brute force, and a check that trusts nothing that the solver says.
 #![allow(dead_code)]
 
+pub mod mixed;
+
 use eccos_core::{Criterion, Goal, Inputs, Matrix, Options, Problem, Solution, Status, solve};
 
 /// A small generator (SplitMix64): the tests need repeatable numbers, nothing more.
