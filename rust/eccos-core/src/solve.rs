@@ -245,8 +245,12 @@ impl<'a> Run<'a> {
         self.cut = true;
         let served = self.served.take();
         let stated = Prepared::stated(self.problem, served.as_deref());
-        let known = self.stated.multipliers.take().filter(|y| y.iter().any(|y| *y > 0.0));
-        let y = known.unwrap_or_else(|| large::guess(&stated, &self.control, &mut self.work));
+        let known = self.stated.multipliers.take().unwrap_or_else(|| vec![0.0; stated.rows()]);
+        let y = if self.stated.seen < large::guessed(&stated) {
+            large::guess(&stated, &known, &self.control, &mut self.work)
+        } else {
+            known
+        };
         let mut cut = integer::round_at_prices(&stated, &y, self.options.threads);
         if cut.left > 0
             && let Some(packing) = self.packing.as_ref().filter(|packing| packing.served.len() == stated.len())

@@ -9,7 +9,7 @@ use crate::program::{Prepared, dot, least_value, pair_value};
 use crate::screen::{self, screen};
 
 /// Queries within so much of the requirement's multiplier may be moved to meet it.
-const NEAR: f64 = 0.06;
+const NEAR: f64 = 0.03;
 
 /// What the pass came to.
 pub(crate) struct Cut {
@@ -82,8 +82,9 @@ impl Rounding<'_> {
         if !self.prepared.problem.has_capacities() {
             return vec![];
         }
+        let crowded = self.crowded();
         let mut moved = vec![];
-        for (place, &j) in self.key.iter().enumerate() {
+        for (place, &j) in self.key.iter().enumerate().filter(|(_, j)| crowded[usize::from(**j)]) {
             let query = self.prepared.query(place);
             if self.room.fits(query, usize::from(j)) {
                 self.room.take(query, usize::from(j));
@@ -105,6 +106,24 @@ impl Rounding<'_> {
             }
         }
         moved
+    }
+
+    /// The models whose queries do not all fit, in one of their capacities or pools; those of the others take their room at once.
+    fn crowded(&mut self) -> Vec<bool> {
+        let problem = self.prepared.problem;
+        let (m, resources) = (problem.models(), problem.input.resources);
+        let mut load = vec![0.0; resources * m];
+        if problem.input.load.is_none() {
+            let mut count = [0u32; 256];
+            self.key.iter().for_each(|&j| count[usize::from(j)] += 1);
+            load.iter_mut().zip(count).for_each(|(load, count)| *load = f64::from(count));
+        } else {
+            for (place, &j) in self.key.iter().enumerate() {
+                let query = self.prepared.query(place);
+                (0..resources).for_each(|r| load[r * m + usize::from(j)] += problem.load(r, query, usize::from(j)));
+            }
+        }
+        self.room.take_all(&load)
     }
 
     fn measured(&self, fixed: &screen::Sums, places: &[u32]) -> Measured {

@@ -102,6 +102,7 @@ fn hardened(prepared: &Prepared<'_>, relaxed: &Relaxed, more: impl Fn(usize) -> 
         fixed: Sums::of(prepared),
         held: relaxed.held,
         bound: relaxed.bound,
+        seen: relaxed.seen,
         steps: 0,
         passes: 0,
     }

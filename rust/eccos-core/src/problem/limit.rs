@@ -37,7 +37,8 @@ pub struct Priced<'a> {
 }
 
 impl Priced<'_> {
-    fn sign(&self) -> f64 {
+    /// The sign of a load in `sum <= limit`.
+    pub(crate) fn sign(&self) -> f64 {
         if self.below { -1.0 } else { 1.0 }
     }
 
@@ -99,7 +100,8 @@ impl SideRow<'_> {
         self.sign() * sum / if self.mean { members } else { 1.0 }
     }
 
-    fn sign(&self) -> f64 {
+    /// The sign of a figure in `sum <= limit`.
+    pub(crate) fn sign(&self) -> f64 {
         if self.at_least { -1.0 } else { 1.0 }
     }
 }
@@ -123,7 +125,7 @@ impl Problem<'_> {
 
     /// A pool's capacity as far as it can be used: whole requests when every query is one.
     pub(crate) fn whole_pool(&self, pool: usize) -> f64 {
-        let capacity = self.input.pools[pool].capacity;
+        let capacity = self.input.pools[pool].capacity + 0.0;
         if self.input.load.is_none() { capacity.floor() } else { capacity }
     }
 
@@ -163,6 +165,27 @@ impl<'a> Room<'a> {
         let models = (0..problem.input.resources * m).map(|at| problem.whole_capacity(at / m, at % m)).collect();
         let pools = (0..problem.input.pools.len()).map(|pool| problem.whole_pool(pool)).collect();
         Self { problem, models, pools }
+    }
+
+    /// Takes the loads (R, M) of all models whose capacities and pools have room for all of them; true for the other models.
+    pub fn take_all(&mut self, load: &[f64]) -> Vec<bool> {
+        let problem = self.problem;
+        let m = problem.models();
+        let mut crowded: Vec<bool> =
+            (0..m).map(|j| (j..load.len()).step_by(m).any(|at| load[at] > self.models[at])).collect();
+        for (pool, room) in problem.input.pools.iter().zip(&self.pools) {
+            let inside = || (0..m).filter(|&j| pool.models[j]);
+            if inside().map(|j| load[pool.resource * m + j]).sum::<f64>() > *room {
+                inside().for_each(|j| crowded[j] = true);
+            }
+        }
+        for (at, load) in load.iter().enumerate().filter(|(at, _)| !crowded[at % m]) {
+            self.models[at] -= load;
+            for pool in problem.pools_of(at / m, at % m) {
+                self.pools[pool] -= load;
+            }
+        }
+        crowded
     }
 
     /// The largest share that a query would take of what is left of a limit; above 1 it does not fit.

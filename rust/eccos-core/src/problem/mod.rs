@@ -364,9 +364,10 @@ impl<'a> Problem<'a> {
         self.input.load.map(|load| load.part(resource * size..(resource + 1) * size))
     }
 
+    /// Never -0, by which a share of it would be minus infinity.
     #[inline]
     pub(crate) fn capacity(&self, resource: usize, model: usize) -> f64 {
-        self.input.capacity.map_or(f64::INFINITY, |capacity| capacity[resource * self.models() + model])
+        self.input.capacity.map_or(f64::INFINITY, |capacity| capacity[resource * self.models() + model] + 0.0)
     }
 
     /// The capacity as far as it can be used: whole requests when every query is one.

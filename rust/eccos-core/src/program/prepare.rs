@@ -118,8 +118,9 @@ impl<'a> Prepared<'a> {
         }
         prepared.add_loads();
         prepared.add_groups(power(quality), power(cost));
-        prepared.add_side_rows();
+        // In this order a pass over the queries sums them up.
         prepared.add_priced();
+        prepared.add_side_rows();
         prepared
     }
 

@@ -36,6 +36,8 @@ struct Levels<'a, 'b> {
     key: Vec<u8>,
     /// A common shift of all load multipliers changes no key.
     shiftable: bool,
+    /// Queries that the multipliers rest on.
+    seen: usize,
     steps: usize,
     passes: usize,
 }
@@ -67,28 +69,32 @@ pub(crate) fn solve(
 ) -> Option<Relaxed> {
     let key = vec![0; prepared.len()];
     let shiftable = shiftable(prepared);
-    let mut levels = Levels { prepared, control, threads, work, key, shiftable, steps: 0, passes: 0 };
+    let mut levels = Levels { prepared, control, threads, work, key, shiftable, seen: 0, steps: 0, passes: 0 };
     let level = levels.top(warm, insist)?;
-    let (steps, passes, mut key) = (levels.steps, levels.passes, levels.key);
+    let (seen, steps, passes, mut key) = (levels.seen, levels.steps, levels.passes, levels.key);
     for (&place, &j) in level.places.iter().zip(&level.state.key) {
         key[place as usize] = j;
     }
     let Level { lp, state, outcome, held: fixed, places, passed } = level;
     let held = fixed.objective(prepared);
     let bound = if passed { held + dual_value(prepared, &places, &lp.limit, &state.y) } else { f64::NEG_INFINITY };
-    Some(Relaxed { lp, state, outcome, places, key, fixed, held, bound, steps, passes })
+    Some(Relaxed { lp, state, outcome, places, key, fixed, held, bound, seen, steps, passes })
 }
 
-/// Multipliers from a small sample, whatever the time: what a rounding starts from when nothing else is known. The limits of
-/// the sample are drawn a little closer, so that what is rounded at its multipliers keeps those of all queries more often.
-pub(crate) fn guess(prepared: &Prepared<'_>, control: &Control<'_>, work: &mut Work) -> Vec<f64> {
-    let n = prepared.len();
-    let size = n.min((n / 16).clamp(GUESSED.0, GUESSED.1));
+/// How many queries such multipliers rest on.
+pub(crate) fn guessed(prepared: &Prepared<'_>) -> usize {
+    prepared.len().min((prepared.len() / 16).clamp(GUESSED.0, GUESSED.1))
+}
+
+/// Multipliers from a small sample, whatever the time: what a rounding starts from when no better are known than `y`. The limits
+/// of the sample are drawn a little closer, so that what is rounded at its multipliers keeps those of all queries more often.
+pub(crate) fn guess(prepared: &Prepared<'_>, y: &[f64], control: &Control<'_>, work: &mut Work) -> Vec<f64> {
+    let (n, size) = (prepared.len(), guessed(prepared));
     let share = size as f64 / n as f64;
     let closer = 0.4 / (size as f64).sqrt();
     let limit = prepared.limit.iter().map(|b| (b - closer * b.abs()) * share).collect();
     let lp = Lp::build(prepared, sample(n, size, 0), limit);
-    let mut state = State::new(&lp, &vec![0.0; prepared.rows()]);
+    let mut state = State::new(&lp, y);
     state.climb(&lp, work, &Limits { steps: GUESSED.0, ..Limits::new(&control.unhurried()) });
     state.y
 }
@@ -112,7 +118,9 @@ impl Levels<'_, '_> {
         let limit = self.prepared.limit.clone();
         let mut y = warm.map_or_else(|| vec![0.0; k], <[f64]>::to_vec);
         let mut radius = warm.map(|y| y.iter().map(|y| 0.2 * y + 1e-3).collect::<Vec<f64>>());
-        if warm.is_none() {
+        if warm.is_some() {
+            self.seen = n;
+        } else {
             radius = self.chain(&mut y, insist)?;
         }
         if n <= SCREENED {
@@ -177,6 +185,7 @@ impl Levels<'_, '_> {
             }
             *y = reached;
             last = size;
+            self.seen = size;
         }
         Some(radius)
     }
@@ -190,7 +199,10 @@ impl Levels<'_, '_> {
     }
 
     fn screen(&mut self, places: Option<&[u32]>, y: &[f64], radius: &[f64]) -> Screened {
-        self.passes += usize::from(places.is_none());
+        if places.is_none() {
+            self.passes += 1;
+            self.seen = self.prepared.len();
+        }
         screen(self.prepared, places, y, radius, &mut self.key, self.threads)
     }
 

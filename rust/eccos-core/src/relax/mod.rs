@@ -21,6 +21,8 @@ pub(crate) struct Relaxed {
     pub held: f64,
     /// `g(y)` over all served queries, in double precision on the unperturbed data.
     pub bound: f64,
+    /// Queries that the multipliers rest on.
+    pub seen: usize,
     pub steps: usize,
     pub passes: usize,
 }
@@ -34,5 +36,18 @@ pub(crate) fn direct(prepared: &Prepared<'_>, y: &[f64], control: &Control<'_>, 
     let places: Vec<u32> = (0..n as u32).collect();
     let bound = dual_value(prepared, &places, &lp.limit, &state.y);
     let (key, steps) = (state.key.clone(), state.steps);
-    Relaxed { lp, state, outcome, places, key, fixed: Sums::of(prepared), held: 0.0, bound, steps, passes: 0 }
+    let seen = if outcome == Outcome::Limit { 0 } else { n };
+    Relaxed {
+        lp,
+        state,
+        outcome,
+        places,
+        key,
+        fixed: Sums::of(prepared),
+        held: 0.0,
+        bound,
+        seen: n,
+        steps,
+        passes: 0,
+    }
 }

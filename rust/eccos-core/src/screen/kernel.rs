@@ -1,7 +1,7 @@
 //! What a screening pass works on: the data as given, the multipliers, and which rows.
 
 use super::tile::ROWS;
-use crate::problem::Matrix;
+use crate::problem::{Matrix, SideRow};
 
 /// A pass: the data as given, and the multipliers folded into weights.
 pub(crate) struct Kernel<'a> {
@@ -13,6 +13,7 @@ pub(crate) struct Kernel<'a> {
     pub cost: Matrix<'a>,
     pub quality: Matrix<'a>,
     pub loads: Vec<Load<'a>>,
+    pub sides: Vec<Side<'a>>,
     pub allowed: Option<&'a [bool]>,
     /// Group of every query, when groups have weights of their own.
     pub group: Option<&'a [u32]>,
@@ -24,8 +25,18 @@ pub(crate) struct Kernel<'a> {
 pub(crate) struct Load<'a> {
     /// (N, M); `None`: one per query.
     pub values: Option<Matrix<'a>>,
+    /// -1 where less of it counts.
+    pub sign: f64,
     pub price: Vec<f32>,
     pub radius: Vec<f32>,
+}
+
+/// One side row, over all models: `price e` is added to a value, and the box acts on differences of `e`.
+pub(crate) struct Side<'a> {
+    pub row: SideRow<'a>,
+    /// With the sign of the row.
+    pub price: f32,
+    pub radius: f32,
 }
 
 /// `v = cost c - quality a + sum of loads`; the box acts on differences of cost and of quality.
@@ -69,7 +80,7 @@ impl Lists<'_> {
 impl Kernel<'_> {
     /// Requests only: no loads of their own, no mask, no groups, the box on one of cost and quality.
     pub fn is_plain(&self) -> bool {
-        let one_load = self.loads.len() == 1 && self.loads[0].values.is_none();
+        let one_load = self.loads.len() == 1 && self.loads[0].values.is_none() && self.sides.is_empty();
         let one_box = self.weights[0].box_on_cost == 0.0 || self.weights[0].box_on_quality == 0.0;
         one_load && one_box && self.allowed.is_none() && self.group.is_none()
     }
@@ -86,6 +97,13 @@ impl Kernel<'_> {
         assert!(self.models <= self.width && self.columns.is_none_or(|columns| columns.len() == self.models));
         assert!(self.cost.len() >= size && self.quality.len() >= size, "arrays hold every row");
         assert!(self.allowed.is_none_or(|allowed| allowed.len() >= size), "the mask holds every row");
+        for Side { row, .. } in &self.sides {
+            assert!(row.values.len() >= size, "side rows hold every row");
+            assert!(
+                row.members.is_none_or(|members| members.len() >= self.queries),
+                "a member or not, for every row"
+            );
+        }
         for load in &self.loads {
             assert!(load.values.is_none_or(|values| values.len() >= size), "loads hold every row");
             assert!(load.price.len() == self.models && load.radius.len() == self.models, "a price for every model");

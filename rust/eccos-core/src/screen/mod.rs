@@ -18,7 +18,7 @@ use std::ops::Range;
 use crate::parallel::{self, CHUNK};
 use crate::problem::Criterion;
 use crate::program::{By, NO_ROW, Prepared, Source, least_value, pair_value};
-use kernel::{Kernel, Lists, Load, Weights};
+use kernel::{Kernel, Lists, Load, Side, Weights};
 use rows::Out;
 
 /// What a pass found.
@@ -165,25 +165,38 @@ fn kernel<'a>(prepared: &'a Prepared<'_>, y: &[f64], radius: &[f64]) -> Option<K
     // The box is widened by more than its own rounding.
     let widen = 1.0 + 4e-6;
     let at = |from: &[f64], row: u16, scale: f64| if row == NO_ROW { 0.0 } else { from[row as usize] * scale };
-    let mut loads = vec![];
+    let (mut loads, mut sides) = (vec![], vec![]);
     for term in prepared.terms.iter().filter(|term| term.by == By::Model) {
-        let values = match term.source {
-            Source::Load(resource) => Some(problem.loads(resource)?),
-            // Figures of either sign, and queries that do not count, are for double precision.
-            Source::Side(_) | Source::Priced(_) => return None,
-            _ => None,
+        let (values, sign) = match term.source {
+            Source::Load(resource) => (Some(problem.loads(resource)?), 1.0),
+            Source::Priced(priced) => {
+                let priced = &problem.input.priced[priced];
+                (problem.loads(priced.resource), priced.sign())
+            }
+            Source::Side(row) => {
+                // Every model has its row.
+                let row = problem.input.rows[row];
+                let weight = |from: &[f64]| at(from, term.rows[0], term.scale);
+                let (price, radius) = (row.sign() * weight(y), weight(radius) * widen);
+                if !in_range(price.abs()) || !in_range(radius) {
+                    return None;
+                }
+                sides.push(Side { row, price: price as f32, radius: radius as f32 });
+                continue;
+            }
+            _ => (None, 1.0),
         };
         let spread = |from: &[f64], factor: f64| -> Vec<f32> {
             term.rows.iter().map(|&row| at(from, row, term.scale * factor) as f32).collect()
         };
-        loads.push(Load { values, price: spread(y, 1.0), radius: spread(radius, widen) });
+        loads.push(Load { values, sign, price: spread(y, sign), radius: spread(radius, widen) });
         if !in_range(term.scale) {
             return None;
         }
     }
     let grouped = prepared.has_groups();
-    if loads.is_empty() && !grouped {
-        loads.push(Load { values: None, price: vec![0.0; m], radius: vec![0.0; m] });
+    if loads.is_empty() && sides.is_empty() && !grouped {
+        loads.push(Load { values: None, sign: 1.0, price: vec![0.0; m], radius: vec![0.0; m] });
     }
     let (cost, quality) = prepared.weights(y[0]);
     let on_requirement = radius[0] * prepared.scale_q;
@@ -214,6 +227,7 @@ fn kernel<'a>(prepared: &'a Prepared<'_>, y: &[f64], radius: &[f64]) -> Option<K
         cost: problem.input.cost,
         quality: problem.input.quality,
         loads,
+        sides,
         allowed: problem.usable.as_deref(),
         group: if grouped { problem.input.group } else { None },
         weights: weights.into_iter().map(narrow).collect(),

@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use super::kernel::{Kernel, Lists, Weights};
+use super::kernel::{Kernel, Lists, Side, Weights};
 use super::tile::{Exact, ROWS, Tally, Tile};
 use crate::problem::Matrix;
 use crate::screen::Chunk;
@@ -147,6 +147,7 @@ struct Columns<'a, V> {
     quality: Vec<V>,
     /// One after the other for loads of their own; empty for requests.
     load: Vec<Vec<V>>,
+    side: Vec<SideColumns<V>>,
     value: Vec<V>,
     bounded: f32,
 }
@@ -162,8 +163,10 @@ impl<'a, V: Vector> Columns<'a, V> {
         let empty = vec![zero; width];
         let load = kernel.loads.iter().map(|load| load.values.map_or(vec![], |_| empty.clone())).collect();
         // Rounding grows with the number of parts.
-        let bounded = MARGIN * (1.0 + kernel.loads.len() as f32 / 4.0);
-        Self { kernel, cost: empty.clone(), quality: empty.clone(), load, value: empty, bounded }
+        let bounded = MARGIN * (1.0 + (kernel.loads.len() + kernel.sides.len()) as f32 / 4.0);
+        let side = |_| SideColumns { figure: empty.clone(), price: zero, radius: zero, key: zero };
+        let side = kernel.sides.iter().map(side).collect();
+        Self { kernel, cost: empty.clone(), quality: empty.clone(), load, side, value: empty, bounded }
     }
 
     /// Keys of `WIDTH` queries, and which of them are open.
@@ -173,31 +176,14 @@ impl<'a, V: Vector> Columns<'a, V> {
     #[inline(always)]
     unsafe fn judge<const PLAIN: bool, const EVEN: bool>(&mut self, tile: &mut Tile, half: usize) {
         let kernel = self.kernel;
-        let (m, width, first) = (kernel.models, kernel.width, half * V::WIDTH);
+        let (m, first) = (kernel.models, half * V::WIDTH);
         let query = &tile.query[first..first + V::WIDTH];
-        let (mut at, mut last) = ([0; ROWS], 0);
-        for (slot, &query) in at.iter_mut().zip(query) {
-            *slot = query * width;
-            last = if *slot > last { *slot } else { last };
-        }
         // SAFETY: as the caller says; the arrays on the stack have `ROWS` entries.
         unsafe {
-            let loads = kernel.loads.iter().zip(&mut self.load);
-            let loads = loads.filter_map(|(load, column)| load.values.map(|values| (values, column)));
-            for (matrix, column) in
-                [(kernel.cost, &mut self.cost), (kernel.quality, &mut self.quality)].into_iter().chain(loads)
-            {
-                if EVEN {
-                    turn(matrix, width, Even(at[0], width), last, column);
-                } else {
-                    turn(matrix, width, &at, last, column);
-                }
-                if let Some(columns) = kernel.columns {
-                    // Ascending: nothing is overwritten before it has moved.
-                    columns.iter().enumerate().for_each(|(j, &from)| column[j] = column[usize::from(from)]);
-                }
-            }
+            let at = self.read::<EVEN>(query);
             let (zero, one, huge) = (V::splat(0.0), V::splat(1.0), V::splat(HUGE));
+            // How large the parts of side rows are, which may cancel, and their sum, which shows what is no number.
+            let (mut largest, mut total) = (zero, zero);
             let [wc, wa, bc, ba] = weights::<V>(kernel, query);
             let (mut least, mut key, mut index) = (huge, zero, zero);
             let (mut key_cost, mut key_quality, mut reach) = (zero, zero, zero);
@@ -217,13 +203,23 @@ impl<'a, V: Vector> Columns<'a, V> {
                         v = v.add(V::splat(load.price[j]).mul(w));
                         r = r.add(V::splat(load.radius[j]).mul(w));
                     }
+                    let mut part = zero;
+                    for side in &self.side {
+                        let figure = side.figure[j];
+                        v = v.add(side.price.mul(figure));
+                        part = part.add(side.price.abs().add(side.radius).mul(figure.abs()));
+                    }
                     if let Some(allowed) = kernel.allowed {
                         let mut shut = [0.0; ROWS];
                         for (slot, &at) in shut.iter_mut().zip(&at[..V::WIDTH]) {
                             *slot = if allowed[at + kernel.column(j)] { 0.0 } else { 1.0 };
                         }
-                        v = V::select(V::load(shut.as_ptr()).eq(zero), v, huge);
+                        let may = V::load(shut.as_ptr()).eq(zero);
+                        v = V::select(may, v, huge);
+                        part = V::select(may, part, zero);
                     }
+                    largest = V::select(largest.lt(part), part, largest);
+                    total = total.add(part);
                 }
                 let less = v.lt(least);
                 least = V::select(less, v, least);
@@ -231,10 +227,13 @@ impl<'a, V: Vector> Columns<'a, V> {
                 key_cost = V::select(less, c, key_cost);
                 key_quality = V::select(less, a, key_quality);
                 reach = V::select(less, r, reach);
+                if !PLAIN {
+                    self.side.iter_mut().for_each(|side| side.key = V::select(less, side.figure[j], side.key));
+                }
                 index = index.add(one);
                 value[j] = v;
             }
-            let margin = V::splat(self.bounded).mul(one.add(wa).add(least.abs()));
+            let margin = V::splat(self.bounded).mul(one.add(wa).add(least.abs()).add(largest));
             let limit = least.add(reach.add(margin));
             let mut open = 0;
             let on_cost = kernel.weights[0].box_on_cost > 0.0;
@@ -251,12 +250,16 @@ impl<'a, V: Vector> Columns<'a, V> {
                         let w = if column.is_empty() { one } else { column[j] };
                         v = v.sub(V::splat(load.radius[j]).mul(w));
                     }
+                    for side in &self.side {
+                        v = v.sub(side.figure[j].sub(side.key).abs().mul(side.radius));
+                    }
                 }
                 let near = V::bits(v.le(limit));
                 open |= once & near;
                 once |= near;
             }
-            let odd = !V::bits(least.lt(V::splat(HUGE / 10.0))) & ((1 << V::WIDTH) - 1);
+            let fine = V::bits(least.lt(V::splat(HUGE / 10.0))) & V::bits(total.lt(V::splat(HUGE / 10.0)));
+            let odd = !fine & ((1 << V::WIDTH) - 1);
             let mut keys = [0.0; ROWS];
             key.store(keys.as_mut_ptr());
             for (slot, key) in tile.key[first..first + V::WIDTH].iter_mut().zip(keys) {
@@ -267,6 +270,84 @@ impl<'a, V: Vector> Columns<'a, V> {
             key_quality.store(tile.narrow[1][first..].as_mut_ptr());
             tile.open |= open << first;
             tile.odd |= odd << first;
+        }
+    }
+}
+
+/// The figures of a side row, one vector a model, with their weights; 0 for queries that do not count.
+#[derive(Clone)]
+struct SideColumns<V> {
+    figure: Vec<V>,
+    price: V,
+    radius: V,
+    /// The figure at the key.
+    key: V,
+}
+
+impl<V: Vector> Columns<'_, V> {
+    /// Reads the rows of `WIDTH` queries and returns where they begin.
+    ///
+    /// # Safety
+    /// As for `judge`.
+    #[inline(always)]
+    unsafe fn read<const EVEN: bool>(&mut self, query: &[usize]) -> [usize; ROWS] {
+        let (kernel, width) = (self.kernel, self.kernel.width);
+        let (mut at, mut last) = ([0; ROWS], 0);
+        for (slot, &query) in at.iter_mut().zip(query) {
+            *slot = query * width;
+            last = if *slot > last { *slot } else { last };
+        }
+        // SAFETY: as the caller says.
+        unsafe {
+            self.read_sides::<EVEN>(query, &at, last);
+            let loads = kernel.loads.iter().zip(&mut self.load);
+            let loads = loads.filter_map(|(load, column)| load.values.map(|values| (values, column)));
+            for (matrix, column) in
+                [(kernel.cost, &mut self.cost), (kernel.quality, &mut self.quality)].into_iter().chain(loads)
+            {
+                if EVEN {
+                    turn(matrix, width, Even(at[0], width), last, column);
+                } else {
+                    turn(matrix, width, &at, last, column);
+                }
+                if let Some(columns) = kernel.columns {
+                    // Ascending: nothing is overwritten before it has moved.
+                    columns.iter().enumerate().for_each(|(j, &from)| column[j] = column[usize::from(from)]);
+                }
+            }
+        }
+        at
+    }
+
+    /// The figures of all side rows for `WIDTH` queries, which begin at `at`.
+    ///
+    /// # Safety
+    /// As for `judge`.
+    #[inline(always)]
+    unsafe fn read_sides<const EVEN: bool>(&mut self, query: &[usize], at: &[usize; ROWS], last: usize) {
+        let (kernel, width) = (self.kernel, self.kernel.width);
+        for (Side { row, price, radius }, columns) in kernel.sides.iter().zip(&mut self.side) {
+            // SAFETY: as the caller says; the array on the stack has `ROWS` entries.
+            unsafe {
+                if EVEN {
+                    turn(row.values, width, Even(at[0], width), last, &mut columns.figure);
+                } else {
+                    turn(row.values, width, at, last, &mut columns.figure);
+                }
+                let figure = &mut columns.figure;
+                if let Some(from) = kernel.columns {
+                    from.iter().enumerate().for_each(|(j, &from)| figure[j] = figure[usize::from(from)]);
+                }
+                (columns.price, columns.radius, columns.key) = (V::splat(*price), V::splat(*radius), V::splat(0.0));
+                if let Some(members) = row.members {
+                    let mut outside = [0.0; ROWS];
+                    for (slot, &query) in outside.iter_mut().zip(query) {
+                        *slot = if members[query] { 0.0 } else { 1.0 };
+                    }
+                    let (outside, zero) = (V::load(outside.as_ptr()), V::splat(0.0));
+                    figure.iter_mut().for_each(|e| *e = V::select(outside.eq(zero), *e, zero));
+                }
+            }
         }
     }
 }

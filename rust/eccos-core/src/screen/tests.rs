@@ -1,8 +1,8 @@
 //! Every width does the same: rows screened by each kind of vector, columns passed by each kind of compilation.
 
-use super::kernel::{Kernel, Lists, Load, Weights};
+use super::kernel::{Kernel, Lists, Load, Side, Weights};
 use super::rows::tests_only::screen_with_each;
-use crate::problem::Matrix;
+use crate::problem::{Matrix, SideRow};
 use crate::program::hash;
 
 /// Numbers with ties, zeros and a wide range.
@@ -39,6 +39,7 @@ fn every_vector_screens_alike() {
                 |t: usize| if double { Matrix::F64(&wide[t]) } else { Matrix::F32([&cost, &quality, &load][t]) };
             // Loads of both kinds beside requests; of either precision, whatever the others have.
             let load = |r: usize| Load {
+                sign: 1.0,
                 values: (r > 0).then(|| if r == 1 { matrix(2) } else { Matrix::F64(&wide[2]) }),
                 price: numbers(models, 4 + r as u64),
                 radius: (0..models).map(|j| 0.01 * (j + r) as f32).collect(),
@@ -49,6 +50,18 @@ fn every_vector_screens_alike() {
                 box_on_cost: if masked || grouped { 0.02 } else { 0.0 },
                 box_on_quality: if masked && !grouped { 0.0 } else { 0.01 * g as f32 },
             };
+            let members: Vec<bool> = (0..queries).map(|i| i % 4 != 2).collect();
+            let side = |r: usize| Side {
+                row: SideRow {
+                    values: matrix(2),
+                    members: (r > 0).then_some(&members[..]),
+                    at_least: r > 0,
+                    mean: false,
+                    limit: 0.0,
+                },
+                price: if r > 0 { -0.3 } else { 0.2 },
+                radius: 0.01,
+            };
             let kernel = Kernel {
                 queries,
                 models,
@@ -57,6 +70,7 @@ fn every_vector_screens_alike() {
                 cost: matrix(0),
                 quality: matrix(1),
                 loads: (0..=loads).map(load).collect(),
+                sides: (0..loads).map(side).collect(),
                 allowed: masked.then_some(&allowed[..]),
                 group: grouped.then_some(&group[..]),
                 weights: (1..=if grouped { 5 } else { 1 }).map(weights).collect(),

@@ -1,6 +1,6 @@
 //! Sixteen queries of a screening pass: what is found of them, and the sums of a chunk of such tiles.
 
-use super::kernel::Kernel;
+use super::kernel::{Kernel, Load};
 use crate::problem::Matrix;
 use crate::screen::{Chunk, Sums};
 
@@ -79,9 +79,10 @@ pub(crate) struct Tally {
 impl Tally {
     pub fn new(kernel: &Kernel<'_>) -> Self {
         let groups = if kernel.group.is_some() { kernel.weights.len() } else { 0 };
-        let sums = Sums::new(kernel.loads.len() * kernel.models, groups);
+        let sums = Sums::new((kernel.loads.len() + kernel.sides.len()) * kernel.models, groups);
         let chunk = Chunk { open: 0, all: sums.clone(), safe: sums };
-        let unit = kernel.loads.len() == 1 && kernel.loads[0].values.is_none() && groups == 0;
+        let requests = |load: &Load<'_>| load.values.is_none() && load.sign > 0.0;
+        let unit = kernel.loads.len() == 1 && requests(&kernel.loads[0]) && kernel.sides.is_empty() && groups == 0;
         Self { chunk, cost: [[0.0; ROWS]; 2], quality: [[0.0; ROWS]; 2], count: [[0; 512]; 2], unit }
     }
 
@@ -112,7 +113,7 @@ impl Tally {
         }
     }
 
-    /// Loads and groups, row by row.
+    /// Loads, side rows and groups, row by row.
     fn add_rows(&mut self, kernel: &Kernel<'_>, tile: &Tile) {
         let (m, [cost, quality]) = (kernel.models, &tile.wide);
         for l in 0..tile.rows {
@@ -120,6 +121,11 @@ impl Tally {
             let safe = tile.open >> l & 1 == 0;
             for (r, load) in kernel.loads.iter().enumerate() {
                 let used = load.values.map_or(1.0, |values| values.at(query * kernel.width + kernel.column(key)));
+                self.chunk.all.load[r * m + key] += load.sign * used;
+                self.chunk.safe.load[r * m + key] += if safe { load.sign * used } else { 0.0 };
+            }
+            for (r, side) in (kernel.loads.len()..).zip(&kernel.sides) {
+                let used = side.row.coefficient(query, query * kernel.width + kernel.column(key));
                 self.chunk.all.load[r * m + key] += used;
                 self.chunk.safe.load[r * m + key] += if safe { used } else { 0.0 };
             }

@@ -23,6 +23,7 @@ impl Run<'_> {
             return attempt;
         }
         attempt.multipliers = Some(relaxed.state.y.clone());
+        attempt.seen = relaxed.seen;
         if relaxed.outcome == Outcome::Limit && self.control.is_short_of_a_pass() {
             return attempt;
         }
@@ -92,6 +93,8 @@ impl Run<'_> {
 pub(super) struct Attempt {
     /// The best multipliers known.
     pub multipliers: Option<Vec<f64>>,
+    /// Queries that they rest on.
+    pub seen: usize,
     pub candidate: Option<Candidate>,
     /// The relaxation has no solution.
     pub infeasible: bool,

@@ -274,7 +274,7 @@ impl Mixed {
         Some(sums)
     }
 
-    pub fn value(&self, criterion: Criterion, sums: &Sums, served: usize) -> f64 {
+    pub fn value(criterion: Criterion, sums: &Sums, served: usize) -> f64 {
         match criterion {
             Criterion::Cost => sums.cost,
             Criterion::Quality => sums.quality / served as f64,
@@ -288,7 +288,7 @@ impl Mixed {
         let mut model = vec![0i32; self.case.n];
         loop {
             if let Some(sums) = self.sums(&model) {
-                let value = self.value(criterion, &sums, self.case.n);
+                let value = Self::value(criterion, &sums, self.case.n);
                 let better = |b: f64| if criterion == Criterion::Quality { value > b } else { value < b };
                 truth.fits |= sums.over_capacity <= 1e-15;
                 truth.may_fit |= sums.over_capacity <= 1e-13;
