@@ -246,12 +246,19 @@ impl<'a> Run<'a> {
         let served = self.served.take();
         let stated = Prepared::stated(self.problem, served.as_deref());
         let known = self.stated.multipliers.take().unwrap_or_else(|| vec![0.0; stated.rows()]);
-        let y = if self.stated.seen < large::guessed(&stated) {
-            large::guess(&stated, &known, &self.control, &mut self.work)
-        } else {
-            known
+        let mut rough = self.stated.seen < large::guessed(&stated);
+        let mut y = known;
+        let mut cut = loop {
+            if rough {
+                y = large::guess(&stated, &y, &self.control, &mut self.work);
+            }
+            let cut = integer::round_at_prices(&stated, &y, self.options.threads);
+            if rough || cut.left == 0 && self.keeps_all(&cut.measured) {
+                break cut;
+            }
+            // A limit missed at good multipliers is kept more often at those of limits drawn a little closer.
+            rough = true;
         };
-        let mut cut = integer::round_at_prices(&stated, &y, self.options.threads);
         if cut.left > 0
             && let Some(packing) = self.packing.as_ref().filter(|packing| packing.served.len() == stated.len())
         {
@@ -359,7 +366,10 @@ impl<'a> Run<'a> {
 
     /// True when an assignment meets everything that was asked for.
     fn meets(&self, candidate: &Candidate) -> bool {
-        let measured = &candidate.measured;
+        self.keeps_all(&candidate.measured)
+    }
+
+    fn keeps_all(&self, measured: &Measured) -> bool {
         let requirement = match self.problem.goal() {
             Goal::Quality { min } => measured.quality_short(min) == 0.0,
             Goal::Budget { max } => measured.over_budget(max) == 0.0,

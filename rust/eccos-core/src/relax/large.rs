@@ -124,7 +124,12 @@ impl Levels<'_, '_> {
             radius = self.chain(&mut y, insist)?;
         }
         if n <= SCREENED {
-            return Some(self.direct((0..n as u32).collect(), limit, &y));
+            let level = self.direct((0..n as u32).collect(), limit, &y);
+            // Cut short it has gone on from a sample's multipliers; with none it may not have come far.
+            if level.outcome == Outcome::Optimal || self.seen > 0 {
+                self.seen = n;
+            }
+            return Some(level);
         }
         let mut radius = radius.unwrap_or_else(|| Self::spread(&vec![0.0; k], &y, 0.0, 0.0));
         for _ in 0..4 {

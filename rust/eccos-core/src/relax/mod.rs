@@ -37,17 +37,5 @@ pub(crate) fn direct(prepared: &Prepared<'_>, y: &[f64], control: &Control<'_>, 
     let bound = dual_value(prepared, &places, &lp.limit, &state.y);
     let (key, steps) = (state.key.clone(), state.steps);
     let seen = if outcome == Outcome::Limit { 0 } else { n };
-    Relaxed {
-        lp,
-        state,
-        outcome,
-        places,
-        key,
-        fixed: Sums::of(prepared),
-        held: 0.0,
-        bound,
-        seen: n,
-        steps,
-        passes: 0,
-    }
+    Relaxed { lp, state, outcome, places, key, fixed: Sums::of(prepared), held: 0.0, bound, seen, steps, passes: 0 }
 }
