@@ -9,6 +9,7 @@
 //! Safe queries are summed up, the others are listed. The pass also returns `r(y)` of all queries. It runs in single
 //! precision with a margin that covers its rounding; sums are always taken in double precision from the data as given.
 
+mod columns;
 mod kernel;
 mod rows;
 mod tile;

@@ -3,11 +3,12 @@
 
 use std::ops::Range;
 
-use super::kernel::{Kernel, Lists, Side, Weights};
+use super::columns::{SideColumns, turn};
+use super::kernel::{Kernel, Lists, Weights};
 use super::tile::{Exact, ROWS, Tally, Tile};
 use crate::problem::Matrix;
 use crate::screen::Chunk;
-use crate::simd::vector::{Even, Portable, Rows, Vector};
+use crate::simd::vector::{Even, Portable, Vector};
 
 /// Values from here on mean "not allowed".
 const HUGE: f32 = 1e30;
@@ -164,8 +165,8 @@ impl<'a, V: Vector> Columns<'a, V> {
         let load = kernel.loads.iter().map(|load| load.values.map_or(vec![], |_| empty.clone())).collect();
         // Rounding grows with the number of parts.
         let bounded = MARGIN * (1.0 + (kernel.loads.len() + kernel.sides.len()) as f32 / 4.0);
-        let side = |_| SideColumns { figure: empty.clone(), price: zero, radius: zero, key: zero };
-        let side = kernel.sides.iter().map(side).collect();
+        let side =
+            vec![SideColumns { figure: empty.clone(), price: zero, radius: zero, key: zero }; kernel.sides.len()];
         Self { kernel, cost: empty.clone(), quality: empty.clone(), load, side, value: empty, bounded }
     }
 
@@ -274,16 +275,6 @@ impl<'a, V: Vector> Columns<'a, V> {
     }
 }
 
-/// The figures of a side row, one vector a model, with their weights; 0 for queries that do not count.
-#[derive(Clone)]
-struct SideColumns<V> {
-    figure: Vec<V>,
-    price: V,
-    radius: V,
-    /// The figure at the key.
-    key: V,
-}
-
 impl<V: Vector> Columns<'_, V> {
     /// Reads the rows of `WIDTH` queries and returns where they begin.
     ///
@@ -299,7 +290,9 @@ impl<V: Vector> Columns<'_, V> {
         }
         // SAFETY: as the caller says.
         unsafe {
-            self.read_sides::<EVEN>(query, &at, last);
+            for (side, columns) in kernel.sides.iter().zip(&mut self.side) {
+                columns.read::<EVEN>(kernel, side, query, &at);
+            }
             let loads = kernel.loads.iter().zip(&mut self.load);
             let loads = loads.filter_map(|(load, column)| load.values.map(|values| (values, column)));
             for (matrix, column) in
@@ -317,38 +310,6 @@ impl<V: Vector> Columns<'_, V> {
             }
         }
         at
-    }
-
-    /// The figures of all side rows for `WIDTH` queries, which begin at `at`.
-    ///
-    /// # Safety
-    /// As for `judge`.
-    #[inline(always)]
-    unsafe fn read_sides<const EVEN: bool>(&mut self, query: &[usize], at: &[usize; ROWS], last: usize) {
-        let (kernel, width) = (self.kernel, self.kernel.width);
-        for (Side { row, price, radius }, columns) in kernel.sides.iter().zip(&mut self.side) {
-            // SAFETY: as the caller says; the array on the stack has `ROWS` entries.
-            unsafe {
-                if EVEN {
-                    turn(row.values, width, Even(at[0], width), last, &mut columns.figure);
-                } else {
-                    turn(row.values, width, at, last, &mut columns.figure);
-                }
-                let figure = &mut columns.figure;
-                if let Some(from) = kernel.columns {
-                    from.iter().enumerate().for_each(|(j, &from)| figure[j] = figure[usize::from(from)]);
-                }
-                (columns.price, columns.radius, columns.key) = (V::splat(*price), V::splat(*radius), V::splat(0.0));
-                if let Some(members) = row.members {
-                    let mut outside = [0.0; ROWS];
-                    for (slot, &query) in outside.iter_mut().zip(query) {
-                        *slot = if members[query] { 0.0 } else { 1.0 };
-                    }
-                    let (outside, zero) = (V::load(outside.as_ptr()), V::splat(0.0));
-                    figure.iter_mut().for_each(|e| *e = V::select(outside.eq(zero), *e, zero));
-                }
-            }
-        }
     }
 }
 
@@ -376,44 +337,6 @@ unsafe fn weights<V: Vector>(kernel: &Kernel<'_>, query: &[usize]) -> [V; 4] {
         [V::load(a.as_ptr()), V::load(b.as_ptr()), V::load(c.as_ptr()), V::load(d.as_ptr())]
     }
 }
-
-/// Turns rows of `m` entries each into columns, four at a time; `last` is where the last of them begins.
-///
-/// # Safety
-/// The processor has the features of `V`; the matrix holds every row; `out` has room for `m` columns rounded up to a
-/// multiple of four.
-#[inline(always)]
-unsafe fn turn<V: Vector, R: Rows>(matrix: Matrix<'_>, m: usize, rows: R, last: usize, out: &mut [V]) {
-    for (g, out) in out.chunks_exact_mut(4).enumerate() {
-        // The last four entries of the last row may reach beyond the array: such rows are copied.
-        let inside = last + 4 * g + 4 <= matrix.len();
-        // SAFETY: when the four entries of the last row lie inside the matrix, those of every other row do too.
-        let turned = unsafe {
-            match matrix {
-                Matrix::F32(values) if inside => V::columns(values.as_ptr().add(4 * g), rows),
-                Matrix::F64(values) if inside => V::columns_f64(values.as_ptr().add(4 * g), rows),
-                Matrix::F32(values) => V::columns(copy::<V, _, _>(values, m, rows, 4 * g).as_ptr(), &FOURS),
-                Matrix::F64(values) => V::columns_f64(copy::<V, _, _>(values, m, rows, 4 * g).as_ptr(), &FOURS),
-            }
-        };
-        out.copy_from_slice(&turned);
-    }
-}
-
-/// Up to four entries of each row.
-#[cold]
-fn copy<V: Vector, T: Copy + Default, R: Rows>(values: &[T], m: usize, rows: R, from: usize) -> [T; 4 * ROWS] {
-    let mut copied = [T::default(); 4 * ROWS];
-    for (l, slot) in copied.chunks_exact_mut(4).take(V::WIDTH).enumerate() {
-        let rest = &values[rows.at(l) + from..rows.at(l) + m];
-        let length = rest.len().min(4);
-        slot[..length].copy_from_slice(&rest[..length]);
-    }
-    copied
-}
-
-/// Where the copied rows begin.
-static FOURS: [usize; ROWS] = [0, 4, 8, 12, 16, 20, 24, 28, 32, 36, 40, 44, 48, 52, 56, 60];
 
 /// The same rows by every kind of vector that this machine has.
 #[cfg(test)]
