@@ -9,7 +9,7 @@ use crate::program::{Prepared, dot, least_value, pair_value};
 use crate::screen::{self, screen};
 
 /// Queries within so much of the requirement's multiplier may be moved to meet it.
-const NEAR: f64 = 0.03;
+const NEAR: f64 = 0.06;
 
 /// What the pass came to.
 pub(crate) struct Cut {
