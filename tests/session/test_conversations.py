@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from eccos_rs import LLM, Policy, Pool, Query, Router, Session
+from eccos_rs.dialects.usage import Usage, answer_cost
+from eccos_rs.domain.llm import PriceStep
 from eccos_rs.errors import InputError, QueryError
 from eccos_rs.routing.prefix import Prefix
 from eccos_rs.session.conversations import Conversations
@@ -97,6 +99,19 @@ def test_a_cache_that_does_not_live_holds_nothing():
     assert known.policy.shape.alive == living.policy.shape.alive
     note(known, "a", 1)
     assert known.policy.shape.alive == living.policy.shape.alive  # it tells nothing of caches that live
+
+
+def test_a_long_prompt_has_the_prices_of_its_length():
+    step = PriceStep(above=1_500, input_price=2.0, output_price=6.0, cached_input_price=0.2)
+    known = shared([0.0], **PRICED, price_steps=[step])
+    short = known.turn(Query("x"), "a")(input_tokens=1500, output_tokens=[100, 100], quality=[0.6, 0.9])[0]
+    assert short[0] == pytest.approx((1500 * 1 + 100 * 4) / 1e6)
+    assert costs(known)[0][0] == pytest.approx((2000 * 2 + 100 * 6) / 1e6)
+    note(known, "a", 0)
+    assert costs(known)[0][0] == pytest.approx((1000 * 0.2 + 1000 * 2 + 100 * 6) / 1e6)
+    llm = LLM("m", 1.0, 4.0, **PRICED, price_steps=[step])
+    assert answer_cost(llm, Usage(1500, 100, 500)) == pytest.approx((1000 + 500 * 0.1 + 400) / 1e6)
+    assert answer_cost(llm, Usage(1501, 100, 500)) == pytest.approx((1001 * 2 + 500 * 0.2 + 600) / 1e6)
 
 
 def test_a_move_has_its_price_ahead():

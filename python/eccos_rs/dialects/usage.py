@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from eccos_rs.domain.pricing import TOKENS_PER_PRICE_UNIT, model_cost
+from eccos_rs.domain.pricing import TOKENS_PER_PRICE_UNIT, model_cost, prices_at
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -227,8 +227,9 @@ def answer_cost(llm: LLM, usage: Usage) -> float | None:
     """Return US dollars of an answer; None where its usage does not say how many tokens."""
     if usage.input_tokens is None or usage.output_tokens is None:
         return None
-    cost = model_cost(llm, usage.input_tokens, usage.output_tokens, cached_tokens=usage.cached_tokens)
-    if llm.cache_write_price is not None:
+    prices = prices_at(llm, usage.input_tokens)
+    cost = model_cost(prices, usage.input_tokens, usage.output_tokens, cached_tokens=usage.cached_tokens)
+    if prices.cache_write_price is not None:
         written = min(usage.cache_write_tokens, usage.input_tokens)
-        cost += written * (llm.cache_write_price - llm.input_price) / TOKENS_PER_PRICE_UNIT
+        cost += written * (prices.cache_write_price - prices.input_price) / TOKENS_PER_PRICE_UNIT
     return cost

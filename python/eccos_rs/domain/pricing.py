@@ -11,7 +11,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["TOKENS_PER_PRICE_UNIT", "Prices", "call_cost", "cost_matrix", "model_cost"]
+    from eccos_rs.domain.llm import LLM, PriceStep
+
+__all__ = ["TOKENS_PER_PRICE_UNIT", "Prices", "call_cost", "cost_matrix", "model_cost", "prices_at"]
 
 TOKENS_PER_PRICE_UNIT = 1e6
 """Tokens that a listed price is for."""
@@ -89,6 +91,21 @@ def model_cost(
         cached_tokens=min(cached_tokens, input_tokens),
         cached_input_price=model.cached_input_price,
     )
+
+
+def prices_at(model: LLM, prompt: float) -> LLM | PriceStep:
+    """Return the prices of a request with a prompt of so many tokens: of the last step that it is beyond.
+
+    Examples
+    --------
+    >>> from eccos_rs.domain.llm import LLM, PriceStep
+    >>> dear = PriceStep(above=272_000, input_price=2.0, output_price=6.0)
+    >>> model = LLM("m", 1.0, 4.0, price_steps=[dear])
+    >>> prices_at(model, 272_000).input_price, prices_at(model, 272_001).input_price
+    (1.0, 2.0)
+    """
+    beyond = [step for step in model.price_steps if prompt > step.above]
+    return beyond[-1] if beyond else model
 
 
 def cost_matrix(

@@ -12,12 +12,12 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from eccos_rs.domain.pricing import TOKENS_PER_PRICE_UNIT
+from eccos_rs.routing.cache_terms import CachedPrompt, CacheTerms
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from eccos_rs.pools.pool import LLM
+    from eccos_rs.domain.llm import LLM
     from eccos_rs.routing.prefix import Prefix
 
 __all__ = ["CacheTerms", "CachedPrompt", "ConversationPolicy", "ConversationState", "StreamShape"]
@@ -43,69 +43,6 @@ _KNOWN_TOKENS = 2_000.0
 
 _MOST_TURNS = 64
 _PRIOR_TURNS = 8.0
-
-
-@dataclass(frozen=True, slots=True)
-class CacheTerms:
-    """A model's prices, US dollars per token, and the terms of its prompt cache.
-
-    Attributes
-    ----------
-    fresh, answer : float
-        Input that no cache holds, and output.
-    read, write : float
-        Input read from the cache, and input that is written into it.
-    minimum : int
-        Tokens of the shortest prefix that is cached.
-    lifetime : float
-        Seconds for which a prefix is held after its last use; 0: nothing is held.
-    """
-
-    fresh: float
-    answer: float
-    read: float
-    write: float
-    minimum: int = 0
-    lifetime: float = 300.0
-
-    @classmethod
-    def of(cls, llm: LLM, lifetime: float) -> CacheTerms:
-        """Read them from a model; `lifetime` stands in for one that is not known."""
-        unit = TOKENS_PER_PRICE_UNIT
-        read = llm.input_price if llm.cached_input_price is None else llm.cached_input_price
-        write = llm.input_price if llm.cache_write_price is None else llm.cache_write_price
-        return cls(
-            llm.input_price / unit, llm.output_price / unit, read / unit, write / unit,
-            llm.cache_minimum or 0,
-            lifetime if llm.cache_lifetime is None else llm.cache_lifetime,
-        )  # fmt: skip
-
-    def cost(self, prompt: float, held: float, answer: float) -> float:
-        """Return US dollars of a turn whose first `held` tokens are cached; the rest is written there."""
-        return held * self.read + (prompt - held) * self.write + answer * self.answer
-
-
-@dataclass(frozen=True, slots=True)
-class CachedPrompt:
-    """A prompt that a cache was last given.
-
-    Attributes
-    ----------
-    tokens : float
-    used : float
-        When it was last used, in seconds.
-    prefix : Prefix, optional
-        Its marks; without them every later prompt is taken to go on from it.
-    """
-
-    tokens: float
-    used: float
-    prefix: Prefix | None = None
-
-    def held(self, prompt: float, prefix: Prefix | None) -> float:
-        """Return the tokens of a prompt that it begins with."""
-        alike = 1.0 if prefix is None or self.prefix is None else self.prefix.share_in(prefix)
-        return min(alike * self.tokens, prompt)
 
 
 @dataclass(slots=True)
@@ -254,7 +191,7 @@ class ConversationPolicy:
         """
         held = self.held(state, prompt, now, prefix)
         return [
-            terms.cost(self.scale(at) * prompt, cached, answer)
+            terms.at(self.scale(at) * prompt).cost(self.scale(at) * prompt, cached, answer)
             for at, (terms, cached, answer) in enumerate(zip(self.terms, held, answers, strict=True))
         ]
 
@@ -284,7 +221,7 @@ class ConversationPolicy:
         price : float
             US dollars of one more success.
         """
-        shape, terms = self.shape, self.terms
+        shape, terms = self.shape, [each.at(prompt) for each in self.terms]
         logits = [_logit(value) for value in quality]
         worth = [price * value for value in self._expected(state, logits)]
         ahead = [0.0] * len(terms)
