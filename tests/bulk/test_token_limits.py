@@ -14,7 +14,7 @@ import pytest
 from eccos_rs.domain import window
 from eccos_rs.pools.pool import Limit, Pool
 from eccos_rs.records.collect import CollectOptions, collect, read_tasks
-from eccos_rs.records.collect.turns import Turn, Turns
+from eccos_rs.records.collect.turns import CallTurn, Turns
 from eccos_rs.routing.router import Router
 from tests.bulk.test_execute import answers, execution, write
 from tests.bulk.test_route_folder import NAMES, ByText
@@ -150,7 +150,7 @@ def test_calls_wait_in_the_order_of_arrival_and_a_large_one_is_not_passed_by():
         turns, order = Turns(tokens_per_minute=100), []
 
         async def call(name: str, tokens: int, seconds: float) -> None:
-            turn = Turn(tokens)
+            turn = CallTurn(tokens)
             async with turns.one(turn):
                 order.append(name)
                 await asyncio.sleep(seconds)

@@ -22,7 +22,7 @@ from eccos_rs.routing.router import Router
 from eccos_rs.serve.board import SAMPLE_SECONDS, StatusBoard
 from eccos_rs.serve.breaker import Breakers
 from eccos_rs.serve.columns import check_live
-from eccos_rs.serve.conversations import Answers
+from eccos_rs.serve.conversations import ResponseHomes
 from eccos_rs.serve.gateway import Gateway
 from eccos_rs.serve.keys import Keys, read_keys
 from eccos_rs.serve.metrics import Metrics
@@ -244,7 +244,8 @@ async def _make_gateway(
     await asyncio.to_thread(_warm_up, router)
     return Gateway(
         session, upstream, breakers, Metrics(session, breakers, board, keys),
-        Answers(), settings.attempts, settings.wait, settings.body_timeout, keys, Tracer(settings.traces),
+        ResponseHomes(), settings.attempts, settings.wait, settings.body_timeout, keys,
+        Tracer(settings.traces),
     )  # fmt: skip
 
 

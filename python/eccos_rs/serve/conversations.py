@@ -10,7 +10,7 @@ from eccos_rs.session.conversations import digest
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Answers", "conversation_key", "of_tenant"]
+__all__ = ["ResponseHomes", "conversation_key", "of_tenant"]
 
 
 def conversation_key(
@@ -40,7 +40,7 @@ def of_tenant(key: str, tenant: str) -> str:
     return digest(key, tenant)
 
 
-class Answers:
+class ResponseHomes:
     """Which model holds a response that a later request may go on from.
 
     Parameters

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from eccos_rs.dialects.usage import Usage
     from eccos_rs.serve.breaker import Breakers
-    from eccos_rs.serve.conversations import Answers
+    from eccos_rs.serve.conversations import ResponseHomes
     from eccos_rs.serve.metrics import Metrics
     from eccos_rs.serve.shadow.runner import Shadow
     from eccos_rs.serve.upstream import Upstream
@@ -61,7 +61,7 @@ class Gateway:
         Which endpoints are out.
     metrics : Metrics
         What is counted.
-    answers : Answers
+    answers : ResponseHomes
         Which model holds each response.
     attempts : int
         Models that are asked for one request before it fails.
@@ -81,7 +81,7 @@ class Gateway:
     upstream: Upstream
     breakers: Breakers
     metrics: Metrics
-    answers: Answers
+    answers: ResponseHomes
     attempts: int = 3
     wait: float = 30.0
     body_timeout: float = 30.0

@@ -45,7 +45,7 @@ class _File:
 
 
 @dataclass(slots=True)
-class _Batch:
+class _ReplayedBatch:
     """One batch: its rows, when it was made, and how it ended, if it has."""
 
     id: str
@@ -84,7 +84,7 @@ class Batches:
     ) -> None:
         self._answer, self._seconds = answer, seconds
         self._files: dict[str, _File] = {}
-        self._batches: dict[str, _Batch] = {}
+        self._batches: dict[str, _ReplayedBatch] = {}
 
     def add_file(self, name: str, purpose: str, content: bytes) -> dict[str, Any]:
         """Keep a file."""
@@ -125,7 +125,7 @@ class Batches:
                 400, "invalid_file", f"the purpose of {source.id} is {source.purpose!r}, wanted 'batch'"
             )
         rows, errors = _rows(source.content)
-        made = _Batch(f"batch-{len(self._batches)}", source.id, window, metadata, rows, errors)
+        made = _ReplayedBatch(f"batch-{len(self._batches)}", source.id, window, metadata, rows, errors)
         self._batches[made.id] = made
         if errors:
             self._end(made, "failed")
@@ -157,12 +157,12 @@ class Batches:
         ends = {"first_id": shown[0]["id"], "last_id": shown[-1]["id"]} if shown else {}
         return {"object": "list", "data": shown, "has_more": len(names) > limit, **ends}
 
-    def _batch(self, name: str) -> _Batch:
+    def _batch(self, name: str) -> _ReplayedBatch:
         if name not in self._batches:
             raise RequestError(404, "batch_not_found", f"there is no batch {name!r}")
         return self._batches[name]
 
-    def _work(self, batch: _Batch) -> None:
+    def _work(self, batch: _ReplayedBatch) -> None:
         """Answer the rows whose time has come, and end the batch where its own has."""
         if batch.ended is not None:
             return
@@ -181,7 +181,7 @@ class Batches:
         elif passed >= (_seconds(batch.window) or 0.0):
             self._end(batch, "expired")
 
-    def _end(self, batch: _Batch, status: str) -> None:
+    def _end(self, batch: _ReplayedBatch, status: str) -> None:
         batch.ended = status
         batch.told[f"{status}_at"] = int(time.time())
         good: list[dict[str, Any]] = []
@@ -203,7 +203,7 @@ class Batches:
                 raw = b"".join(json.dumps(each).encode() + b"\n" for each in lines)
                 setattr(batch, name, self.add_file(f"{batch.id}_{name}.jsonl", "batch_output", raw)["id"])
 
-    def _shown(self, batch: _Batch) -> dict[str, Any]:
+    def _shown(self, batch: _ReplayedBatch) -> dict[str, Any]:
         counts = {"total": len(batch.rows), "completed": batch.done, "failed": batch.failed}
         status = batch.ended or ("in_progress" if batch.cancelled is None else "cancelling")
         window = _seconds(batch.window) or 0.0

@@ -101,7 +101,7 @@ def _also(model: LLM, pool: Pool) -> list[str]:
 async def _probe(pool: Pool) -> list[str | None]:
     from eccos_rs.errors import EccosError
     from eccos_rs.records.collect.endpoint import Caller
-    from eccos_rs.records.collect.turns import Turn
+    from eccos_rs.records.collect.turns import CallTurn
 
     async def one(model: LLM) -> str | None:
         try:
@@ -110,7 +110,7 @@ async def _probe(pool: Pool) -> list[str | None]:
             return str(error)
         try:
             await caller.ask(
-                [{"role": "user", "content": "Hi"}], Turn(0), longest=1, temperature=None, key="probe"
+                [{"role": "user", "content": "Hi"}], CallTurn(0), longest=1, temperature=None, key="probe"
             )
         except EccosError as error:
             return str(error)

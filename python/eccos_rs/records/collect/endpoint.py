@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from eccos_rs.dialects.addresses import TIERS
 from eccos_rs.records.collect.client import NoFormError, complete, named_in, open_client
 from eccos_rs.records.collect.faults import CallError, brief, connection_error, never_connected, status_error
-from eccos_rs.records.collect.turns import Turn, Turns
+from eccos_rs.records.collect.turns import CallTurn, Turns
 from eccos_rs.records.collect.usage import CallSizes
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ class Caller:
     @asynccontextmanager
     async def turn(
         self, messages: Sequence[Mapping[str, Any]], longest: int, until: float | None = None
-    ) -> AsyncIterator[Turn]:
+    ) -> AsyncIterator[CallTurn]:
         """Hold one of the slots and the call's tokens, from when the limits and the server allow it.
 
         Parameters
@@ -140,7 +140,7 @@ class Caller:
         room = min(turns.most_tokens for turns in self._turns)
         if room < math.inf and (prompt := self.sizes.usual(messages)) > room:
             raise CallError(f"a prompt of some {prompt} tokens is above its {room:.0f} tokens per minute")
-        turn = Turn(self.sizes.most(messages, longest))
+        turn = CallTurn(self.sizes.most(messages, longest))
         async with AsyncExitStack() as held:
             for turns in self._turns:
                 await held.enter_async_context(turns.one(turn, until))
@@ -149,7 +149,7 @@ class Caller:
     async def ask(
         self,
         messages: Sequence[Mapping[str, Any]],
-        turn: Turn,
+        turn: CallTurn,
         *,
         longest: int,
         temperature: float | None,
@@ -162,7 +162,7 @@ class Caller:
         ----------
         messages : sequence of mapping
             The chat.
-        turn : Turn
+        turn : CallTurn
             What the call took is for the one who checks its usage to say.
         longest : int
             Most output tokens.

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from eccos_rs.records.collect.money import Reservation
     from eccos_rs.records.collect.state import State
     from eccos_rs.records.collect.task import Task
-    from eccos_rs.records.collect.turns import Turn
+    from eccos_rs.records.collect.turns import CallTurn
 
 __all__ = ["CollectRun"]
 
@@ -245,7 +245,7 @@ class CollectRun:
         raise AssertionError("the last attempt returns or raises")
 
     async def _attempt(
-        self, call: _Call, held: Reservation, turn: Turn
+        self, call: _Call, held: Reservation, turn: CallTurn
     ) -> tuple[ModelReply, CallUsage, float]:
         caller = call.caller
         asked = {"event": "asked", "call": call.name, "model": caller.model.name, "hold_usd": call.most}
@@ -267,7 +267,7 @@ class CollectRun:
         held.spend(cost)
         return reply, usage, cost
 
-    async def _unanswered(self, call: _Call, error: CallError, held: Reservation, turn: Turn) -> None:
+    async def _unanswered(self, call: _Call, error: CallError, held: Reservation, turn: CallTurn) -> None:
         unsure = held.doubt(call.most) if error.charged else 0.0
         event = {"event": "unsure", "call": call.name, "unsure_usd": unsure, "error": str(error)}
         await self._record({**event, **stamp(turn.counted)})

@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
     from eccos_rs.pools.pool import Limit, Pool
 
-__all__ = ["Turn", "Turns", "shared_turns"]
+__all__ = ["CallTurn", "Turns", "shared_turns"]
 
 
 @dataclass(slots=True)
-class Turn:
+class CallTurn:
     """The turn of one call.
 
     Attributes
@@ -97,12 +97,12 @@ class Turns:
             self._window.add(tokens, then)
 
     @asynccontextmanager
-    async def one(self, turn: Turn, until: float | None = None) -> AsyncIterator[None]:
+    async def one(self, turn: CallTurn, until: float | None = None) -> AsyncIterator[None]:
         """Hold a slot and a call's tokens, from when the limits allow it.
 
         Parameters
         ----------
-        turn : Turn
+        turn : CallTurn
             Its `used` is read when the block ends.
         until : float, optional
             On the monotonic clock: it is not waited longer, and nothing may be asked then.
