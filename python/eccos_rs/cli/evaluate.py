@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from eccos_rs.evaluate import RoutingMethod, Study
+    from eccos_rs.records import RecordTable
+    from eccos_rs.routing.router import Router
 
 __all__ = ["evaluate"]
 
@@ -51,7 +53,10 @@ def evaluate(
     ] = None,
     pool: Annotated[
         Path | None,
-        typer.Option(help="When training: prices (.toml, .csv); else those that DATA's costs tell."),
+        typer.Option(
+            help="When training: prices (.toml, .csv); else those that DATA's costs tell. Without training: "
+            "a pool file of models that are known by published scores."
+        ),
     ] = None,
     out: Annotated[
         Path | None,
@@ -105,9 +110,16 @@ def evaluate(
     eccos evaluate qa.parquet --train-fraction 0.8     train on a part
     eccos evaluate qa.parquet --folds 5                judge every query
     eccos evaluate qa.parquet --method mine:ByLength   a router of your own too
+    eccos evaluate qa.parquet --pool pool.toml         known by published scores
     eccos evaluate qa.parquet -s none -s equal/4:random:64 --json
     """  # noqa: D301 - \b keeps typer from joining the lines
-    from eccos_rs.evaluate import evidence_from_bundle, evidence_from_folds, find_settings, study
+    from eccos_rs.evaluate import (
+        evidence_from_bundle,
+        evidence_from_folds,
+        evidence_from_router,
+        find_settings,
+        study,
+    )
     from eccos_rs.evaluate.report.html import as_json, print_report
     from eccos_rs.evaluate.training import train_folds, train_part
     from eccos_rs.records import RecordTable
@@ -126,7 +138,12 @@ def evaluate(
         "seed": seed,
         "progress": _bar,
     }
-    if folds is not None:
+    names_none = (
+        _without_names(table, bundle, pool, device, threads) if train_fraction is folds is None else None
+    )
+    if names_none is not None:
+        evidence = evidence_from_router(table, names_none, data=data.name, seed=seed, progress=_bar)
+    elif folds is not None:
         trained = train_folds(table, folds, progress=_bar, aux=aux or (), pool=pool, seed=seed)
         evidence = evidence_from_folds(table, trained, **about)
     else:
@@ -148,6 +165,25 @@ def evaluate(
         typer.echo(as_json(found))
     else:
         print_report(found, console())
+
+
+def _without_names(
+    table: RecordTable, bundle: str | None, pool: Path | None, device: str, threads: int | None
+) -> Router | None:
+    """Return a router that knows its models by scores or labels alone; None for one trained on its models."""
+    from eccos_rs.pools.pool import Pool
+    from eccos_rs.predict.bundle import Bundle
+    from eccos_rs.routing.router import Router
+
+    opened = Bundle.load(bundle)
+    if opened.models and (
+        bundle is not None or pool is None or len(set(opened.models) & set(table.models)) > 1
+    ):
+        return None
+    own = None if pool is None else Pool.load(pool)
+    if bundle is None:
+        return Router.day_one(own, device=device, threads=threads)
+    return Router.load(bundle, pool=own, device=device, threads=threads)
 
 
 def _write(found: Study, out: Path | None, docs: Path | None) -> None:

@@ -7,6 +7,7 @@ from eccos_rs.evaluate.bundles import evidence_from_bundle, evidence_from_folds
 from eccos_rs.evaluate.evidence import Evidence
 from eccos_rs.evaluate.harness import HeldOutSet, sweep
 from eccos_rs.evaluate.methods.base import Batch, Predictions, RoutingMethod
+from eccos_rs.evaluate.routers import evidence_from_router
 from eccos_rs.evaluate.settings import FULL, SETTINGS, Setting, find_settings
 from eccos_rs.evaluate.study import Study, study
 
@@ -22,6 +23,7 @@ __all__ = [
     "Study",
     "evidence_from_bundle",
     "evidence_from_folds",
+    "evidence_from_router",
     "find_settings",
     "study",
     "sweep",

@@ -23,7 +23,15 @@ if TYPE_CHECKING:
 
     Progress = Callable[[str, int], AbstractContextManager[Callable[[int], object]]]
 
-__all__ = ["LEAST_FIT", "evidence_from_bundle", "evidence_from_folds", "seen_rows"]
+__all__ = [
+    "LEAST_FIT",
+    "SAME",
+    "divide_rows",
+    "evidence_from_bundle",
+    "evidence_from_folds",
+    "seen_rows",
+    "silent",
+]
 
 #: With fewer labelled queries to fit a router on, a fifth of the unseen ones is set apart for that.
 LEAST_FIT = 50
@@ -57,7 +65,8 @@ class _Rows:
     sentence: str
 
 
-def _divide(table: RecordTable, seen: npt.NDArray[np.bool_], seed: int) -> _Rows:
+def divide_rows(table: RecordTable, seen: npt.NDArray[np.bool_], seed: int) -> _Rows:
+    """Part the rows that were not seen into those that are judged and those that may be learned from."""
     from eccos_rs.records import split_by_text
 
     whole = complete_rows(table)
@@ -139,10 +148,10 @@ def evidence_from_bundle(
     if seen is None:
         seen = seen_rows(table, bundle)
     unknown = seen is None
-    rows = _divide(table, np.zeros(len(table), np.bool_) if seen is None else seen, seed)
+    rows = divide_rows(table, np.zeros(len(table), np.bool_) if seen is None else seen, seed)
     forecasts = Forecasts(bundle, device, threads)
     queries = [Query.of(text) for text in table.select(rows.judged).query]
-    with (progress or _silent)("forecasting", len(queries)) as advance:
+    with (progress or silent)("forecasting", len(queries)) as advance:
         first = forecasts.first(queries, advance)
     if unknown and first.similarity is not None:
         # The bundle keeps no record: what lies on top of a labelled query was trained on.
@@ -226,5 +235,6 @@ def _without(rows: _Rows, new: npt.NDArray[np.bool_]) -> _Rows:
 
 
 @contextmanager
-def _silent(label: str, total: int) -> Iterator[Callable[[int], object]]:
+def silent(label: str, total: int) -> Iterator[Callable[[int], object]]:
+    """Show nothing."""
     yield lambda steps: None

@@ -62,7 +62,7 @@ class CallSizes:
     >>> sizes.most(sent, longest=1000)
     1142
     >>> for _ in range(20):
-    ...     sizes.learn(sent, Usage(input_tokens=14, output_tokens=30))
+    ...     sizes.learn(sent, CallUsage(input_tokens=14, output_tokens=30))
     >>> sizes.most(sent, longest=1000)
     108
     """
