@@ -53,7 +53,7 @@ def test_a_shared_limit_and_a_models_own_hold_in_a_run_and_are_used(tmp_path):
         assert server_side.most_within(SPAN, at=at) <= 4000
         assert server_side.most_within(SPAN, "small", at=at) <= 1200
     # Limits that nothing came near would hold by themselves.
-    assert server_side.most_within(SPAN, at=1) > 0.5 * 4000
+    assert server_side.most_within(SPAN, at=1) > 0.3 * 4000
     assert sum(tokens for *_, tokens, _ in server_side.calls) > 1.5 * 4000
 
 

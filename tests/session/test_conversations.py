@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from eccos_rs import LLM, Policy, Pool, Query, Router, Session
@@ -206,6 +208,35 @@ def test_conversations_go_on_in_another_pool():
     gone.follow(known)
     assert gone.last("a") is None
     assert gone.turn(talk(LONG), "a").last is None
+
+
+@pytest.mark.parametrize(
+    ("before", "after"), [((0,), (0, 1)), ((0, 1), (0,)), ((0, 1), (1, 0)), ((0,), (1,)), ((0, 1), (2, 0, 1))]
+)
+def test_what_was_learned_of_the_models_follows_them_by_name(before, after):
+    """A pool of another size: forecasts were kept by place, and the first turn failed."""
+    now = [7.0]
+    all_models = [LLM(name, 1.0, 4.0, **PRICED) for name in ("one", "two", "three")]
+    quality = {"one": 0.2, "two": 0.6, "three": 0.9}
+
+    def forecast(known, key):
+        models = [all_models[at] for at in (before if known is old else after)]
+        turn = known.turn(talk(LONG), key)
+        return turn(
+            input_tokens=2000, output_tokens=[100.0] * len(models), quality=[quality[m.name] for m in models]
+        )
+
+    old = Conversations([all_models[at] for at in before], 300.0, clock=lambda: now[0])
+    for key in "abc":
+        note(old, key, 0, talk(LONG))
+        forecast(old, key)
+    new = Conversations([all_models[at] for at in after], 300.0, clock=lambda: now[0])
+    new.follow(old)
+    for key in ("a", "new"):
+        costs, added = forecast(new, key)
+        assert len(costs) == len(added) == len(after)
+        assert all(math.isfinite(each) for each in (*costs, *added))
+    forecast(old, "a")  # which answers to its end beside the new one
 
 
 def router(**fields):

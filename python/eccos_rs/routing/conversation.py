@@ -8,6 +8,7 @@ where that is worth it.
 
 from __future__ import annotations
 
+import copy
 import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -114,6 +115,20 @@ class StreamShape:
         for at, value in enumerate(logits):
             self._logits[at] += _MEMORY * (value - self._logits[at])
         return self._logits
+
+    def reordered(self, places: Sequence[int]) -> StreamShape:
+        """Return it for another pool, which goes on learning what concerns no model for both.
+
+        Parameters
+        ----------
+        places : sequence of int
+            Where each model of the other pool stood in this one; -1 for a new one, taken for an average one.
+        """
+        other = copy.copy(self)
+        known = [self._logits[at] for at in places if at >= 0] if self._logits else []
+        middle = sum(known) / len(known) if known else 0.0
+        other._logits = [self._logits[at] if at >= 0 else middle for at in places] if known else []
+        return other
 
     def goes_on(self, turns: int) -> float:
         """Return the chance that a conversation of so many turns has another."""

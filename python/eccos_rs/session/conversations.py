@@ -209,7 +209,9 @@ class Conversations:
         at = {llm.name: number for number, llm in enumerate(self._pool)}
         here = [at.get(llm.name, -1) for llm in other._pool]
         since = self._clock() - other._clock()
-        self.policy.shape, self._price = other.policy.shape, other._price
+        there = {llm.name: number for number, llm in enumerate(other._pool)}
+        self.policy.shape = other.policy.shape.reordered([there.get(llm.name, -1) for llm in self._pool])
+        self._price = other._price
         for key, old in other._states.items():
             state = ConversationState(old.turns, here[old.last], tokens=old.tokens)
             if len(here) == len(at) and here == list(range(len(at))):
