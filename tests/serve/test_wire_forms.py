@@ -134,6 +134,15 @@ USAGES = [
         (1210, 7, 1000, 200, 0),
     ),
     ({"input_tokens": 10, "cache_read_input_tokens": None, "output_tokens": 7}, (10, 7, 0, 0, 0)),
+    (
+        {  # LiteLLM's proxy in front of Anthropic
+            "prompt_tokens": 1000,
+            "completion_tokens": 7,
+            "cache_read_input_tokens": 600,
+            "cache_creation_input_tokens": 100,
+        },
+        (1000, 7, 600, 100, 0),
+    ),
     ({"prompt_tokens": -1, "completion_tokens": True}, (None, None, 0, 0, 0)),
     ({"prompt_tokens": "many", "completion_tokens": float("nan")}, (None, None, 0, 0, 0)),
     ({}, (None, None, 0, 0, 0)),

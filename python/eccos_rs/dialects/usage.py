@@ -23,6 +23,7 @@ _TEXT = re.compile(
     rb'"(?:content|reasoning_content|reasoning|arguments|text|thinking|partial_json|delta|refusal)"'
     rb'\s*:\s*"((?:[^"\\]|\\.)+)"'
 )
+_STORED = "cache_creation_input_tokens"
 _CHARACTERS_PER_TOKEN = 4
 _LARGEST_COUNT = 10**15
 _TEMPLATE_TOKENS = 8192
@@ -72,7 +73,8 @@ def read_usage(content: Any) -> Usage | None:
     """Return the usage that an answer, or an event of one, states; None where it states none.
 
     Chat Completions and Responses count cached and reasoning tokens within their totals; Messages counts
-    cached input beside ``input_tokens``, Gemini counts thoughts beside the candidates.
+    cached input beside ``input_tokens``, Gemini counts thoughts beside the candidates. LiteLLM's proxy uses
+    the words of Messages for what lies within ``prompt_tokens``.
     """
     if not isinstance(content, dict):
         return None
@@ -87,7 +89,7 @@ def read_usage(content: Any) -> Usage | None:
         return None
     tier = content.get("service_tier", usage.get("service_tier"))
     tier = tier if isinstance(tier, str) else None
-    if "cache_read_input_tokens" in usage or "cache_creation_input_tokens" in usage:
+    if "prompt_tokens" not in usage and ("cache_read_input_tokens" in usage or _STORED in usage):
         return replace(_messages(usage), tier=tier, stated=True)
     return replace(_openai(usage), tier=tier, stated=True)
 
@@ -97,7 +99,9 @@ def _openai(usage: Mapping[str, Any]) -> Usage:
     written = _first(usage, "completion_tokens", "output_tokens")
     details = _mapping(usage, "prompt_tokens_details", "input_tokens_details")
     cached = (
-        _first(details, "cached_tokens") or _first(usage, "prompt_cache_hit_tokens", "cached_tokens") or 0
+        _first(details, "cached_tokens")
+        or _first(usage, "prompt_cache_hit_tokens", "cached_tokens", "cache_read_input_tokens")
+        or 0
     )
     reasoning = _first(
         _mapping(usage, "completion_tokens_details", "output_tokens_details"),
@@ -112,12 +116,13 @@ def _openai(usage: Mapping[str, Any]) -> Usage:
         beside = total is not None and total == (read or 0) + written + reasoning
         if reasoning > written or beside:
             written += reasoning
-    return Usage(read, written, cached, _first(details, "cache_write_tokens") or 0, reasoning)
+    stored = _first(details, "cache_write_tokens") or _first(usage, _STORED) or 0
+    return Usage(read, written, cached, stored, reasoning)
 
 
 def _messages(usage: Mapping[str, Any]) -> Usage:
     cached = _first(usage, "cache_read_input_tokens") or 0
-    stored = _first(usage, "cache_creation_input_tokens") or 0
+    stored = _first(usage, _STORED) or 0
     fresh = _first(usage, "input_tokens")
     reasoning = _first(_mapping(usage, "output_tokens_details"), "thinking_tokens") or 0
     read = None if fresh is None else fresh + cached + stored
