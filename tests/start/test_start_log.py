@@ -177,6 +177,12 @@ USAGES = [
     {"usage": {"input_tokens": 10, "cache_read_input_tokens": 20, "output_tokens": 70}},
     {"response": {"id": "c", "usage": {"prompt_tokens": 30, "completion_tokens": 70}}},
     {"response": {"status_code": 200, "body": {"usage": {"prompt_tokens": 30, "completion_tokens": 70}}}},
+    {
+        "response": {
+            "usageMetadata": {"promptTokenCount": 30, "candidatesTokenCount": 50, "thoughtsTokenCount": 20}
+        }
+    },
+    {"usage": {"prompt_tokens": 30, "cache_read_input_tokens": 20, "completion_tokens": 70}},
     {"response": json.dumps({"usage": {"prompt_tokens": 30, "completion_tokens": 70}})},
     {"prompt_tokens": "30", "completion_tokens": "70.0"},
 ]

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from eccos_rs.bulk.requests import from_cell
+from eccos_rs.dialects.usage import Usage
+from eccos_rs.dialects.usage import read_usage as stated_usage
 
 __all__ = ["Used", "read_usage"]
 
-_INPUT = ("prompt_tokens", "input_tokens")
-_OUTPUT = ("completion_tokens", "output_tokens")
-_CACHED = ("cache_read_input_tokens", "cache_creation_input_tokens")
-"""Counted beside the input tokens where these are called by Anthropic's names."""
+_IMPOSSIBLE = 10**9
+"""Tokens that no call takes: such a count is a mistake."""
 _INSIDE = ("usage", "response", "body")
 """Where a count may stand: beside the request, in its answer, in the line of a batch's output."""
 
@@ -54,11 +53,13 @@ def read_usage(row: Mapping[str, Any], depth: int = 3) -> Used | None:
     ----------
     row : mapping
         A row of LiteLLM's spend logs (``prompt_tokens``, ``completion_tokens``), a request with the answer
-        (``response``) or its ``usage``, by the names of OpenAI or Anthropic; a line of a batch's output.
+        (``response``) or its ``usage``, in the words of any dialect; a line of a batch's output.
     depth : int
         Levels at which it is looked for.
     """
-    sent, answer = _first(row, _INPUT), _first(row, _OUTPUT)
+    content = row if "usageMetadata" in row else {"usage": dict(row)}
+    stated = stated_usage(content) or Usage()
+    sent, answer = stated.input_tokens, stated.output_tokens
     if sent is None and answer is None:
         for name in _INSIDE:
             inner = from_cell(row.get(name))
@@ -66,19 +67,5 @@ def read_usage(row: Mapping[str, Any], depth: int = 3) -> Used | None:
             if found is not None:
                 return found
         return None
-    if "prompt_tokens" not in row and sent is not None:
-        sent += sum(_count(row.get(name)) or 0.0 for name in _CACHED)
     # An answer of no token is a call that failed.
-    return Used(1, sent, answer) if sent and answer else None
-
-
-def _first(row: Mapping[str, Any], names: tuple[str, ...]) -> float | None:
-    return next((count for name in names if (count := _count(row.get(name))) is not None), None)
-
-
-def _count(value: Any) -> float | None:
-    try:
-        count = float(value)
-    except (TypeError, ValueError):
-        return None
-    return count if 0.0 <= count < 1e9 and math.isfinite(count) else None
+    return Used(1, sent, answer) if sent and answer and max(sent, answer) < _IMPOSSIBLE else None
