@@ -37,7 +37,7 @@ def as_dict(found: Forecast) -> dict[str, Any]:
             "rows": len(traffic.queries),
             "days": traffic.days,
             "requests_per_day": traffic.per_day,
-            "remarks": list(traffic.remarks),
+            "remarks": list(traffic.all_remarks),
         },
         "waiting_by": "arrival times" if found.measured else "M/M/c",
         "resamples": found.resamples,
@@ -142,7 +142,7 @@ def _log_words(found: Forecast) -> Iterator[str]:
             f"As the log has it, its own models come to US$ {_money(found.as_is.cost)} per day at "
             f"{_percent(found.as_is.quality)} % success, by the same forecasts."
         )
-    yield from (f"{remark[0].upper()}{remark[1:]}." for remark in traffic.remarks)
+    yield from (f"{remark[0].upper()}{remark[1:]}." for remark in traffic.all_remarks)
 
 
 def _status_words(found: Forecast) -> Iterator[str]:

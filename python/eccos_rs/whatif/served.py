@@ -13,6 +13,7 @@ from eccos_rs.pools.columns import find_column
 from eccos_rs.session.redis_client import is_redis_url
 from eccos_rs.session.store import open_store
 from eccos_rs.session.store.opening import sqlite_path
+from eccos_rs.whatif.traffic import spanned_days
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
     from eccos_rs.whatif.traffic import LoggedTraffic
 
 __all__ = ["read_served", "served_traffic"]
-
-DAY = 86_400.0
 
 
 def read_served(url: str) -> list[Served]:
@@ -104,18 +103,13 @@ def served_traffic(
         traffic,
         queries=tuple(traffic.queries[row] for row in rows.tolist()),
         prediction=traffic.prediction.rows(rows),
-        # N arrivals have N - 1 times between them.
-        days=seconds * len(served) / (len(served) - 1) / DAY,
+        days=spanned_days(seconds, len(served)),
         scale=len(served) / len(kept),
         arrival=np.array([each.at for each in kept]),
         answered_by=by if (by >= 0).any() else None,
-        remarks=(*_remarks(served, pool), *_lasting(traffic.remarks)),
+        remarks=(*_remarks(served, pool), *traffic.remarks),
+        span_remark=None,
     )
-
-
-def _lasting(remarks: Sequence[str]) -> list[str]:
-    """Return what a log's remarks say beside its times, which the store's replace."""
-    return [each for each in remarks if "taken as" not in each]
 
 
 def _remarks(served: Sequence[Served], pool: Pool) -> list[str]:
@@ -134,6 +128,6 @@ def _remarks(served: Sequence[Served], pool: Pool) -> list[str]:
         said.append(
             f"{len(judged):,} were judged: mean success {100 * good:.1f} %, forecast were {100 * hoped:.1f} %"
         )
-    if gone := sorted({each.model for each in served if find_column(each.model, pool) < 0}):
+    if gone := sorted(name for name in {each.model for each in served} if find_column(name, pool) < 0):
         said.append(f"not in the pool any more: {', '.join(gone)}")
     return said

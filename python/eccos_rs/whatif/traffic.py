@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from eccos_rs.start.log import Log
     from eccos_rs.whatif.wording import Added
 
-__all__ = ["DAY", "LoggedTraffic", "live_pool", "read_traffic"]
+__all__ = ["DAY", "LoggedTraffic", "live_pool", "read_traffic", "spanned_days"]
 
 DAY = 86_400.0
 _TIMED = 0.9
@@ -60,6 +60,8 @@ class LoggedTraffic:
         Share of the slots' time that may be planned with; the rest is for peaks.
     remarks : tuple of str
         What a reader should know of the log.
+    span_remark : str, optional
+        What a reader should know of its `days`.
     """
 
     name: str
@@ -73,6 +75,12 @@ class LoggedTraffic:
     tokens_per_second: float = 50.0
     utilisation: float = 0.8
     remarks: tuple[str, ...] = ()
+    span_remark: str | None = None
+
+    @property
+    def all_remarks(self) -> tuple[str, ...]:
+        """What is to be known of its days, then of the rest."""
+        return self.remarks if self.span_remark is None else (self.span_remark, *self.remarks)
 
     def __post_init__(self) -> None:
         if not self.queries:
@@ -173,7 +181,8 @@ def read_traffic(
         dtype=np.intp,
     )[rows]
     arrival = times if np.isfinite(times).mean() >= _TIMED else None
-    span, remarks = _span(found, arrival, days)
+    span, span_remark = (days, None) if days is not None else _span(arrival)
+    remarks = []
     if found.unreadable:
         remarks.append(
             f"{found.unreadable:,} rows hold no request and are left out; the first: {found.problem}"
@@ -194,6 +203,7 @@ def read_traffic(
         tokens_per_second=tokens_per_second,
         utilisation=utilisation,
         remarks=tuple(remarks),
+        span_remark=span_remark,
     )
 
 
@@ -208,22 +218,21 @@ def _rows(log: Log) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
     return rows, times
 
 
-def _span(log: Log, arrival: NDArray[np.float64] | None, days: float | None) -> tuple[float, list[str]]:
+def spanned_days(seconds: float, count: int) -> float:
+    """Return the days that so many arrivals stand for, the last of them `seconds` after the first."""
+    # N arrivals have N - 1 times between them.
+    return seconds * count / (count - 1) / DAY
+
+
+def _span(arrival: NDArray[np.float64] | None) -> tuple[float, str | None]:
     """Return the days that a log spans, and what is to be said of that."""
-    if days is not None:
-        return days, []
     if arrival is not None:
         seconds = float(np.nanmax(arrival) - np.nanmin(arrival))
         if seconds > 0.0:
-            # N arrivals have N - 1 times between them.
-            count = np.isfinite(arrival).sum()
-            found = seconds * count / (count - 1) / DAY
-            brief = found < 1.0
+            found = spanned_days(seconds, int(np.isfinite(arrival).sum()))
             told = f"the log spans {24 * found:.2g} hours: a day is taken as {1 / found:.3g} times it"
-            return found, [told] if brief else []
-    return 1.0, [
-        "the log does not say when its requests came: it is taken as one day (--days says otherwise)"
-    ]
+            return found, told if found < 1.0 else None
+    return 1.0, "the log does not say when its requests came: it is taken as one day (--days says otherwise)"
 
 
 def _router(pool: Pool, added: Added, bundle: str | None, device: str) -> Router:
