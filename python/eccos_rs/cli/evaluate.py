@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from eccos_rs.evaluate import RoutingMethod, Study
-    from eccos_rs.records import RecordTable
-    from eccos_rs.routing.router import Router
 
 __all__ = ["evaluate"]
 
@@ -122,7 +120,9 @@ def evaluate(
     )
     from eccos_rs.evaluate.report.html import as_json, print_report
     from eccos_rs.evaluate.training import train_folds, train_part
+    from eccos_rs.predict.bundle import Bundle
     from eccos_rs.records import RecordTable
+    from eccos_rs.routing.router import Router
 
     if sum(each is not None for each in (bundle, train_fraction, folds)) > 1:
         raise typer.BadParameter("give one of --bundle, --train-fraction and --folds")
@@ -138,26 +138,22 @@ def evaluate(
         "seed": seed,
         "progress": _bar,
     }
-    names_none = (
-        _without_names(table, bundle, pool, device, threads) if train_fraction is folds is None else None
-    )
-    if names_none is not None:
-        evidence = evidence_from_router(table, names_none, data=data.name, seed=seed, progress=_bar)
-    elif folds is not None:
+    if folds is not None:
         trained = train_folds(table, folds, progress=_bar, aux=aux or (), pool=pool, seed=seed)
         evidence = evidence_from_folds(table, trained, **about)
-    else:
+    elif train_fraction is not None:
         with train_part(
-            table,
-            train_fraction,
-            progress=_bar,
-            bundle=bundle,
-            aux=aux or (),
-            pool=pool,
-            seed=seed,
-            folder=out,
-        ) as (opened, seen):
-            evidence = evidence_from_bundle(table, opened, seen=seen, **about)
+            table, train_fraction, progress=_bar, aux=aux or (), pool=pool, seed=seed, folder=out
+        ) as (made, seen):
+            evidence = evidence_from_bundle(table, made, seen=seen, **about)
+    else:
+        opened = Bundle.load(bundle)
+        judged = set(opened.models) & set(table.models)
+        if opened.models and (bundle is not None or pool is None or len(judged) > 1):
+            evidence = evidence_from_bundle(table, opened, **about)
+        else:  # it was trained on none of the models: they are known by scores, and by labels since
+            router = Router.load(bundle, pool=pool, device=device, threads=threads)
+            evidence = evidence_from_router(table, router, data=data.name, seed=seed, progress=_bar)
     with _steps() as told:
         found = study(evidence, settings=settings, resamples=resamples, seed=seed, extra=extra, progress=told)
     _write(found, out, docs)
@@ -165,25 +161,6 @@ def evaluate(
         typer.echo(as_json(found))
     else:
         print_report(found, console())
-
-
-def _without_names(
-    table: RecordTable, bundle: str | None, pool: Path | None, device: str, threads: int | None
-) -> Router | None:
-    """Return a router that knows its models by scores or labels alone; None for one trained on its models."""
-    from eccos_rs.pools.pool import Pool
-    from eccos_rs.predict.bundle import Bundle
-    from eccos_rs.routing.router import Router
-
-    opened = Bundle.load(bundle)
-    if opened.models and (
-        bundle is not None or pool is None or len(set(opened.models) & set(table.models)) > 1
-    ):
-        return None
-    own = None if pool is None else Pool.load(pool)
-    if bundle is None:
-        return Router.day_one(own, device=device, threads=threads)
-    return Router.load(bundle, pool=own, device=device, threads=threads)
 
 
 def _write(found: Study, out: Path | None, docs: Path | None) -> None:

@@ -1,4 +1,4 @@
-"""Routers for one evaluation: opened, or trained on a part of the data that is then not judged."""
+"""Routers for one evaluation, trained on a part of the data that is then not judged."""
 
 from __future__ import annotations
 
@@ -28,28 +28,25 @@ __all__ = ["train_folds", "train_part"]
 @contextmanager
 def train_part(
     table: RecordTable,
-    fraction: float | None,
+    fraction: float,
     *,
     progress: Progress,
-    bundle: str | None = None,
     aux: Sequence[Path] = (),
     pool: Path | None = None,
     options: TrainOptions | None = None,
     seed: int = 0,
     folder: Path | None = None,
-) -> Iterator[tuple[Bundle, npt.NDArray[np.bool_] | None]]:
-    """Give a bundle, and which rows it was trained on where that is known here.
+) -> Iterator[tuple[Bundle, npt.NDArray[np.bool_]]]:
+    """Train a bundle on a part of the data; give it, and which rows it was trained on.
 
     Parameters
     ----------
     table : RecordTable
         The data.
-    fraction : float or None
-        Share to train on, split by text; None opens `bundle` instead.
+    fraction : float
+        Share to train on, split by text.
     progress : callable
         As for `eccos_rs.train.pipeline.train_bundle`.
-    bundle : str, optional
-        Folder or shipped name; None is the shipped default.
     aux : sequence of Path
         Files with further models' answers to the same queries, as extra targets.
     pool : Path, optional
@@ -64,14 +61,9 @@ def train_part(
     Yields
     ------
     Bundle
-    ndarray of bool, shape (N,), or None
-        Rows that were trained on; None for an opened bundle, whose own record says.
+    ndarray of bool, shape (N,)
+        Rows that were trained on.
     """
-    from eccos_rs.predict.bundle import Bundle
-
-    if fraction is None:
-        yield Bundle.load(bundle), None
-        return
     from eccos_rs.records import RecordTable, split_by_text
     from eccos_rs.train.options import TrainOptions
 
