@@ -13,7 +13,7 @@ from eccos_rs.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["chat_query", "output_cap", "parse_ask"]
+__all__ = ["asked_effort", "chat_query", "output_cap", "parse_ask"]
 
 _PLAIN_PARTS = ("text", "input_text", "refusal")
 
@@ -22,6 +22,14 @@ def output_cap(values: Mapping[str, Any]) -> int | None:
     """Return the cap of one answer's tokens: the newer member's, else the older one's."""
     newer, older = (checks.whole(values, name) for name in ("max_completion_tokens", "max_tokens"))
     return older if newer is None else newer
+
+
+def asked_effort(values: Mapping[str, Any]) -> str | None:
+    """Return the reasoning effort that a request asks for, in the words of Chat Completions or Responses."""
+    effort = values.get("reasoning_effort")
+    if effort is None and isinstance(reasoning := values.get("reasoning"), dict):
+        effort = reasoning.get("effort")
+    return effort if isinstance(effort, str) and effort else None
 
 
 def chat_query(values: Mapping[str, Any], *, named: bool = False, **fields: Any) -> Query:

@@ -12,7 +12,7 @@ from eccos_rs.catalogue.models import catalogue
 from eccos_rs.domain.pricing import TOKENS_PER_PRICE_UNIT
 from eccos_rs.domain.validation import shown
 from eccos_rs.errors import MissingExtraError, PoolError
-from eccos_rs.integrations.pricing import CHAT_MODES, parse_number
+from eccos_rs.integrations.pricing import CHAT_MODES, LIMITS, parse_number
 from eccos_rs.pools.catalogued import llm_of_name
 from eccos_rs.pools.pool import LLM, Endpoint, Pool
 
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 __all__ = ["pool_of_config", "read_config"]
 
 _FROM_ENVIRONMENT = "os.environ/"
-_LIMITS = {"slots": "max_parallel_requests", "requests_per_minute": "rpm", "tokens_per_minute": "tpm"}
 _NO_CHAT = ("embed", "rerank", "whisper", "tts", "dall-e", "gpt-image", "moderation", "transcribe", "imagen")
 """Words in the names of models that answer something else than chats."""
 _PRICES = {
@@ -200,7 +199,7 @@ def _stated(name: str, params: Mapping[str, Any], info: Mapping[str, Any]) -> di
         value = parse_number(params.get(key, info.get(key)), name, key)
         if value is not None:
             stated[field] = float(f"{value * TOKENS_PER_PRICE_UNIT:.12g}")  # 1e-7 a token is 0.1, not 0.0999…
-    for field, key in _LIMITS.items():
+    for field, key in LIMITS.items():
         limit = parse_number(params.get(key), name, key)
         if limit is not None:
             stated[field] = int(limit)
@@ -283,7 +282,7 @@ def _provider(params: Mapping[str, Any], known: LLM) -> tuple[Provider | None, s
 def _together(one: LLM, other: LLM) -> LLM:
     """Add up the limits of two deployments: one without a limit makes the model unlimited."""
     limits: dict[str, Any] = {}
-    for field in _LIMITS:
+    for field in LIMITS:
         ours, theirs = getattr(one, field), getattr(other, field)
         limits[field] = None if ours is None or theirs is None else ours + theirs
     return replace(one, **limits)

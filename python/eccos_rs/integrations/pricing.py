@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CHAT_MODES",
+    "LIMITS",
     "chat_deployments",
     "deployment_params",
     "import_litellm",
@@ -30,11 +31,7 @@ __all__ = [
 
 logger = logging.getLogger("eccos_rs.integrations")
 
-_LIMITS = (
-    ("slots", "max_parallel_requests"),
-    ("requests_per_minute", "rpm"),
-    ("tokens_per_minute", "tpm"),
-)
+LIMITS = {"slots": "max_parallel_requests", "requests_per_minute": "rpm", "tokens_per_minute": "tpm"}
 """Field of `LLM` and key of ``litellm_params``."""
 
 CHAT_MODES = ("chat", "completion", "responses")
@@ -205,7 +202,7 @@ def pool_from_model_list(
         if window:
             windows.setdefault(name, []).append(int(window))
         found = limits.setdefault(name, {"slots": 0, "requests_per_minute": 0, "tokens_per_minute": 0})
-        for field, key in _LIMITS:
+        for field, key in LIMITS.items():
             value = parse_number(params.get(key), model, key)
             # One deployment without a limit makes the model unlimited.
             found[field] = None if value is None or found[field] is None else found[field] + int(value)

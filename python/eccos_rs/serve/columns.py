@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from eccos_rs.dialects.chat import asked_effort
 from eccos_rs.errors import PoolError
 
 if TYPE_CHECKING:
@@ -67,20 +68,13 @@ def narrow(pool: Pool, names: tuple[str, ...] | None, values: Mapping[str, Any])
     """
     live = live_columns(pool)
     kept = live if names is None else names
-    effort, tier = _effort(values), values.get("service_tier")
+    effort, tier = asked_effort(values), values.get("service_tier")
     lane = _LANES.get(tier) if isinstance(tier, str) else None
     if effort is not None:
         kept = _matching(pool, kept, effort, lambda model: model.effort)
     if lane is not None:
         kept = _matching(pool, kept, lane, lambda model: model.lane or "standard")
     return None if names is None and kept == pool.names else kept
-
-
-def _effort(values: Mapping[str, Any]) -> str | None:
-    effort = values.get("reasoning_effort")
-    if effort is None and isinstance(reasoning := values.get("reasoning"), dict):
-        effort = reasoning.get("effort")
-    return effort if isinstance(effort, str) and effort else None
 
 
 def _matching(pool: Pool, names: tuple[str, ...], wanted: str, read: Any) -> tuple[str, ...]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import random
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from eccos_rs.bulk.queries import RowReader
 from eccos_rs.bulk.requests import from_cell, unwrap_request
 from eccos_rs.catalogue.names import EFFORTS, join_options
+from eccos_rs.dialects.chat import asked_effort
 from eccos_rs.domain.llm import LANES
 from eccos_rs.domain.times import parse_time
 from eccos_rs.errors import InputError, QueryError, RecordError
@@ -24,7 +24,7 @@ from eccos_rs.records.grouping import normalise
 from eccos_rs.start.usage import Used, read_usage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from eccos_rs.routing.query import Query
 
@@ -249,11 +249,7 @@ def _answering_model(own: Mapping[str, Any], body: Mapping[str, Any]) -> str | N
     model = own.get("model_group") or own.get("model") or body.get("model")
     if not model:
         return None
-    reasoning = body.get("reasoning")
-    effort = body.get("reasoning_effort") or (
-        reasoning.get("effort") if isinstance(reasoning, Mapping) else None
-    )
-    lane = body.get("service_tier")
+    effort, lane = asked_effort(body), body.get("service_tier")
     known = effort if effort in EFFORTS else None
     return join_options(str(model), known, lane if lane in LANES else None)
 
